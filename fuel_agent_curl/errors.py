@@ -1,0 +1,325 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Every error of this package, each with its exit code.
+
+An error says what happened, to which URL, at which byte and in which attempt;
+``retry.decide`` alone says what to do about it. Exit codes are an interface:
+they are listed in README.rst and never change their meaning.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+
+_UNPRINTABLE = re.compile(r'[^\x20-\x7e\xa0-\uffff]+')
+
+
+def redact(url: str) -> str:
+    """Return ``url`` without what could be a secret.
+
+    The user information is dropped, and a query is replaced by ``***``:
+    signed URLs carry their signature there.
+    """
+    text = one_line(url)
+    try:
+        parts = urllib.parse.urlsplit(text)
+    except ValueError:
+        # Not a URL that can be taken apart: show the scheme at most.
+        return text.partition(':')[0] + ':***'
+    netloc = parts.netloc.rpartition('@')[2]
+    query = '***' if parts.query else ''
+    if not netloc and '@' in text:
+        return text.partition(':')[0] + ':***'
+    return urllib.parse.urlunsplit(
+        (parts.scheme, netloc, parts.path, query, '')
+    )
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` fit for a log line: what cannot be printed is a '?'.
+
+    Parts of an error's text come from the server, which must not be able to
+    forge log lines or to send escape sequences to a terminal.
+    """
+    return _UNPRINTABLE.sub('?', text)
+
+
+class Error(Exception):
+    """Base of every error of this package.
+
+    :param message: what happened, in one line.
+    :param url: the URL asked for; it is kept in its redacted form only.
+    :param offset: byte of the representation (or of the target) where it
+        happened, None where that means nothing.
+    :param attempt: the attempt it happened in, counted from 1.
+    :param attempts: the limit that ``attempt`` counts towards, 0 for none.
+    :param hint: what to do about it.
+    """
+
+    exit_code = 10
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        url: str | None = None,
+        offset: int | None = None,
+        attempt: int | None = None,
+        attempts: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = one_line(message)
+        self.url = None if url is None else redact(url)
+        self.offset = offset
+        self.attempt = attempt
+        self.attempts = attempts
+        self.hint = hint
+
+    def __str__(self) -> str:
+        where = []
+        if self.url is not None:
+            where.append(self.url)
+        if self.offset is not None:
+            where.append('at byte %d' % self.offset)
+        if self.attempt is not None:
+            where.append(
+                'attempt %d of %s' % (self.attempt, self.attempts or 'any')
+            )
+        text = self.message
+        if where:
+            text += ' (' + ', '.join(where) + ')'
+        if self.hint:
+            text += '; ' + self.hint
+        return text
+
+
+class OptionError(Error, ValueError):
+    """An option, URL or checksum that cannot be used; nothing was asked."""
+
+    exit_code = 2
+
+
+class NetworkError(Error):
+    """libcurl could not carry out the request.
+
+    ``curl_code`` is the CURLcode, ``os_errno`` the errno of the last system
+    call that failed, each None where unknown.
+    """
+
+    exit_code = 12
+    curl_code: int | None = None
+    os_errno: int | None = None
+
+
+class ResolveError(NetworkError):
+    """A host name (the server's or the proxy's) did not resolve."""
+
+    exit_code = 13
+
+
+class ConnectError(NetworkError):
+    """No connection: refused, unreachable, or not within connect_timeout."""
+
+    exit_code = 14
+
+
+class TLSError(NetworkError):
+    """The TLS handshake failed for a reason other than trust."""
+
+    exit_code = 15
+
+
+class CertificateError(TLSError):
+    """The server's certificate, or ours, is not acceptable."""
+
+    exit_code = 16
+
+
+class ReceiveError(NetworkError):
+    """The connection ended before the answer did."""
+
+    exit_code = 17
+
+
+class Stalled(NetworkError):
+    """Below low_speed_limit for low_speed_time seconds."""
+
+    exit_code = 18
+
+
+class StatusError(Error):
+    """The server answered with a status that is not the representation.
+
+    ``status`` is the status code; ``retry_after`` is the delay the server
+    asked for in seconds, None where it asked for none.
+    """
+
+    exit_code = 19
+    status: int = 0
+    retry_after: float | None = None
+
+
+class RetryAfterTooLong(StatusError):
+    """The server asks for a longer wait than the settings allow."""
+
+    exit_code = 27
+
+
+class RedirectError(Error):
+    """A redirect loop, one without Location, or one to a refused scheme."""
+
+    exit_code = 20
+
+
+class ProtocolError(Error):
+    """The peer broke HTTP: garbage head, unasked coding, unexpected answer."""
+
+    exit_code = 21
+
+
+class ContentRangeError(ProtocolError):
+    """A 206 or 416 that does not answer the Range that was asked for."""
+
+    exit_code = 22
+
+
+class ContentLengthError(ProtocolError):
+    """Content-Length is malformed, or given twice with different values."""
+
+    exit_code = 23
+
+
+class RepresentationChanged(Error):
+    """The server now has another representation than the one begun."""
+
+    exit_code = 24
+
+
+class DeadlineExceeded(Error):
+    """The deadline of the whole download has passed."""
+
+    exit_code = 25
+
+
+class AttemptsExhausted(Error):
+    """As many attempts in a row as allowed failed without progress.
+
+    ``__cause__`` is the last error.
+    """
+
+    exit_code = 26
+
+
+class ContentError(Error):
+    """What arrived is not what was promised; asking again is no use."""
+
+    exit_code = 30
+
+
+class CorruptError(ContentError):
+    """The compressed image is damaged."""
+
+    exit_code = 31
+
+
+class TruncatedError(ContentError):
+    """The compressed image ends in the middle."""
+
+    exit_code = 32
+
+
+class TrailingGarbageError(ContentError):
+    """Something that is neither a member nor zero padding follows the end."""
+
+    exit_code = 33
+
+
+class DigestMismatch(ContentError):
+    """A checksum given does not match."""
+
+    exit_code = 34
+
+
+class ImageTooShort(ContentError):
+    """Fewer bytes than announced reached the target."""
+
+    exit_code = 35
+
+
+class ImageTooLong(ContentError):
+    """The image goes on past the end of the target, or of its own length."""
+
+    exit_code = 36
+
+
+class DeviceError(Error):
+    """The target cannot be used, or failed; ``os_errno`` is the errno."""
+
+    exit_code = 40
+    os_errno: int | None = None
+
+
+class TargetMissing(DeviceError):
+    """No such device, or no such directory to create the file in."""
+
+    exit_code = 41
+
+
+class TargetIsDirectory(DeviceError):
+    """The target is a directory."""
+
+    exit_code = 42
+
+
+class TargetPermission(DeviceError):
+    """No permission to write to the target."""
+
+    exit_code = 43
+
+
+class TargetReadOnly(DeviceError):
+    """The target, or the filesystem it is on, is read-only."""
+
+    exit_code = 44
+
+
+class TargetBusy(DeviceError):
+    """The target is mounted, held by a driver, or being written already."""
+
+    exit_code = 45
+
+
+class TargetTooSmall(DeviceError):
+    """The image is longer than the block device."""
+
+    exit_code = 46
+
+
+class TargetFull(DeviceError):
+    """No space, or no quota, is left on the filesystem of the target."""
+
+    exit_code = 47
+
+
+class WriteError(DeviceError):
+    """Writing to the target, or syncing it, failed (EIO and the like)."""
+
+    exit_code = 48
+
+
+class TargetVanished(DeviceError):
+    """The device went away while it was being written."""
+
+    exit_code = 49

@@ -1,0 +1,145 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The settings of one download: frozen values, checked once.
+
+Nothing here reads configuration; ``opts`` turns oslo.config's values into
+a ``Settings``. Durations are seconds, sizes and offsets are bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from fuel_agent_curl import errors
+
+KIB = 1024
+MIB = 1024 * KIB
+
+HTTP_VERSIONS = ('1.0', '1.1', '2', '3')
+
+# What one connection may be ahead of the consumer: more does not make it
+# faster, and a ramdisk has little memory.
+_ONE_CONNECTION_WINDOW = 16 * MIB
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How one download is carried out.
+
+    :raises errors.OptionError: for a value out of its range.
+    """
+
+    #: Name resolution, TCP and TLS handshake together.
+    connect_timeout: float = 10.0
+    #: Bytes per second below which a transfer is stalled ...
+    low_speed_limit: int = 1024
+    #: ... when it lasts this long.
+    low_speed_time: float = 10.0
+    #: Attempts in a row without progress, the first included; 0: no limit.
+    attempts: int = 31
+    #: Delay before the second retry without progress; doubles from there.
+    backoff: float = 2.0
+    backoff_max: float = 60.0
+    #: For the whole download; 0: none.
+    deadline: float = 0.0
+    connections: int = 1
+    segment_size: int = 4 * MIB
+    #: Ceiling of what is buffered ahead of the consumer.
+    window_size: int = 64 * MIB
+    #: Largest chunk handed on.
+    chunk_size: int = 1 * MIB
+    #: libcurl's receive buffer (CURLOPT_BUFFERSIZE).
+    buffer_size: int = 512 * KIB
+    #: None: as the environment variables say; '': none.
+    proxy: str | None = None
+    no_proxy: str | None = None
+    #: PEM file of the authorities to trust; None: the system's.
+    cacert: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    #: Do not verify the server's certificate.
+    insecure: bool = False
+    #: Additional request fields, each 'Name: value'.
+    headers: tuple[str, ...] = ()
+    user_agent: str = 'fuel-agent-curl'
+    #: Bytes per second; 0: no limit.
+    max_recv_speed: int = 0
+    http_version: str = '1.1'
+    #: Write past the page cache where the target allows it.
+    direct_io: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'headers', tuple(self.headers))
+        self._check_number('connect_timeout', 0.001, 86400)
+        self._check_number('low_speed_limit', 1, 2**40)
+        self._check_number('low_speed_time', 0.1, 86400)
+        self._check_number('attempts', 0, 2**31)
+        self._check_number('backoff', 0, 86400)
+        self._check_number('backoff_max', 0, 86400)
+        self._check_number('deadline', 0, 2**31)
+        self._check_number('connections', 1, 256)
+        self._check_number('segment_size', 64 * KIB, 2**40)
+        self._check_number('window_size', 64 * KIB, 2**40)
+        self._check_number('chunk_size', 1, 2**30)
+        # libcurl's own bounds (CURLOPT_BUFFERSIZE).
+        self._check_number('buffer_size', 1024, 10 * MIB)
+        self._check_number('max_recv_speed', 0, 2**62)
+        if self.http_version not in HTTP_VERSIONS:
+            raise errors.OptionError(
+                'http_version is one of %s, not %r'
+                % (', '.join(HTTP_VERSIONS), self.http_version)
+            )
+        for header in (*self.headers, 'User-Agent: ' + self.user_agent):
+            _check_header(header)
+
+    def _check_number(
+        self, name: str, least: float, most: float
+    ) -> None:
+        value = getattr(self, name)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or math.isnan(value)
+            or not least <= value <= most
+        ):
+            raise errors.OptionError(
+                '%s is a number from %s to %s, not %r'
+                % (name, least, most, value)
+            )
+
+    @property
+    def window(self) -> int:
+        """Bytes that may be buffered ahead of the consumer."""
+        if self.connections == 1:
+            return min(self.window_size, _ONE_CONNECTION_WINDOW)
+        return self.window_size
+
+    @property
+    def progress(self) -> int:
+        """New bytes an attempt must bring for the count to start again."""
+        return max(1, int(self.low_speed_limit * self.low_speed_time))
+
+
+def _check_header(header: str) -> None:
+    # RFC 9112 section 5: CR, LF and NUL in a field would end it or the head,
+    # and let a value add fields of its own.
+    name, colon, _value = header.partition(':')
+    if any(c in header for c in '\r\n\0'):
+        raise errors.OptionError(
+            'a header must not hold CR, LF or NUL: %s' % name
+        )
+    if not colon or not name.strip() or name != name.strip():
+        raise errors.OptionError(
+            "a header is 'Name: value', not %r" % name
+        )
