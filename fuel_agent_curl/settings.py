@@ -32,6 +32,24 @@ HTTP_VERSIONS = ('1.0', '1.1', '2', '3')
 # faster, and a ramdisk has little memory.
 _ONE_CONNECTION_WINDOW = 16 * MIB
 
+#: The least and the largest value of every number among the settings.
+BOUNDS: dict[str, tuple[float, float]] = {
+    'connect_timeout': (0.001, 86400),
+    'low_speed_limit': (1, 2**40),
+    'low_speed_time': (0.1, 86400),
+    'attempts': (0, 2**31),
+    'backoff': (0, 86400),
+    'backoff_max': (0, 86400),
+    'deadline': (0, 2**31),
+    'connections': (1, 256),
+    'segment_size': (64 * KIB, 2**40),
+    'window_size': (64 * KIB, 2**40),
+    'chunk_size': (1, 2**30),
+    # libcurl's own bounds (CURLOPT_BUFFERSIZE).
+    'buffer_size': (1024, 10 * MIB),
+    'max_recv_speed': (0, 2**62),
+}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -81,20 +99,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'headers', tuple(self.headers))
-        self._check_number('connect_timeout', 0.001, 86400)
-        self._check_number('low_speed_limit', 1, 2**40)
-        self._check_number('low_speed_time', 0.1, 86400)
-        self._check_number('attempts', 0, 2**31)
-        self._check_number('backoff', 0, 86400)
-        self._check_number('backoff_max', 0, 86400)
-        self._check_number('deadline', 0, 2**31)
-        self._check_number('connections', 1, 256)
-        self._check_number('segment_size', 64 * KIB, 2**40)
-        self._check_number('window_size', 64 * KIB, 2**40)
-        self._check_number('chunk_size', 1, 2**30)
-        # libcurl's own bounds (CURLOPT_BUFFERSIZE).
-        self._check_number('buffer_size', 1024, 10 * MIB)
-        self._check_number('max_recv_speed', 0, 2**62)
+        for name in BOUNDS:
+            self._check_number(name)
         if self.http_version not in HTTP_VERSIONS:
             raise errors.OptionError(
                 'http_version is one of %s, not %r'
@@ -103,9 +109,8 @@ class Settings:
         for header in (*self.headers, 'User-Agent: ' + self.user_agent):
             _check_header(header)
 
-    def _check_number(
-        self, name: str, least: float, most: float
-    ) -> None:
+    def _check_number(self, name: str) -> None:
+        least, most = BOUNDS[name]
         value = getattr(self, name)
         if (
             isinstance(value, bool)
