@@ -80,7 +80,7 @@ class Settings:
     #: libcurl's receive buffer (CURLOPT_BUFFERSIZE).
     buffer_size: int = 512 * KIB
     #: None: as the environment variables say; '': none.
-    proxy: str | None = None
+    proxy: str | None = dataclasses.field(default=None, repr=False)
     no_proxy: str | None = None
     #: PEM file of the authorities to trust; None: the system's.
     cacert: str | None = None
@@ -89,7 +89,7 @@ class Settings:
     #: Do not verify the server's certificate.
     insecure: bool = False
     #: Additional request fields, each 'Name: value'.
-    headers: tuple[str, ...] = ()
+    headers: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     user_agent: str = 'fuel-agent-curl'
     #: Bytes per second; 0: no limit.
     max_recv_speed: int = 0
