@@ -10,3 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+"""Bring an image over HTTP through a network that fails, byte for byte."""
+
+from fuel_agent_curl import errors
+from fuel_agent_curl.download import Download
+from fuel_agent_curl.download import fetch
+from fuel_agent_curl.settings import Settings
+
+__all__ = ['Download', 'Settings', 'errors', 'fetch']

@@ -1,0 +1,379 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A download: one representation, brought in order to one consumer."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import re
+import threading
+import time
+import types
+import urllib.parse
+import weakref
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+from oslo_log import log as logging
+
+from fuel_agent_curl import digest
+from fuel_agent_curl import easy
+from fuel_agent_curl import errors
+from fuel_agent_curl import head as http
+from fuel_agent_curl import multi
+from fuel_agent_curl import report
+from fuel_agent_curl import segments
+from fuel_agent_curl import settings as settings_module
+from fuel_agent_curl import transfer
+from fuel_agent_curl import window as window_module
+
+LOG = logging.getLogger(__name__)
+
+Observer = Callable[[report.Event], None]
+
+# How long closing waits for the network thread, in seconds. It ends at once,
+# but for a resolver that libcurl waits for; that may go on by itself.
+_CLOSE_WAIT = 1.0
+
+
+def check_url(url: str) -> None:
+    """Refuse what is no URL of ours, before anything is asked.
+
+    :raises errors.OptionError: if malformed, or not http or https.
+    """
+    if re.search('[^\x21-\x7e]', url):
+        raise errors.OptionError(
+            'a URL has no spaces, control or non-ASCII characters; '
+            'write them as %XX',
+            url=url,
+        )
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        raise errors.OptionError(
+            'malformed URL: %s' % error, url=url
+        ) from error
+    if parts.scheme.lower() not in ('http', 'https'):
+        raise errors.OptionError(
+            'the URL has to begin with http:// or https://', url=url
+        )
+    if not host:
+        raise errors.OptionError('the URL names no host', url=url)
+
+
+class _Engine:
+    """What the network thread owns; it knows nothing of the Download."""
+
+    def __init__(
+        self,
+        url: str,
+        settings: settings_module.Settings,
+        checksum: bool,
+        observe: Observer | None,
+    ) -> None:
+        self.stats = report.Stats()
+        self.answered = threading.Event()
+        self._loop = multi.Loop()
+        self.window = window_module.Window(
+            settings.window, settings.chunk_size, self._loop.wake
+        )
+        self._observe = observe
+        self._closing = False
+        self._began = time.monotonic()
+        mirror = self.stats.mirrors[errors.redact(url)] = report.MirrorStats()
+        self._transfer = transfer.Transfer(
+            transfer.Source(url, mirror),
+            segments.Segment(),
+            settings,
+            self.window,
+            self._loop,
+            self.stats,
+            checksum=checksum,
+            deadline=(
+                self._began + settings.deadline
+                if settings.deadline
+                else math.inf
+            ),
+            random=random.random,
+            observe=self._happened,
+        )
+        # A daemon: the interpreter's exit never waits for the network.
+        self._thread = threading.Thread(
+            target=self._run, name='fuel-agent-curl', daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def length(self) -> int | None:
+        pin = self._transfer.pin
+        return pin.length if pin else None
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            self.window.fail(error)
+        finally:
+            self.stats.seconds = time.monotonic() - self._began
+            self.answered.set()
+            self._loop.close()
+
+    def _work(self) -> None:
+        moving = self._transfer
+        while not self._closing:
+            wait = moving.tick(time.monotonic())
+            self.stats.seconds = time.monotonic() - self._began
+            if moving.state is transfer.State.DONE:
+                self.window.finish(moving.offset)
+                return
+            if moving.state is transfer.State.FAILED:
+                assert moving.error is not None
+                raise moving.error
+            for attempt, code, text in self._loop.turn(wait):
+                moving.finished(attempt, code, text)
+
+    def _happened(self, event: report.Event) -> None:
+        if event.kind == 'started':
+            self.answered.set()
+        if self._observe is not None:
+            self._observe(event)
+
+    def close(self) -> None:
+        """End everything; from any thread, any number of times."""
+        self._closing = True
+        self.window.fail(errors.Error('the download was closed'))
+        self._loop.wake()
+        if self._thread is not threading.current_thread():
+            self._thread.join(_CLOSE_WAIT)
+
+
+class Download:
+    """An iterator over the bytes of a representation; made by ``fetch``.
+
+    Each item is a ``bytes`` of at most ``settings.chunk_size``; the consumer
+    may keep it. An ``errors.Error`` is raised where the download fails; the
+    bytes that came before are right, but not all. Leaving the ``with`` block
+    or dropping the last reference ends the download.
+
+    :ivar url: as it was given, redacted.
+    :ivar stats: counters; they go on changing until the end.
+    """
+
+    def __init__(self, engine: _Engine, url: str, check: digest.Digest | None):
+        self.url = errors.redact(url)
+        self.stats = engine.stats
+        self._engine = engine
+        self._views = _views(engine.window, check)
+        # Not self.close: that would keep this object alive.
+        self._finalizer = weakref.finalize(self, engine.close)
+
+    def __repr__(self) -> str:
+        return '<Download of %s, %s bytes>' % (self.url, self.length)
+
+    @property
+    def length(self) -> int | None:
+        """Complete length in bytes, None where the server states none."""
+        return self._engine.length
+
+    def __enter__(self) -> Download:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return bytes(next(self._views))
+
+    def views(self) -> Iterator[memoryview]:
+        """Iterate without a copy: each view is valid until the next."""
+        return self._views
+
+    def close(self) -> None:
+        """End the download, wherever it is; may be called again.
+
+        A consumer waiting in another thread gets an ``errors.Error``.
+        """
+        self._finalizer()
+
+
+def _views(
+    window: window_module.Window, check: digest.Digest | None
+) -> Iterator[memoryview]:
+    held: memoryview | None = None
+    while (view := window.take()) is not None:
+        if check is not None:
+            check.update(view)
+            # The last chunk is handed on after the comparison only, and
+            # which one is the last is known when no other follows.
+            view, held = held, view
+        if view is not None:
+            yield view
+            window.give_back(view)
+    if check is not None:
+        check.verify()
+    if held is not None:
+        yield held
+
+
+def fetch(
+    url: str,
+    *,
+    mirrors: Sequence[str] = (),
+    checksum: str | None = None,
+    settings: settings_module.Settings | None = None,
+    observe: Observer | None = None,
+) -> Download:
+    """Begin to download what ``url`` names; return when it is answered.
+
+    :param mirrors: further URLs of the same bytes. Not supported yet: any
+        is refused.
+    :param checksum: 'ALGORITHM:HEX' of the bytes on the wire; compared
+        before the last chunk is handed on.
+    :param settings: None for the defaults.
+    :param observe: called with each ``report.Event`` on the network thread;
+        it has to return quickly.
+    :raises errors.OptionError: for a URL or a checksum that cannot be used.
+    :raises errors.Error: for whatever ends the download before its first
+        usable answer: a permanent error at once, a transient one when the
+        attempts are used up.
+    """
+    settings = settings or settings_module.Settings()
+    check_url(url)
+    if mirrors:
+        raise errors.OptionError('mirrors are not supported yet')
+    check = digest.Digest(digest.parse(checksum)) if checksum else None
+    engine = _Engine(url, settings, check is not None, observe)
+    try:
+        engine.answered.wait()
+        engine.window.check()
+    except BaseException:
+        engine.close()
+        raise
+    return Download(engine, url, check)
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """What one request for the first byte told about a server.
+
+    :ivar effective_url: the address that answered, redacted.
+    :ivar ranges: a range was served.
+    :ivar validator: ETag or Last-Modified, None without either.
+    :ivar strong: it may go into If-Range (RFC 9110 section 13.1.5).
+    :ivar length: complete length in bytes, None where not stated.
+    :ivar timings: seconds from the start until 'resolve', 'connect', 'tls',
+        'first_byte' and 'total' were done; 0 for what was not needed.
+    """
+
+    url: str
+    effective_url: str
+    status: int
+    http_version: str
+    ip: str | None
+    ranges: bool
+    validator: str | None
+    strong: bool
+    length: int | None
+    server: str | None
+    timings: dict[str, float]
+
+
+def probe(
+    url: str, settings: settings_module.Settings | None = None
+) -> Probe:
+    """Ask for the first byte, once, and return what the answer tells.
+
+    :raises errors.Error: if there is no answer, or an error status.
+    """
+    settings = settings or settings_module.Settings()
+    check_url(url)
+    heads: list[http.Head] = []
+    body: list[int] = []
+
+    def on_head(head: http.Head) -> None:
+        heads.append(head)
+        if head.status >= 300:
+            error = errors.StatusError(
+                'the server answered %d %s' % (head.status, head.reason),
+                url=url,
+            )
+            error.status = head.status
+            raise error
+
+    def on_body(piece: memoryview) -> bool:
+        body.append(len(piece))
+        return True
+
+    loop = multi.Loop()
+    try:
+        attempt = easy.Attempt(
+            url,
+            segments.Request(0, 1, ranged=True),
+            settings,
+            on_head,
+            on_body,
+        )
+        loop.add(attempt)
+        until = time.monotonic() + (
+            settings.deadline
+            or settings.connect_timeout + settings.low_speed_time
+        )
+        # The head and one byte are enough: a server without ranges would
+        # send the whole image.
+        ended: tuple[int, str] | None = None
+        while ended is None and not body and time.monotonic() < until:
+            for _attempt, code, text in loop.turn(0.25):
+                ended = code, text
+        error = attempt.result(*ended) if ended else None
+        if not heads and error is None:
+            error = errors.Stalled('no answer in time')
+        if error is not None:
+            error.url = errors.redact(url)
+            raise error
+        return _describe(url, heads[-1], attempt)
+    finally:
+        loop.close()
+
+
+def _describe(url: str, head: http.Head, attempt: easy.Attempt) -> Probe:
+    validator = http.validator(head)
+    given = http.content_range(head)
+    if head.status == 206:
+        length = given.complete if given else None
+    else:
+        length = http.content_length(head)
+    return Probe(
+        url=errors.redact(url),
+        effective_url=errors.redact(attempt.effective_url),
+        status=head.status,
+        http_version=head.version,
+        ip=attempt.peer,
+        ranges=head.status == 206 and given is not None,
+        validator=validator.etag or validator.last_modified,
+        strong=validator.strong is not None,
+        length=length,
+        server=head.get('server'),
+        timings=attempt.timings(),
+    )

@@ -1,0 +1,397 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""One attempt is one easy handle: every option set, every code mapped.
+
+The libcurl documents named here are those of the option or function.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import ssl
+import urllib.parse
+from collections.abc import Callable
+from typing import Any
+
+import pycurl
+
+from fuel_agent_curl import errors
+from fuel_agent_curl import head as http
+from fuel_agent_curl import segments
+from fuel_agent_curl import settings as settings_module
+
+_MAX_REDIRECTS = 20
+# libcurl ends a head of more than 300 KiB by itself; older releases have no
+# limit.
+_HEAD_MAX = 300 * 1024
+
+_HTTP_VERSIONS = {
+    '1.0': 'CURL_HTTP_VERSION_1_0',
+    '1.1': 'CURL_HTTP_VERSION_1_1',
+    '2': 'CURL_HTTP_VERSION_2TLS',
+    '3': 'CURL_HTTP_VERSION_3',
+}
+
+# CURLcode (libcurl-errors) -> class. By number: pycurl lacks some names.
+_CODES: dict[int, type[errors.Error]] = {
+    2: errors.OptionError,  # FAILED_INIT
+    3: errors.OptionError,  # URL_MALFORMAT
+    4: errors.OptionError,  # NOT_BUILT_IN
+    5: errors.ResolveError,
+    6: errors.ResolveError,
+    7: errors.ConnectError,
+    8: errors.ProtocolError,  # WEIRD_SERVER_REPLY
+    35: errors.TLSError,
+    43: errors.OptionError,  # BAD_FUNCTION_ARGUMENT
+    47: errors.RedirectError,  # TOO_MANY_REDIRECTS
+    48: errors.OptionError,  # UNKNOWN_OPTION
+    51: errors.CertificateError,
+    53: errors.OptionError,  # SSL_ENGINE_NOTFOUND
+    54: errors.OptionError,  # SSL_ENGINE_SETFAILED
+    58: errors.CertificateError,  # SSL_CERTPROBLEM
+    59: errors.OptionError,  # SSL_CIPHER
+    60: errors.CertificateError,  # PEER_FAILED_VERIFICATION
+    61: errors.ProtocolError,  # BAD_CONTENT_ENCODING
+    66: errors.OptionError,  # SSL_ENGINE_INITFAILED
+    77: errors.CertificateError,  # SSL_CACERT_BADFILE
+    82: errors.CertificateError,  # SSL_CRL_BADFILE
+    83: errors.CertificateError,  # SSL_ISSUER_ERROR
+    90: errors.CertificateError,  # SSL_PINNEDPUBKEYNOTMATCH
+    91: errors.CertificateError,  # SSL_INVALIDCERTSTATUS
+    96: errors.ConnectError,  # QUIC_CONNECT_ERROR
+    98: errors.CertificateError,  # SSL_CLIENTCERT
+    100: errors.ProtocolError,  # TOO_LARGE
+}
+_OK = 0
+_UNSUPPORTED_PROTOCOL = 1
+_HTTP_RETURNED_ERROR = 22
+_WRITE_ERROR = 23
+_OPERATION_TIMEDOUT = 28
+_RANGE_ERROR = 33
+
+_HINTS: dict[type[errors.Error], str] = {
+    errors.ResolveError: 'check the name and the name server',
+    errors.ConnectError: 'check that the server is up and can be reached',
+    errors.CertificateError: 'check cacert, and the clock of this machine',
+}
+
+
+@functools.cache
+def _authorities() -> str | None:
+    """Return the system's CA bundle; libcurl in a wheel may not know it."""
+    paths = ssl.get_default_verify_paths()
+    for path in (
+        paths.cafile,
+        '/etc/ssl/certs/ca-certificates.crt',
+        '/etc/pki/tls/certs/ca-bundle.crt',
+        '/etc/ssl/cert.pem',
+    ):
+        if path and os.path.exists(path):
+            return path
+    return None
+
+
+class Attempt:
+    """One HTTP request, redirects included, on one easy handle.
+
+    :param on_head: called once, before the first body byte, with the last
+        head; raises an ``errors.Error`` to refuse it.
+    :param on_body: called with each piece; returns False to be paused and
+        given the same piece again. The view dies with the call.
+    :param fresh: use no connection and no address of an earlier attempt
+        (one that failed may have left both dead).
+    :ivar received: bytes that have arrived, those of heads included.
+    :ivar connecting: no connection yet, at first or after a redirect.
+    :ivar paused: ``on_body`` refused, and ``unpause`` was not called since.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        request: segments.Request,
+        settings: settings_module.Settings,
+        on_head: Callable[[http.Head], None],
+        on_body: Callable[[memoryview], bool],
+        *,
+        fresh: bool = False,
+    ) -> None:
+        self.received = 0
+        self.connecting = True
+        self.paused = False
+        self.peer: str | None = None
+        self._url = url
+        self._location = url
+        self._on_head = on_head
+        self._on_body = on_body
+        self._lines: list[bytes] = []
+        self._head_size = 0
+        self._head: http.Head | None = None
+        self._decided = False
+        self._error: BaseException | None = None
+        self.handle = pycurl.Curl()
+        try:
+            self._set_options(request, settings, fresh)
+        except pycurl.error as error:
+            self.handle.close()
+            raise errors.OptionError(
+                'libcurl refuses an option: %s' % error.args[-1], url=url
+            ) from error
+        except UnicodeEncodeError as error:
+            self.handle.close()
+            raise errors.OptionError(
+                'not ASCII: %r' % error.object, url=url
+            ) from error
+
+    def _set_options(
+        self,
+        request: segments.Request,
+        settings: settings_module.Settings,
+        fresh: bool,
+    ) -> None:
+        set_option = self.handle.setopt
+        set_option(pycurl.URL, self._url)
+        set_option(pycurl.HTTPGET, 1)
+        set_option(pycurl.NOSIGNAL, 1)
+        set_option(pycurl.NOPROGRESS, 1)
+        set_option(pycurl.TCP_KEEPALIVE, 1)
+        # With it a 4xx or 5xx ends at its head; on_head reads the status all
+        # the same, as this option is "not fail-safe" (CURLOPT_FAILONERROR).
+        set_option(pycurl.FAILONERROR, 1)
+        web = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
+        set_option(pycurl.PROTOCOLS, web)
+        set_option(pycurl.REDIR_PROTOCOLS, web)
+        set_option(pycurl.FOLLOWLOCATION, 1)
+        set_option(pycurl.MAXREDIRS, _MAX_REDIRECTS)
+        set_option(
+            pycurl.CONNECTTIMEOUT_MS,
+            max(1, round(settings.connect_timeout * 1000)),
+        )
+        set_option(pycurl.LOW_SPEED_LIMIT, settings.low_speed_limit)
+        set_option(
+            pycurl.LOW_SPEED_TIME, max(1, math.ceil(settings.low_speed_time))
+        )
+        set_option(pycurl.BUFFERSIZE, settings.buffer_size)
+        set_option(
+            pycurl.HTTP_VERSION,
+            getattr(pycurl, _HTTP_VERSIONS[settings.http_version]),
+        )
+        set_option(pycurl.USERAGENT, settings.user_agent)
+        if settings.max_recv_speed:
+            set_option(
+                pycurl.MAX_RECV_SPEED_LARGE, settings.max_recv_speed
+            )
+        if fresh:
+            set_option(pycurl.FRESH_CONNECT, 1)
+            set_option(pycurl.DNS_CACHE_TIMEOUT, 0)
+        self._set_trust(settings)
+        if settings.proxy is not None:
+            set_option(pycurl.PROXY, settings.proxy)
+        if settings.no_proxy is not None:
+            set_option(pycurl.NOPROXY, settings.no_proxy)
+        set_option(
+            pycurl.HTTPHEADER, self._set_range(request) + [*settings.headers]
+        )
+        set_option(pycurl.HEADERFUNCTION, self._header)
+        set_option(pycurl.WRITEFUNCTION, self._write, use_memoryview=True)
+        set_option(pycurl.PREREQFUNCTION, self._connected)
+
+    def _set_trust(self, settings: settings_module.Settings) -> None:
+        authorities = settings.cacert or _authorities()
+        if authorities:
+            self.handle.setopt(pycurl.CAINFO, authorities)
+        if settings.cert:
+            self.handle.setopt(pycurl.SSLCERT, settings.cert)
+        if settings.key:
+            self.handle.setopt(pycurl.SSLKEY, settings.key)
+        if settings.insecure:
+            self.handle.setopt(pycurl.SSL_VERIFYPEER, 0)
+            self.handle.setopt(pycurl.SSL_VERIFYHOST, 0)
+
+    def _set_range(self, request: segments.Request) -> list[str]:
+        """Ask for the range; return the fields that go with it."""
+        fields = ['Accept-Encoding: identity']
+        if not request.ranged:
+            return fields
+        if request.guarded and request.start:
+            self.handle.setopt(pycurl.RESUME_FROM_LARGE, request.start)
+        if not request.guarded or request.stop is not None:
+            # Sent in place of libcurl's own, which the guard stays on for.
+            # The RANGE option would be dropped beside RESUME_FROM_LARGE.
+            fields.append(
+                'Range: '
+                + segments.range_text(request.start, request.stop)
+            )
+        if request.if_range:
+            fields.append('If-Range: ' + request.if_range)
+        return fields
+
+    # Callbacks: pycurl swallows an exception, so each is kept for ``result``.
+
+    def _connected(self, *addresses: Any) -> int:
+        self.connecting = False
+        self.peer = str(addresses[0])
+        return pycurl.PREREQFUNC_OK
+
+    def _header(self, line: bytes) -> int:
+        try:
+            self._take_line(line)
+        except BaseException as error:
+            self._error = error
+            return -1
+        return len(line)
+
+    def _take_line(self, line: bytes) -> None:
+        self.received += len(line)
+        if self._decided:
+            return  # a trailer
+        if line.startswith(b'HTTP/'):
+            # A new block: of a redirect's target, after a 1xx, or after a
+            # proxy's answer to CONNECT (CURLOPT_HEADERFUNCTION).
+            self._lines = []
+            self._head_size = 0
+        self._head_size += len(line)
+        if self._head_size > _HEAD_MAX:
+            raise errors.ProtocolError('the head of the answer has no end')
+        if line.rstrip(b'\r\n'):
+            self._lines.append(line)
+            return
+        head = http.parse(self._lines)
+        self._lines = []
+        # An interim response (RFC 9110 section 15.2) is followed by another.
+        self._head = None if head.status < 200 else head
+        if 300 <= head.status < 400:
+            self._follow(head)
+
+    def _follow(self, head: http.Head) -> None:
+        """Look at a redirect that libcurl is about to follow."""
+        location = (head.values('location') or [''])[0]
+        if not location:
+            return
+        try:
+            target = urllib.parse.urljoin(self._location, location)
+            scheme = urllib.parse.urlsplit(target).scheme.lower()
+        except ValueError as error:
+            raise errors.RedirectError(
+                'redirected to something that is no URL'
+            ) from error
+        before = urllib.parse.urlsplit(self._location).scheme.lower()
+        if scheme not in ('http', 'https') or (
+            before == 'https' and scheme != 'https'
+        ):
+            raise errors.RedirectError(
+                'redirected from %s to %s, which is refused'
+                % (before, scheme),
+                hint='give the final URL',
+            )
+        self._location = target
+        self._head = None
+        self.connecting = True
+
+    def _write(self, piece: memoryview) -> int | None:
+        try:
+            self._decide()
+            if self._on_body(piece):
+                self.received += len(piece)
+                return None
+            self.paused = True
+            return pycurl.WRITEFUNC_PAUSE
+        except BaseException as error:
+            self._error = error
+            return -1
+
+    def _decide(self) -> None:
+        if not self._decided:
+            if self._head is None:
+                raise errors.ProtocolError('a body without a head')
+            self._decided = True
+            self._on_head(self._head)
+
+    def unpause(self) -> errors.Error | None:
+        """Go on after a pause; the refused piece is offered again at once.
+
+        :return: what that failed with; libcurl may not report it later.
+        """
+        self.paused = False
+        try:
+            self.handle.pause(pycurl.PAUSE_CONT)
+        except pycurl.error as error:
+            return self.result(*error.args)
+        return None
+
+    def result(self, code: int, message: str) -> errors.Error | None:
+        """Return what the attempt failed with, None if it did not.
+
+        :param code: CURLcode of the finished transfer.
+        :raises BaseException: what a callback raised that is no ``Error``:
+            a bug.
+        """
+        head = self._head
+        if self._error is None and head is not None and not self._decided:
+            # No body came. What the head says is decided on all the same,
+            # and a status that explains a failure counts more than the code.
+            if code in (_OK, _HTTP_RETURNED_ERROR, _RANGE_ERROR) or (
+                head.status >= 400
+            ):
+                try:
+                    self._decide()
+                except errors.Error as error:
+                    self._error = error
+        if isinstance(self._error, errors.Error):
+            return self._error
+        if self._error is not None:
+            raise self._error
+        if code == _OK:
+            return None
+        return self._map(code, message)
+
+    def _map(self, code: int, message: str) -> errors.Error:
+        kind = _CODES.get(code, errors.ReceiveError)
+        if code == _OPERATION_TIMEDOUT:
+            kind = errors.ConnectError if self.connecting else errors.Stalled
+        elif code == _UNSUPPORTED_PROTOCOL:
+            # The schemes were checked; what is left is a status line that
+            # libcurl takes for HTTP/0.9 (CURLOPT_HTTP09_ALLOWED).
+            kind = errors.ProtocolError
+        elif code == _RANGE_ERROR:
+            kind = errors.ContentRangeError
+        elif code == 3 and self._location != self._url:
+            kind = errors.RedirectError
+        error = kind(
+            '%s (curl error %d)' % (message or 'failed', code),
+            hint=_HINTS.get(kind),
+        )
+        if isinstance(error, errors.NetworkError):
+            error.curl_code = code
+            error.os_errno = self.handle.getinfo(pycurl.OS_ERRNO) or None
+        return error
+
+    def timings(self) -> dict[str, float]:
+        """Return seconds from the start to each phase's end (libcurl)."""
+        return {
+            'resolve': self.handle.getinfo(pycurl.NAMELOOKUP_TIME),
+            'connect': self.handle.getinfo(pycurl.CONNECT_TIME),
+            'tls': self.handle.getinfo(pycurl.APPCONNECT_TIME),
+            'first_byte': self.handle.getinfo(pycurl.STARTTRANSFER_TIME),
+            'total': self.handle.getinfo(pycurl.TOTAL_TIME),
+        }
+
+    @property
+    def effective_url(self) -> str:
+        """The address that answered, after redirects."""
+        return str(self.handle.getinfo(pycurl.EFFECTIVE_URL))
+
+    def close(self) -> None:
+        """Close the easy handle; the multi handle has let go of it."""
+        self.handle.close()

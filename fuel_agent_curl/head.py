@@ -1,0 +1,262 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The head of a response: status line and fields, read strictly.
+
+Rules only: no I/O, no clock. What libcurl lets pass (conflicting lengths,
+a Content-Range with another total) is looked at here before a body byte is
+used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import email.utils
+import re
+from collections.abc import Iterable
+
+from fuel_agent_curl import errors
+
+# RFC 9110 section 14.4, with the unit in any case.
+_CONTENT_RANGE = re.compile(
+    r'bytes[ \t]+(?:(\d+)-(\d+)|(\*))/(?:(\d+)|(\*))', re.IGNORECASE
+)
+# RFC 9112 section 4; HTTP/2 and HTTP/3 heads come from libcurl in this form.
+_STATUS_LINE = re.compile(rb'HTTP/(\d(?:\.\d)?)[ \t]+(\d{3})(?:[ \t]+(.*))?')
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
+
+# RFC 9110 section 8.8.2.2: a Last-Modified is a strong validator only where
+# the Date of the same answer is enough later that no second change can hide
+# behind the same time. The RFC leaves the margin to us; 60 s is that of its
+# predecessor, RFC 7232 section 2.2.2.
+_STRONG_DATE_MARGIN = 60
+
+# The largest length that any file offset here can hold.
+_LENGTH_MAX = 2**63 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """Status and fields of one response; field names are in lower case."""
+
+    status: int
+    version: str = '1.1'
+    reason: str = ''
+    fields: tuple[tuple[str, str], ...] = ()
+
+    def values(self, name: str) -> list[str]:
+        """Return every value of the field, in the order sent."""
+        return [value for field, value in self.fields if field == name]
+
+    def get(self, name: str) -> str | None:
+        """Return the field's value, None without such a field.
+
+        A field given several times is one list (RFC 9110 section 5.3).
+        """
+        values = self.values(name)
+        return ', '.join(values) if values else None
+
+
+def parse(lines: Iterable[bytes]) -> Head:
+    """Make a Head of a status line and the field lines after it.
+
+    :raises errors.ProtocolError: if the first is not a status line.
+    """
+    lines = iter(lines)
+    first = next(lines, b'').rstrip(b'\r\n')
+    match = _STATUS_LINE.fullmatch(first)
+    if not match:
+        raise errors.ProtocolError(
+            'not an HTTP status line: %r' % _text(first[:80])
+        )
+    fields: list[tuple[str, str]] = []
+    for line in lines:
+        text = _text(line.rstrip(b'\r\n'))
+        if text[:1] in (' ', '\t') and fields:
+            # A folded line (RFC 9112 section 5.2) continues the one before.
+            name, value = fields[-1]
+            fields[-1] = (name, value + ' ' + text.strip())
+            continue
+        name, colon, value = text.partition(':')
+        if colon:
+            fields.append((name.strip().lower(), value.strip()))
+    version, status, reason = match.groups()
+    return Head(
+        int(status), _text(version), _text(reason or b''), tuple(fields)
+    )
+
+
+def _text(octets: bytes) -> str:
+    # RFC 9110 section 5.5: octets above 0x7f are opaque; latin-1 keeps them.
+    return octets.decode('latin-1')
+
+
+@dataclasses.dataclass(frozen=True)
+class ContentRange:
+    """Half-open byte positions of a 206, or of a 416 with no range.
+
+    ``start`` and ``stop`` are None in the form ``*/N``; ``complete`` is None
+    in the form ``a-b/*``.
+    """
+
+    start: int | None
+    stop: int | None
+    complete: int | None
+
+
+def content_range(head: Head) -> ContentRange | None:
+    """Return the Content-Range, None if it is missing or makes no sense."""
+    values = set(head.values('content-range'))
+    if len(values) != 1:
+        return None
+    match = _CONTENT_RANGE.fullmatch(values.pop())
+    if not match:
+        return None
+    first, last, unsatisfied, complete, _any = match.groups()
+    length = None if complete is None else int(complete)
+    if unsatisfied:
+        return None if length is None else ContentRange(None, None, length)
+    start, stop = int(first), int(last) + 1
+    if start >= stop or (length is not None and stop > length):
+        return None
+    return ContentRange(start, stop, length)
+
+
+def content_length(head: Head) -> int | None:
+    """Return the body's length, None where none is stated.
+
+    RFC 9110 section 8.6 allows the same value several times; RFC 9112
+    section 6.3: with Transfer-Encoding it does not count.
+
+    :raises errors.ContentLengthError: if malformed or conflicting.
+    """
+    values = {
+        value.strip()
+        for field in head.values('content-length')
+        for value in field.split(',')
+    }
+    if not values or head.values('transfer-encoding'):
+        return None
+    if len(values) > 1:
+        raise errors.ContentLengthError(
+            'conflicting Content-Length: ' + ', '.join(sorted(values))[:80]
+        )
+    value = values.pop()
+    if not re.fullmatch('[0-9]{1,19}', value) or int(value) > _LENGTH_MAX:
+        raise errors.ContentLengthError(
+            'malformed Content-Length: %r' % value[:80]
+        )
+    return int(value)
+
+
+def content_coding(head: Head) -> str | None:
+    """Return the content coding, None for the identity."""
+    codings = [
+        value.strip().lower()
+        for field in head.values('content-encoding')
+        for value in field.split(',')
+    ]
+    applied = [coding for coding in codings if coding not in ('', 'identity')]
+    return ', '.join(applied) or None
+
+
+@dataclasses.dataclass(frozen=True)
+class Validator:
+    """What tells one representation from the next (RFC 9110 section 8.8)."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+    #: Last-Modified is old enough to be strong.
+    settled: bool = False
+
+    @property
+    def strong(self) -> str | None:
+        """The value that may go into If-Range, None if there is none.
+
+        RFC 9110 section 13.1.5: no weak entity tag, and no date where there
+        is an entity tag, whatever that one is.
+        """
+        if self.etag is not None:
+            return self.etag if _STRONG_ETAG.fullmatch(self.etag) else None
+        return self.last_modified if self.settled else None
+
+    def same(self, other: Validator) -> bool | None:
+        """Tell whether ``other`` belongs to the same representation.
+
+        :return: True where that is proven, False where it is contradicted,
+            None where nothing can be said.
+        """
+        if self.etag is not None and other.etag is not None:
+            if self.etag == other.etag and self.strong:
+                return True
+            if _opaque(self.etag) != _opaque(other.etag):
+                return False
+        if self.last_modified is None or other.last_modified is None:
+            return None
+        if self.last_modified != other.last_modified:
+            return False
+        return True if self.strong == self.last_modified else None
+
+
+def _opaque(etag: str) -> str:
+    # Weak comparison, RFC 9110 section 8.8.3.2.
+    return etag[2:] if etag.startswith('W/') else etag
+
+
+def validator(head: Head) -> Validator:
+    """Return the validators that the head holds."""
+    etags = set(head.values('etag'))
+    last_modified = head.get('last-modified')
+    modified = http_date(last_modified or '')
+    date = http_date(head.get('date') or '')
+    settled = (
+        modified is not None
+        and date is not None
+        and (date - modified).total_seconds() >= _STRONG_DATE_MARGIN
+    )
+    return Validator(
+        etags.pop() if len(etags) == 1 else None, last_modified, settled
+    )
+
+
+def http_date(text: str) -> datetime.datetime | None:
+    """Return the time an HTTP date names, None if it is none."""
+    try:
+        parsed = email.utils.parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if parsed.tzinfo is None:
+        parsed = parsed.replace(tzinfo=datetime.timezone.utc)
+    return parsed
+
+
+def retry_after(head: Head, now: datetime.datetime) -> float | None:
+    """Return the delay asked for by Retry-After in seconds, None for none.
+
+    RFC 9110 section 10.2.3: delay-seconds or an HTTP date. A date is
+    measured against the server's own Date where it sends one: a machine
+    being provisioned often has a wrong clock.
+
+    :param now: the wall-clock time, used without a Date.
+    """
+    values = head.values('retry-after')
+    if not values:
+        return None
+    value = values[0].strip()
+    if re.fullmatch('[0-9]+', value):
+        return float(value[:18])
+    then = http_date(value)
+    if then is None:
+        return None
+    since = http_date(head.get('date') or '') or now
+    return max(0.0, (then - since).total_seconds())
