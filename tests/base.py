@@ -1,0 +1,178 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The base classes of the tests.
+
+``TestCase`` is for unit tests: no socket, no process, no sleep.
+``FunctionalTestCase`` is for tests with real servers and devices: it ends
+them in time, and fails them for what they leave behind.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import itertools
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from typing import Any, NoReturn
+
+import fixtures
+import testtools
+from testtools import content
+
+from tests import fence
+from tests import leaks
+
+#: Not empty: what cannot run here fails in place of being skipped.
+_NO_SKIP = 'FUEL_AGENT_CURL_NO_SKIP'
+
+_PROXIES = ('http_proxy', 'https_proxy', 'all_proxy', 'no_proxy')
+
+_SERIAL = itertools.count(1)
+
+
+class _Base(testtools.TestCase):
+    """What both kinds of test have.
+
+    :ivar log: what was logged, down to DEBUG; ``self.log.output`` is its
+        text, which is shown when the test fails.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.log = self.useFixture(
+            fixtures.FakeLogger(
+                level=logging.DEBUG,
+                format='%(relativeCreated)d %(levelname)s '
+                '%(threadName)s %(name)s: %(message)s',
+            )
+        )
+        # In a worker of stestr, stdout carries the results.
+        for name in ('stdout', 'stderr'):
+            stream = self.useFixture(fixtures.StringStream(name)).stream
+            self.useFixture(fixtures.MonkeyPatch('sys.' + name, stream))
+        self.useFixture(
+            fixtures.WarningsFilter(
+                [
+                    {
+                        'action': 'error',
+                        'category': Warning,
+                        'module': r'fuel_agent_curl(\.|$)',
+                    }
+                ]
+            )
+        )
+        self._watch_unhandled()
+
+    def _watch_unhandled(self) -> None:
+        """Fail for an exception that ends a thread or a finaliser."""
+        unhandled: list[str] = []
+
+        def of_thread(args: threading.ExceptHookArgs) -> None:
+            unhandled.append('%r in %s' % (args.exc_value, args.thread))
+
+        def of_finaliser(args: Any) -> None:
+            # A traceback may hold the object: keep the text alone.
+            unhandled.append('%r in %r' % (args.exc_value, args.object))
+
+        self.patch(threading, 'excepthook', of_thread)
+        self.patch(sys, 'unraisablehook', of_finaliser)
+        self.addCleanup(self._must_be_empty, 'nobody handled', unhandled)
+
+    def _must_be_empty(self, title: str, lines: list[str]) -> None:
+        if lines:
+            self.fail('%s: %s' % (title, '; '.join(lines)))
+
+    def skipTest(self, reason: str) -> NoReturn:
+        """Skip, or fail where everything has to run."""
+        if os.environ.get(_NO_SKIP):
+            raise self.failureException('must run here: ' + reason)
+        raise self.skipException(reason)
+
+
+class TestCase(_Base):
+    """A unit test."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        barrier = self.useFixture(fence.Fence())
+        # Somebody may have swallowed the exception.
+        self.addCleanup(
+            self._must_be_empty, 'a unit test tried', barrier.breaches
+        )
+
+
+class FunctionalTestCase(_Base):
+    """A test with a real server, device or process.
+
+    :ivar directory: where all files of the test belong, removed after it;
+        that of ``tempfile``, and of the programs started, too.
+    """
+
+    #: Seconds for one test, its fixtures included.
+    timeout = 120
+    #: Seconds for threads and processes that are on their way out.
+    patience = 5.0
+
+    def setUp(self) -> None:
+        super().setUp()
+        self._limit_time()
+        # What is in force while a leak is looked for: the last cleanup but
+        # that of the fixtures above.
+        self.useFixture(fixtures.NestedTempfile())
+        self.directory = tempfile.gettempdir()
+        self.useFixture(
+            fixtures.EnvironmentVariable('TMPDIR', self.directory)
+        )
+        for name in _PROXIES:
+            for variable in (name, name.upper()):
+                self.useFixture(fixtures.EnvironmentVariable(variable))
+        found = self.useFixture(leaks.Leaks(self.directory))
+        self.addCleanup(self._check_leaks, found)
+
+    def _limit_time(self) -> None:
+        # The gentle limit raises in the main thread; should that be inside
+        # a call that does not return, the other one ends the process.
+        self.useFixture(fixtures.Timeout(self.timeout, gentle=True))
+        faulthandler.dump_traceback_later(self.timeout + 60, exit=True, file=2)
+        self.addCleanup(faulthandler.cancel_dump_traceback_later)
+
+    def _check_leaks(self, picture: leaks.Leaks) -> None:
+        found = picture.find(self.patience)
+        if found:
+            self.addDetail(
+                'left behind', content.text_content('\n'.join(found))
+            )
+            self.fail('left behind: ' + '; '.join(found))
+
+    def unique_name(self, what: str) -> str:
+        """Return a name that no other test, running now, uses.
+
+        A network namespace of another name is taken for a leak of every test
+        that runs at the same time.
+        """
+        return 'fac-%d-%d-%s' % (os.getpid(), next(_SERIAL), what)
+
+    def need_root(self) -> None:
+        """Skip unless the test may make devices and namespaces."""
+        if os.geteuid() != 0:
+            self.skipTest('needs root')
+
+    def need_program(self, *names: str) -> None:
+        """Skip unless every program is installed (see bindep.txt)."""
+        for name in names:
+            if shutil.which(name) is None:
+                self.skipTest('needs the program ' + name)
