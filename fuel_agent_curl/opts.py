@@ -181,8 +181,7 @@ OPTS: list[cfg.Opt] = [
     cfg.BoolOpt(
         'direct_io',
         default=_DEFAULTS.direct_io,
-        help='Write past the page cache (O_DIRECT) where the target takes '
-        'it.',
+        help='Write past the page cache (O_DIRECT) where the target takes it.',
     ),
 ]
 
@@ -262,15 +261,22 @@ def _is_given(conf: cfg.ConfigOpts, name: str) -> bool:
 
 
 def _from_upstream(name: str, upstream: str, conf: cfg.ConfigOpts) -> float:
-    """Return fuel-agent's value as one of ours, within our bounds."""
+    """Return fuel-agent's value as one of ours, within our bounds.
+
+    It states no bounds of its own. What is too much, or too little, becomes
+    the nearest that we can do; a time or a size that is not even positive
+    means nothing, and our default holds.
+    """
     value: float = _read(conf, upstream, False)
-    wanted = value
     least, most = settings.BOUNDS[name]
+    wanted = value
     if name == 'attempts' and value != 0:
         # Theirs counts the tries after the first; 0 is no limit with both,
         # and -1 must not become that.
         wanted = value + 1
         least = 1
+    elif value < 0 or (value == 0 and least > 0):
+        least = getattr(_DEFAULTS, name)
     bounded = type(value)(min(max(wanted, least), most))
     if bounded != wanted:
         LOG.warning(
