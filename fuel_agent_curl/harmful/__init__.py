@@ -1,0 +1,40 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A harmful HTTP server: it answers by script, and keeps a record.
+
+The instrument of the functional tests and of ``fuel-agent-curl demo``; the
+standard library is all it needs. To have one to play with::
+
+    python -m fuel_agent_curl.harmful
+
+Its parts: ``exchange`` is the honest server, ``faults`` what can be wrong
+with it, ``server`` the sockets.
+"""
+
+from fuel_agent_curl.harmful.exchange import (
+    Ending,
+    Pattern,
+    Pause,
+    Representation,
+    Request,
+)
+from fuel_agent_curl.harmful.server import Server
+
+__all__ = [
+    'Ending',
+    'Pattern',
+    'Pause',
+    'Representation',
+    'Request',
+    'Server',
+]
