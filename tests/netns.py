@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Two network namespaces joined by a veth pair, and what runs in them.
+"""Two network namespaces joined by a veth pair, and nginx in one.
 
 The server's end of the link is paced, so that a transfer of some mebibytes
 lasts for seconds and a fault lands in the middle of it. Faults are iptables
@@ -23,13 +23,11 @@ from __future__ import annotations
 import collections.abc
 import ctypes
 import dataclasses
-import itertools
 import json
 import os
 import pathlib
 import signal
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -44,11 +42,6 @@ _PREFIX = '/24'
 _LINK = 'veth0'
 
 _CLONE_NEWNET = 0x40000000
-_SERIAL = itertools.count()
-
-#: Environment variables that would lead a client out of its namespace.
-_PROXIES = ('http_proxy', 'https_proxy', 'all_proxy', 'no_proxy')
-
 _MIB = 1024 * 1024
 
 
@@ -89,15 +82,6 @@ class Namespace:
         command's own.
         """
         return ['ip', 'netns', 'exec', self.name, *command]
-
-    @staticmethod
-    def environment() -> dict[str, str]:
-        """Return our environment without what names a proxy."""
-        return {
-            name: value
-            for name, value in os.environ.items()
-            if name.lower() not in _PROXIES
-        }
 
     def ip(self, *arguments: str) -> str:
         return _run('ip', '-n', self.name, *arguments)
@@ -149,19 +133,19 @@ class Namespace:
 class Network(fixtures.Fixture):
     """The namespaces ``server`` and ``client``, and the link between them.
 
+    :param name: what their names begin with, unique on the machine.
     :param rate: bytes per second from the server to the client, over all
         connections together.
     """
 
-    def __init__(self, rate: int = 4 * _MIB) -> None:
+    def __init__(self, name: str, rate: int = 4 * _MIB) -> None:
         super().__init__()
+        self._name = name
         self._rate = rate
 
     def _setUp(self) -> None:
-        # Runs of the tests at the same time must not meet.
-        unique = 'fac-%d-%d' % (os.getpid(), next(_SERIAL))
-        self.server = self._add(unique + '-server')
-        self.client = self._add(unique + '-client')
+        self.server = self._add(self._name + '-server')
+        self.client = self._add(self._name + '-client')
         _run(
             *('ip', 'link', 'add', _LINK, 'netns', self.server.name),
             *('type', 'veth', 'peer', 'name', _LINK),
@@ -325,96 +309,3 @@ class Nginx(fixtures.Fixture):
             *('state', 'established', 'sport', '=', ':80'),
         )
         return not established
-
-
-class NameServer(fixtures.Fixture):
-    """A name server inside ``network.server``, used by ``network.client``.
-
-    It runs in a thread of this process; its socket alone is inside.
-    """
-
-    def __init__(self, network: Network, records: dict[str, str]) -> None:
-        super().__init__()
-        self._network = network
-        #: Host name: IPv4 address. May be changed while it runs.
-        self.records = dict(records)
-        #: Whether to let questions pass without an answer.
-        self.silent = False
-        #: Questions that came, answered or not.
-        self.questions = 0
-
-    def _setUp(self) -> None:
-        self._socket = self._network.server.open_socket(socket.SOCK_DGRAM)
-        self.addCleanup(self._socket.close)
-        self._socket.bind((SERVER, 53))
-        # So that the thread comes round to look whether it is to end.
-        self._socket.settimeout(0.1)
-        self._ended = threading.Event()
-        thread = threading.Thread(target=self._serve)
-        thread.start()
-        self.addCleanup(thread.join)
-        self.addCleanup(self._ended.set)
-        # The resolver's defaults: five seconds for an answer, two tries.
-        self._configure('nameserver %s\n' % SERVER)
-
-    def _configure(self, resolv_conf: str) -> None:
-        # "ip netns exec" mounts this file over the machine's own.
-        parent = pathlib.Path('/etc/netns')
-        directory = parent / self._network.client.name
-
-        def make() -> bool:
-            try:
-                directory.mkdir(parents=True)
-            except FileNotFoundError:
-                # Another run has just removed the empty parent.
-                return False
-            return True
-
-        wait_for('%s is made' % directory, make, 5)
-        self.addCleanup(_remove_empty, parent)
-        self.addCleanup(directory.rmdir)
-        path = directory / 'resolv.conf'
-        path.write_text(resolv_conf)
-        self.addCleanup(path.unlink)
-
-    def _serve(self) -> None:
-        while not self._ended.is_set():
-            try:
-                question, peer = self._socket.recvfrom(512)
-            except TimeoutError:
-                continue
-            self.questions += 1
-            if not self.silent:
-                self._socket.sendto(self._answer(question), peer)
-
-    def _answer(self, question: bytes) -> bytes:
-        # RFC 1035 section 4: a head of 12 bytes, the name as labels that
-        # are preceded by their length and end with an empty one, the type
-        # and the class.
-        labels, at = [], 12
-        while length := question[at]:
-            labels.append(question[at + 1 : at + 1 + length].decode())
-            at += 1 + length
-        (kind,) = struct.unpack_from('!H', question, at + 1)
-        address = self.records.get('.'.join(labels).lower())
-        answers = b''
-        if address is not None and kind == 1:
-            # The name is a pointer to the question's; class IN, no caching.
-            answers = struct.pack('!HHHIH', 0xC00C, 1, 1, 0, 4)
-            answers += socket.inet_aton(address)
-        # A response, recursion available; code 3: no such name.
-        flags = 0x8180 | (3 if address is None else 0)
-        return (
-            question[:2]
-            + struct.pack('!HHHHH', flags, 1, bool(answers), 0, 0)
-            + question[12 : at + 5]
-            + answers
-        )
-
-
-def _remove_empty(directory: pathlib.Path) -> None:
-    try:
-        directory.rmdir()
-    except OSError:
-        # Not empty: others use it.
-        pass
