@@ -36,6 +36,8 @@ from testtools import content
 from tests import fence
 from tests import leaks
 
+LOG = logging.getLogger(__name__)
+
 #: Not empty: what cannot run here fails in place of being skipped.
 _NO_SKIP = 'FUEL_AGENT_CURL_NO_SKIP'
 
@@ -108,10 +110,10 @@ class TestCase(_Base):
 
     def setUp(self) -> None:
         super().setUp()
-        barrier = self.useFixture(fence.Fence())
+        self.fence = self.useFixture(fence.Fence())
         # Somebody may have swallowed the exception.
         self.addCleanup(
-            self._must_be_empty, 'a unit test tried', barrier.breaches
+            self._must_be_empty, 'a unit test tried', self.fence.breaches
         )
 
 
@@ -134,9 +136,7 @@ class FunctionalTestCase(_Base):
         # that of the fixtures above.
         self.useFixture(fixtures.NestedTempfile())
         self.directory = tempfile.gettempdir()
-        self.useFixture(
-            fixtures.EnvironmentVariable('TMPDIR', self.directory)
-        )
+        self.useFixture(fixtures.EnvironmentVariable('TMPDIR', self.directory))
         for name in _PROXIES:
             for variable in (name, name.upper()):
                 self.useFixture(fixtures.EnvironmentVariable(variable))

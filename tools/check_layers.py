@@ -87,8 +87,16 @@ STANDARD_LIBRARY_ONLY = frozenset(('harmful', 'errors'))
 
 #: Reached for by no rule: they act, wait, or tell the time.
 IMPURE = frozenset(
-    ('asyncio', 'random', 'select', 'selectors', 'socket', 'subprocess')
-    + ('threading', 'time')
+    (
+        'asyncio',
+        'random',
+        'select',
+        'selectors',
+        'socket',
+        'subprocess',
+        'threading',
+        'time',
+    )
 )
 
 _RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
@@ -204,9 +212,10 @@ def _conf(
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr == 'CONF':
             yield node
-        elif isinstance(node, ast.ImportFrom):
-            if any(alias.name == 'CONF' for alias in node.names):
-                yield node
+        elif isinstance(node, ast.ImportFrom) and any(
+            alias.name == 'CONF' for alias in node.names
+        ):
+            yield node
 
 
 def _handed_to_opts(tree: ast.Module) -> set[ast.AST]:
