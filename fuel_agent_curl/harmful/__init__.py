@@ -21,13 +21,11 @@ Its parts: ``exchange`` is the honest server, ``faults`` what can be wrong
 with it, ``server`` the sockets.
 """
 
-from fuel_agent_curl.harmful.exchange import (
-    Ending,
-    Pattern,
-    Pause,
-    Representation,
-    Request,
-)
+from fuel_agent_curl.harmful.exchange import Ending
+from fuel_agent_curl.harmful.exchange import Pattern
+from fuel_agent_curl.harmful.exchange import Pause
+from fuel_agent_curl.harmful.exchange import Representation
+from fuel_agent_curl.harmful.exchange import Request
 from fuel_agent_curl.harmful.server import Server
 
 __all__ = [

@@ -17,6 +17,8 @@ Nothing here touches a socket.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from collections.abc import Iterator
 import dataclasses
 import email.utils
 import enum
@@ -24,8 +26,8 @@ import http
 import random
 import re
 import time
-from collections.abc import Iterable, Iterator
 from typing import Protocol
+import urllib.parse
 
 LAST_MODIFIED = 'Wed, 01 Jan 2020 00:00:00 GMT'
 
@@ -73,8 +75,9 @@ class Pattern:
 
     def __init__(self, length: int, seed: int = 0) -> None:
         self._length = length
-        source = random.Random(seed)  # noqa: S311
-        self._period = source.randbytes(self.PERIOD)
+        period = random.Random(seed).randbytes(self.PERIOD)  # noqa: S311
+        # Twice, so that a slice not longer than a period is one.
+        self._periods = period * 2
 
     def __len__(self) -> int:
         return self._length
@@ -83,8 +86,10 @@ class Pattern:
         start, stop, _step = positions.indices(self._length)
         length = max(0, stop - start)
         skip = start % self.PERIOD
-        periods = -(-(skip + length) // self.PERIOD)
-        return (self._period * periods)[skip : skip + length]
+        periods = self._periods
+        if skip + length > len(periods):
+            periods *= (skip + length) // len(periods) + 1
+        return periods[skip : skip + length]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +119,8 @@ class Request:
 
     @property
     def path(self) -> str:
-        return self.target.partition('?')[0]
+        # A proxy is asked for the whole URL (RFC 9112 section 3.2.2).
+        return urllib.parse.urlsplit(self.target).path
 
     @property
     def range(self) -> str | None:

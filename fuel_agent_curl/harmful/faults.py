@@ -23,21 +23,21 @@ list did. Nothing here touches a socket.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import replace
 import http
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 
 from fuel_agent_curl.harmful import exchange
-from fuel_agent_curl.harmful.exchange import (
-    Ending,
-    Pause,
-    Reply,
-    Representation,
-    Request,
-    Step,
-)
+from fuel_agent_curl.harmful.exchange import Ending
+from fuel_agent_curl.harmful.exchange import Pause
+from fuel_agent_curl.harmful.exchange import Reply
+from fuel_agent_curl.harmful.exchange import Representation
+from fuel_agent_curl.harmful.exchange import Request
+from fuel_agent_curl.harmful.exchange import Step
 
 _BOUNDARY = 'harmful'
 
@@ -209,13 +209,12 @@ def content_range(text: str | None, shift: int = 0) -> Fault:
 
 def head(*steps: Step) -> Fault:
     """Send these steps in place of the head: garbage, or nothing at all."""
-    return _on_reply(
-        lambda reply: replace(
-            reply,
-            head=steps,
-            body=itertools.chain(reply.body, [Ending.CLOSE]),
-        )
-    )
+
+    def change(reply: Reply) -> Reply:
+        rest = itertools.chain(reply.body, [Ending.CLOSE])
+        return replace(reply, head=steps, body=rest)
+
+    return _on_reply(change)
 
 
 def endless_head() -> Fault:
@@ -290,14 +289,12 @@ def chunked(length: int = 1000, *, ended: bool = True) -> Fault:
                 yield b'%x\r\n%s\r\n' % (len(data), data)
         yield b'0\r\n\r\n' if ended else Ending.CLOSE
 
-    return _on_reply(
-        lambda reply: replace(
-            reply.having('Content-Length', None).having(
-                'Transfer-Encoding', 'chunked'
-            ),
-            body=coded(reply.body),
-        )
-    )
+    def change(reply: Reply) -> Reply:
+        reply = reply.having('Content-Length', None)
+        reply = reply.having('Transfer-Encoding', 'chunked')
+        return replace(reply, body=coded(reply.body))
+
+    return _on_reply(change)
 
 
 def body(*steps: Step) -> Fault:
@@ -316,7 +313,7 @@ def flip(at: int) -> Fault:
                 step = bytes(data)
             yield step
 
-    return _on_reply(lambda reply: replace(reply, body=change(reply.body)))
+    return _on_steps(change, False)
 
 
 def cut(

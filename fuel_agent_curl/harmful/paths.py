@@ -14,9 +14,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import http
 import re
-from collections.abc import Callable
 
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.harmful.faults import Fault

@@ -14,6 +14,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import fcntl
 import itertools
@@ -25,17 +29,15 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from fuel_agent_curl.harmful import faults, paths
-from fuel_agent_curl.harmful.exchange import (
-    Ending,
-    Pause,
-    Representation,
-    Request,
-    Step,
-)
+from fuel_agent_curl.harmful import faults
+from fuel_agent_curl.harmful.exchange import Ending
+from fuel_agent_curl.harmful.exchange import Pause
+from fuel_agent_curl.harmful.exchange import Representation
+from fuel_agent_curl.harmful.exchange import Request
+from fuel_agent_curl.harmful.exchange import Step
+from fuel_agent_curl.harmful import paths
 
 #: One fault, or several at once; none of them is an honest answer.
 Answer = faults.Fault | Iterable[faults.Fault]
