@@ -94,6 +94,9 @@ def judge(
             return _partial(head, request, pin, checksum)
         if head.status == 200:
             return _whole(head, request, pin)
+        if head.status == 416 and request.ranged and not request.start:
+            # An empty representation has no first byte to give.
+            return _ask(Verdict.REREAD)
         return _refuse(_unusable(head, request, pin, now))
     except errors.Error as error:
         return _refuse(error)
@@ -172,7 +175,12 @@ def _partial(
             'several parts (multipart/byteranges) to a single range'
         )
     validator = http.validator(head)
-    same = _same_validator(pin, validator) if pin else True
+    # Without a strong validator, no later part could be joined to this one.
+    same = (
+        _same_validator(pin, validator)
+        if pin
+        else validator.strong is not None
+    )
     given = http.content_range(head)
     if given is None or given.start is None or given.stop is None:
         return _ask(Verdict.REREAD)
@@ -194,7 +202,8 @@ def _partial(
         )
     if given.complete is None:
         return _ask(Verdict.REREAD)
-    if pin and not same and (pin.validator.strong or not checksum):
+    strong = pin.validator.strong if pin else None
+    if not same and (strong or not checksum):
         return _ask(Verdict.REREAD)
     if given.start < request.start and request.guarded:
         return _ask(Verdict.ASK_UNGUARDED)

@@ -34,9 +34,11 @@ from fuel_agent_curl import easy
 from fuel_agent_curl import errors
 from fuel_agent_curl import head as http
 from fuel_agent_curl import multi
+from fuel_agent_curl import plan
 from fuel_agent_curl import report
 from fuel_agent_curl import segments
 from fuel_agent_curl import settings as settings_module
+from fuel_agent_curl import sources
 from fuel_agent_curl import transfer
 from fuel_agent_curl import window as window_module
 
@@ -80,7 +82,7 @@ class _Engine:
 
     def __init__(
         self,
-        url: str,
+        urls: Sequence[str],
         settings: settings_module.Settings,
         checksum: bool,
         observe: Observer | None,
@@ -94,14 +96,17 @@ class _Engine:
         self._observe = observe
         self._closing = False
         self._began = time.monotonic()
-        mirror = self.stats.mirrors[errors.redact(url)] = report.MirrorStats()
-        self._transfer = transfer.Transfer(
-            transfer.Source(url, mirror),
-            segments.Segment(),
-            settings,
-            self.window,
-            self._loop,
-            self.stats,
+        sources_ = []
+        for url in urls:
+            mirror = report.MirrorStats()
+            self.stats.mirrors[errors.redact(url)] = mirror
+            sources_.append(sources.Source(url, mirror))
+        self._context = transfer.Context(
+            settings=settings,
+            window=self.window,
+            loop=self._loop,
+            sources=sources.Sources(sources_, joined=checksum),
+            stats=self.stats,
             checksum=checksum,
             deadline=(
                 self._began + settings.deadline
@@ -119,8 +124,7 @@ class _Engine:
 
     @property
     def length(self) -> int | None:
-        pin = self._transfer.pin
-        return pin.length if pin else None
+        return self._context.length
 
     def _run(self) -> None:
         try:
@@ -133,16 +137,13 @@ class _Engine:
             self._loop.close()
 
     def _work(self) -> None:
-        moving = self._transfer
+        moving = plan.Plan(self._context)
         while not self._closing:
             wait = moving.tick(time.monotonic())
             self.stats.seconds = time.monotonic() - self._began
-            if moving.state is transfer.State.DONE:
-                self.window.finish(moving.offset)
+            if moving.done:
+                self.window.finish(self._context.length or 0)
                 return
-            if moving.state is transfer.State.FAILED:
-                assert moving.error is not None
-                raise moving.error
             for attempt, code, text in self._loop.turn(wait):
                 moving.finished(attempt, code, text)
 
@@ -247,8 +248,9 @@ def fetch(
 ) -> Download:
     """Begin to download what ``url`` names; return when it is answered.
 
-    :param mirrors: further URLs of the same bytes. Not supported yet: any
-        is refused.
+    :param mirrors: further URLs of the same bytes, to fail over to. Bytes
+        of two are joined only where a checksum is given; otherwise what was
+        handed on is read again and compared.
     :param checksum: 'ALGORITHM:HEX' of the bytes on the wire; compared
         before the last chunk is handed on.
     :param settings: None for the defaults.
@@ -260,11 +262,11 @@ def fetch(
         attempts are used up.
     """
     settings = settings or settings_module.Settings()
-    check_url(url)
-    if mirrors:
-        raise errors.OptionError('mirrors are not supported yet')
+    urls = list(dict.fromkeys([url, *mirrors]))
+    for each in urls:
+        check_url(each)
     check = digest.Digest(digest.parse(checksum)) if checksum else None
-    engine = _Engine(url, settings, check is not None, observe)
+    engine = _Engine(urls, settings, check is not None, observe)
     try:
         engine.answered.wait()
         engine.window.check()
@@ -300,6 +302,29 @@ class Probe:
     timings: dict[str, float]
 
 
+class _Glimpse:
+    """Takes a head, and no more of the body than it has to."""
+
+    def __init__(self) -> None:
+        self.answer: http.Head | None = None
+        self.received = 0
+        self.view = memoryview(b'')
+        self.at = self.room = 0
+
+    def head(self, head: http.Head) -> None:
+        self.answer = head
+        if head.status >= 300:
+            error = errors.StatusError(
+                'the server answered %d %s' % (head.status, head.reason)
+            )
+            error.status = head.status
+            raise error
+
+    def write(self, piece: memoryview) -> bool:
+        self.received += len(piece)
+        return True
+
+
 def probe(
     url: str, settings: settings_module.Settings | None = None
 ) -> Probe:
@@ -309,31 +334,14 @@ def probe(
     """
     settings = settings or settings_module.Settings()
     check_url(url)
-    heads: list[http.Head] = []
-    body: list[int] = []
-
-    def on_head(head: http.Head) -> None:
-        heads.append(head)
-        if head.status >= 300:
-            error = errors.StatusError(
-                'the server answered %d %s' % (head.status, head.reason),
-                url=url,
-            )
-            error.status = head.status
-            raise error
-
-    def on_body(piece: memoryview) -> bool:
-        body.append(len(piece))
-        return True
-
+    glimpse = _Glimpse()
     loop = multi.Loop()
     try:
         attempt = easy.Attempt(
             url,
             segments.Request(0, 1, ranged=True),
             settings,
-            on_head,
-            on_body,
+            glimpse,
         )
         loop.add(attempt)
         until = time.monotonic() + (
@@ -343,16 +351,17 @@ def probe(
         # The head and one byte are enough: a server without ranges would
         # send the whole image.
         ended: tuple[int, str] | None = None
-        while ended is None and not body and time.monotonic() < until:
+        while ended is None and not glimpse.received and time.monotonic() < until:
             for _attempt, code, text in loop.turn(0.25):
                 ended = code, text
         error = attempt.result(*ended) if ended else None
-        if not heads and error is None:
+        if glimpse.answer is None and error is None:
             error = errors.Stalled('no answer in time')
         if error is not None:
             error.url = errors.redact(url)
             raise error
-        return _describe(url, heads[-1], attempt)
+        assert glimpse.answer is not None
+        return _describe(url, glimpse.answer, attempt)
     finally:
         loop.close()
 

@@ -22,8 +22,8 @@ import math
 import os
 import ssl
 import urllib.parse
-from collections.abc import Callable
 from typing import Any
+from typing import Protocol
 
 import pycurl
 
@@ -103,18 +103,36 @@ def _authorities() -> str | None:
     return None
 
 
+class Receiver(Protocol):
+    """What an attempt needs of ``reception.Reception``."""
+
+    view: memoryview
+    at: int
+    room: int
+
+    @property
+    def received(self) -> int:
+        """Body bytes that have arrived."""
+
+    def head(self, head: http.Head) -> None:
+        """Judge the head."""
+
+    def write(self, piece: memoryview) -> bool:
+        """Take a piece of the body; False to be paused."""
+
+
 class Attempt:
     """One HTTP request, redirects included, on one easy handle.
 
-    :param on_head: called once, before the first body byte, with the last
-        head; raises an ``errors.Error`` to refuse it.
-    :param on_body: called with each piece; returns False to be paused and
-        given the same piece again. The view dies with the call.
+    :param reception: takes the answer. Its ``head`` is called once, before
+        the first body byte, with the last head, and raises an
+        ``errors.Error`` to refuse it; its ``write`` with pieces of the body.
     :param fresh: use no connection and no address of an earlier attempt
         (one that failed may have left both dead).
-    :ivar received: bytes that have arrived, those of heads included.
     :ivar connecting: no connection yet, at first or after a redirect.
-    :ivar paused: ``on_body`` refused, and ``unpause`` was not called since.
+    :ivar paused: the reception had no room, and ``unpause`` was not called
+        since.
+    :ivar peer: address of the server, None before it is connected.
     """
 
     def __init__(
@@ -122,21 +140,19 @@ class Attempt:
         url: str,
         request: segments.Request,
         settings: settings_module.Settings,
-        on_head: Callable[[http.Head], None],
-        on_body: Callable[[memoryview], bool],
+        reception: Receiver,
         *,
         fresh: bool = False,
     ) -> None:
-        self.received = 0
         self.connecting = True
         self.paused = False
         self.peer: str | None = None
         self._url = url
         self._location = url
-        self._on_head = on_head
-        self._on_body = on_body
+        self._reception = reception
         self._lines: list[bytes] = []
         self._head_size = 0
+        self._heads_size = 0
         self._head: http.Head | None = None
         self._decided = False
         self._error: BaseException | None = None
@@ -242,7 +258,7 @@ class Attempt:
     def _connected(self, *addresses: Any) -> int:
         self.connecting = False
         self.peer = str(addresses[0])
-        return pycurl.PREREQFUNC_OK
+        return int(pycurl.PREREQFUNC_OK)
 
     def _header(self, line: bytes) -> int:
         try:
@@ -253,7 +269,7 @@ class Attempt:
         return len(line)
 
     def _take_line(self, line: bytes) -> None:
-        self.received += len(line)
+        self._heads_size += len(line)
         if self._decided:
             return  # a trailer
         if line.startswith(b'HTTP/'):
@@ -300,13 +316,23 @@ class Attempt:
         self.connecting = True
 
     def _write(self, piece: memoryview) -> int | None:
+        reception = self._reception
+        size = len(piece)
+        if size < reception.room:
+            # The common case, without a call: this runs 65536 times a GiB.
+            # The view dies with the callback, so its bytes are copied now.
+            at = reception.at
+            end = at + size
+            reception.view[at:end] = piece
+            reception.at = end
+            reception.room -= size
+            return None
         try:
             self._decide()
-            if self._on_body(piece):
-                self.received += len(piece)
+            if reception.write(piece):
                 return None
             self.paused = True
-            return pycurl.WRITEFUNC_PAUSE
+            return int(pycurl.WRITEFUNC_PAUSE)
         except BaseException as error:
             self._error = error
             return -1
@@ -316,7 +342,7 @@ class Attempt:
             if self._head is None:
                 raise errors.ProtocolError('a body without a head')
             self._decided = True
-            self._on_head(self._head)
+            self._reception.head(self._head)
 
     def unpause(self) -> errors.Error | None:
         """Go on after a pause; the refused piece is offered again at once.
@@ -376,6 +402,11 @@ class Attempt:
             error.curl_code = code
             error.os_errno = self.handle.getinfo(pycurl.OS_ERRNO) or None
         return error
+
+    @property
+    def received(self) -> int:
+        """Bytes that have arrived, those of heads included."""
+        return self._heads_size + self._reception.received
 
     def timings(self) -> dict[str, float]:
         """Return seconds from the start to each phase's end (libcurl)."""

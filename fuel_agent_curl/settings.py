@@ -131,6 +131,12 @@ class Settings:
         return self.window_size
 
     @property
+    def segment(self) -> int:
+        """Bytes of a segment: whole MiB, so many that all fit the window."""
+        fitting = self.window // self.connections // MIB * MIB
+        return min(self.segment_size, max(MIB, fitting))
+
+    @property
     def progress(self) -> int:
         """New bytes an attempt must bring for the count to start again."""
         return max(1, int(self.low_speed_limit * self.low_speed_time))

@@ -12,40 +12,39 @@
 
 """One transfer: a segment brought in, attempt after attempt.
 
-Its states and events are the table below; what an error means is decided in
-``retry``, what an answer proves in ``answer``, and the requests themselves
-are made by ``easy``.
+Its states and what moves them are the table below. What an answer proves is
+decided in ``answer``, what an error means in ``retry``, which mirror is
+asked and how in ``sources``; the requests are made by ``easy``.
 """
 
 from __future__ import annotations
 
-import datetime
+import dataclasses
 import enum
 import math
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from oslo_log import log as logging
-from zlib_ng import zlib_ng
 
 from fuel_agent_curl import answer
 from fuel_agent_curl import easy
 from fuel_agent_curl import errors
-from fuel_agent_curl import head as http
 from fuel_agent_curl import lowspeed
 from fuel_agent_curl import multi
+from fuel_agent_curl import reception
 from fuel_agent_curl import report
 from fuel_agent_curl import retry
 from fuel_agent_curl import segments
 from fuel_agent_curl import settings as settings_module
+from fuel_agent_curl import sources as sources_module
 from fuel_agent_curl import window as window_module
 
 LOG = logging.getLogger(__name__)
 
 # How often a transfer under way is looked at, in seconds.
 _TICK = 0.25
-# Wrong answers to a Range in a row before the server is taken to have none.
-_WRONG_RANGES = 2
 
 
 class State(enum.Enum):
@@ -56,6 +55,7 @@ class State(enum.Enum):
     BACKING_OFF = enum.auto()
     DONE = enum.auto()
     FAILED = enum.auto()
+    DROPPED = enum.auto()
 
 
 class Trigger(enum.Enum):
@@ -67,7 +67,11 @@ class Trigger(enum.Enum):
     RETRY = enum.auto()
     COMPLETE = enum.auto()
     FAIL = enum.auto()
+    #: Another transfer does the work.
+    DROP = enum.auto()
 
+
+UNDER_WAY = (State.WAITING, State.ATTEMPTING, State.BACKING_OFF)
 
 TRANSITIONS: dict[tuple[State, Trigger], State] = {
     (State.WAITING, Trigger.START): State.ATTEMPTING,
@@ -78,6 +82,9 @@ TRANSITIONS: dict[tuple[State, Trigger], State] = {
     (State.WAITING, Trigger.FAIL): State.FAILED,
     (State.ATTEMPTING, Trigger.FAIL): State.FAILED,
     (State.BACKING_OFF, Trigger.FAIL): State.FAILED,
+    (State.WAITING, Trigger.DROP): State.DROPPED,
+    (State.ATTEMPTING, Trigger.DROP): State.DROPPED,
+    (State.BACKING_OFF, Trigger.DROP): State.DROPPED,
 }
 
 
@@ -94,87 +101,84 @@ def move(state: State, trigger: Trigger) -> State:
         ) from None
 
 
-class Source:
-    """One URL, and what its server has been seen to do with a Range."""
+@dataclasses.dataclass
+class Context:
+    """What the transfers of one download share.
 
-    def __init__(self, url: str, stats: report.MirrorStats) -> None:
-        self.url = url
-        self.stats = stats
-        self.ranges = True
-        self.guarded = True
-        self.if_range = True
-        self.wrong_ranges = 0
+    :ivar checksum: a checksum of the whole was given.
+    :ivar deadline: monotonic time, infinite for none.
+    :ivar random: returns a number from 0 up to 1.
+    :ivar observe: called with each event.
+    :ivar length: complete length in bytes, None until an answer states it.
+    """
 
-    def learn(self, verdict: answer.Verdict) -> bool:
-        """Note what an answer showed; True if another request follows."""
-        if verdict is answer.Verdict.ASK_UNGUARDED:
-            self.guarded = False
-        elif verdict is answer.Verdict.ASK_WITHOUT_IF_RANGE:
-            self.if_range = False
-        elif verdict is answer.Verdict.REREAD:
-            self.ranges = False
-        else:
-            return False
-        return True
+    settings: settings_module.Settings
+    window: window_module.Window
+    loop: multi.Loop
+    sources: sources_module.Sources
+    stats: report.Stats
+    checksum: bool
+    deadline: float
+    random: Callable[[], float]
+    observe: Callable[[report.Event], None]
+    length: int | None = None
+    #: Body bytes of the attempts that have ended.
+    received: int = 0
 
-    def answered_wrongly(self) -> None:
-        """Count a 206 or 416 that does not fit the Range."""
-        self.wrong_ranges += 1
-        if self.wrong_ranges >= _WRONG_RANGES:
-            self.ranges = False
+
+class Plan(Protocol):
+    """What a transfer needs of ``plan.Plan``."""
+
+    def sole(self, transfer: Transfer) -> bool:
+        """Tell whether no byte but this transfer's is kept."""
+
+    def alone(self, transfer: Transfer) -> tuple[int, int]:
+        """Drop all others, forget what was not handed on.
+
+        The transfer is to bring all that remains.
+
+        :return: the bytes handed on, and their CRC-32.
+        """
 
 
 class Transfer:
     """Brings one segment into the window; lives on the network thread.
 
-    :param checksum: a checksum of the whole was given.
-    :param deadline: monotonic time, infinite for none.
-    :param observe: called with each event.
-    :ivar offset: next byte of the representation to be received.
-    :ivar pin: the representation, None before the first usable answer.
+    :param rival: a transfer of the same bytes that is dropped when this one
+        receives its first.
+    :ivar ahead: it has, and the rival takes no more.
     :ivar error: why it failed.
     """
 
     def __init__(
         self,
-        source: Source,
+        context: Context,
+        plan: Plan,
+        source: sources_module.Source,
         segment: segments.Segment,
-        settings: settings_module.Settings,
-        window: window_module.Window,
-        loop: multi.Loop,
-        stats: report.Stats,
-        *,
-        checksum: bool,
-        deadline: float,
-        random: Callable[[], float],
-        observe: Callable[[report.Event], None],
+        rival: Transfer | None = None,
     ) -> None:
         self.state = State.WAITING
-        self.offset = segment.start
-        self.pin: answer.Representation | None = None
+        self.segment = segment
+        self.source = source
+        self.rival = rival
+        self.ahead = False
         self.error: errors.Error | None = None
-        self._source = source
-        self._segment = segment
-        self._settings = settings
-        self._window = window
-        self._loop = loop
-        self._stats = stats
-        self._checksum = checksum
-        self._deadline = deadline
-        self._observe = observe
-        self._series = retry.Series(settings, random)
+        self._context = context
+        self._settings = context.settings
+        self._plan = plan
+        self._series = retry.Series(context.settings, context.random)
+        self._offset = segment.start
         # The highest offset before this attempt: only what is beyond it is
         # new, however often the rest is read again.
         self._highest = segment.start
+        self._tried: list[sources_module.Source] = []
         self._due = 0.0
         # Of the attempt under way:
         self._attempt: easy.Attempt | None = None
+        self._reception: reception.Reception | None = None
         self._request = segments.Request()
-        self._judgement: answer.Judgement | None = None
-        self._position = 0
-        self._dealt_with = 0
-        self._reread: tuple[int, int] | None = None
-        self._crc = 0
+        self._fresh = False
         self._chained = False
         self._low_speed = lowspeed.LowSpeed(0, 1)
         self._received_before = 0
@@ -185,20 +189,31 @@ class Transfer:
         return '<Transfer %s at byte %d of %r, attempt %d, %s>' % (
             self.state.name,
             self.offset,
-            self._segment,
+            self.segment,
             self._series.number,
-            errors.redact(self._source.url),
+            errors.redact(self.source.url),
         )
 
-    # What the network thread calls.
+    @property
+    def offset(self) -> int:
+        """Next byte of the representation to be received."""
+        return self._reception.offset if self._reception else self._offset
+
+    @property
+    def receiving(self) -> int:
+        """Body bytes of the attempt under way."""
+        return self._reception.received if self._reception else 0
+
+    # What the plan calls.
 
     def tick(self, now: float) -> float:
         """Do what is due; return the seconds until there is more to do."""
-        if self.state in (State.DONE, State.FAILED):
+        if self.state not in UNDER_WAY:
             return math.inf
-        if self._at_end():
+        if self._reception and self._reception.at_end():
             self._complete()
-        elif now >= self._deadline:
+            return 0.0
+        if now >= self._context.deadline:
             self._fail(
                 errors.DeadlineExceeded(
                     'the deadline of %g s has passed'
@@ -210,15 +225,15 @@ class Transfer:
         elif self.state is State.WAITING or now >= self._due:
             self._start(now)
         if self.state is State.BACKING_OFF:
-            return max(0.0, min(self._due, self._deadline) - now)
+            return max(0.0, min(self._due, self._context.deadline) - now)
         return _TICK if self.state is State.ATTEMPTING else 0.0
 
     def finished(self, attempt: easy.Attempt, code: int, text: str) -> None:
-        """Take the end of the attempt: CURLcode and error text."""
-        if attempt is not self._attempt:
+        """Take the end of an attempt: CURLcode and error text."""
+        if attempt is not self._attempt or self._reception is None:
             return
-        error = attempt.result(code, text) or self._shortfall()
-        if self._at_end():
+        error = attempt.result(code, text) or self._reception.ended()
+        if self._reception.at_end():
             self._complete()
         elif error is not None:
             self._failed(error)
@@ -230,170 +245,119 @@ class Transfer:
             self._chained = True
             self._move(Trigger.AGAIN)
 
+    def drop(self) -> None:
+        """End it; what it brought stays."""
+        if self.state in UNDER_WAY:
+            self._end_attempt()
+            self._move(Trigger.DROP)
+
+    def overtaken(self) -> int:
+        """Take no more bytes; return the offset another goes on at."""
+        if self._reception:
+            self._reception.close()
+        return self.offset
+
     # One attempt.
 
     def _start(self, now: float) -> None:
-        self._request = self._next_request()
+        self._request, reread = self._next_request()
+        context = self._context
         if not self._chained:
-            self._highest = max(self._highest, self.offset)
+            self._highest = max(self._highest, self._offset)
             self._low_speed = lowspeed.LowSpeed(
                 self._settings.low_speed_limit, self._settings.low_speed_time
             )
             self._received_before = 0
-        self._judgement = None
-        self._position = 0
-        self._dealt_with = 0
+        self._chained = False
         self._connecting_since = now
         self._sampled = 0.0
-        fresh = self._stats.attempts > 0 and not self._chained
-        self._chained = False
-        self._stats.attempts += 1
-        self._source.stats.attempts += 1
+        context.stats.attempts += 1
+        self.source.stats.attempts += 1
         LOG.debug(
             'Attempt %d: %s, %r',
-            self._stats.attempts,
-            errors.redact(self._source.url),
+            context.stats.attempts,
+            errors.redact(self.source.url),
             self._request,
         )
         self._move(Trigger.START)
+        self._reception = reception.Reception(
+            self._request,
+            context.window,
+            pin=self._pin(),
+            stop=self.segment.stop,
+            reread=reread,
+            checksum=context.checksum,
+            on_accept=self._accepted,
+            on_start=self._body_started,
+        )
         try:
             self._attempt = easy.Attempt(
-                self._source.url,
+                self.source.location or self.source.url,
                 self._request,
                 self._settings,
-                self._on_head,
-                self._on_body,
-                fresh=fresh,
+                self._reception,
+                fresh=self._fresh,
             )
         except errors.Error as error:
             self._fail(error)
             return
-        self._loop.add(self._attempt)
+        self._fresh = False
+        context.loop.add(self._attempt)
 
-    def _next_request(self) -> segments.Request:
-        self._reread = None
-        if self.offset and self.pin:
-            strong = self.pin.validator.strong
-            if (
-                self._source.ranges
-                and self.pin.ranges is not False
-                and (strong or self._checksum)
-            ):
-                return segments.Request(
-                    self.offset,
-                    self._segment.stop,
-                    ranged=True,
-                    guarded=self._source.guarded,
-                    if_range=strong if self._source.if_range else None,
-                )
+    def _pin(self) -> answer.Representation | None:
+        if not self._offset and self._plan.sole(self):
+            return None
+        return self.source.pin or answer.Representation(
+            length=self._context.length
+        )
+
+    def _next_request(
+        self,
+    ) -> tuple[segments.Request, tuple[int, int] | None]:
+        if self._offset or self.segment.stop is not None:
+            request = self.source.request(
+                self._offset, self.segment.stop, self._context.checksum
+            )
+            if request is not None:
+                return request, None
             # Without a proof: read again from 0, and compare what was handed
             # on. What was not is forgotten, it comes again anyway.
-            self._highest = max(self._highest, self.offset)
-            self.offset, crc = self._window.rewind()
-            if self.offset:
-                self._reread = (self.offset, crc)
+            handed_on = self._alone()
+            if self._offset:
                 self._report('reread')
-        return segments.Request(self.offset)
+                return segments.Request(self._offset), handed_on
+        return segments.Request(), None
 
-    def _on_head(self, head: http.Head) -> None:
-        kept = self.offset > self._segment.start or self._reread
-        self._judgement = judgement = answer.judge(
-            head,
-            self._request,
-            self.pin if kept else None,
-            checksum=self._checksum,
-            now=datetime.datetime.now(datetime.timezone.utc),
-        )
-        if judgement.verdict is not answer.Verdict.ACCEPT:
-            raise judgement.error or errors.ProtocolError('unusable answer')
-        before, self.pin = self.pin, judgement.pinned
-        self._position = judgement.start
-        self._crc = 0
-        self._source.wrong_ranges = 0
+    def _alone(self) -> tuple[int, int]:
+        self._highest = max(self._highest, self._offset)
+        handed_on = self._plan.alone(self)
+        self.segment = segments.Segment()
+        self._offset = handed_on[0]
+        return handed_on
+
+    def _accepted(self) -> None:
+        taken = self._reception
+        assert taken is not None and taken.pin is not None
+        if taken.stop is None:
+            self.segment = segments.Segment(self.segment.start)
+        first = self.source.pin is None
+        self.source.accepted(taken.pin)
+        self._context.length = taken.pin.length
         if self._request.start:
-            self._stats.resumes += 1
+            self._context.stats.resumes += self._request.start > (
+                self.segment.start
+            )
             self._report('resumed')
-        elif before is None:
+        elif first:
             self._report('started')
         else:
             self._report('restarted')
 
-    def _on_body(self, piece: memoryview) -> bool:
-        # A piece that was refused comes again, whole.
-        rest = piece[self._dealt_with :]
-        if self._position < self.offset:
-            rest = self._skip(rest)
-        skipped = len(piece) - len(rest)
-        rest = rest[: self._wanted(len(rest))]
-        if rest and not self._window.write(self.offset, rest):
-            self._dealt_with = skipped
-            return False
-        self._position += len(rest)
-        self.offset += len(rest)
-        self._dealt_with = 0
-        self._stats.received += len(piece)
-        self._source.stats.received += len(piece)
-        return True
-
-    def _skip(self, piece: memoryview) -> memoryview:
-        """Drop what is there already, comparing it where that is a reread."""
-        count = min(len(piece), self.offset - self._position)
-        self._position += count
-        if self._reread:
-            self._crc = zlib_ng.crc32(piece[:count], self._crc)
-            until, expected = self._reread
-            if self._position == until and self._crc != expected:
-                raise errors.RepresentationChanged(
-                    'the first %d bytes are others than before' % until
-                )
-        return piece[count:]
-
-    def _wanted(self, size: int) -> int:
-        """Return how many of the next bytes belong to the segment."""
-        end = self._end()
-        stop = self._judgement.stop if self._judgement else None
-        if stop is not None:
-            return min(size, stop - self._position)
-        if end is not None and self._position + size > end:
-            raise errors.RepresentationChanged(
-                'the server sends more than the %d bytes it stated' % end
-            )
-        return size
-
-    def _end(self) -> int | None:
-        if self._segment.stop is not None:
-            return self._segment.stop
-        return self.pin.length if self.pin else None
-
-    def _at_end(self) -> bool:
-        # Where the answer states no length, only its end proves the end.
-        return (
-            self._judgement is not None
-            and self._judgement.verdict is answer.Verdict.ACCEPT
-            and self._judgement.stop is not None
-            and self._position >= self.offset
-            and self.offset == self._end()
-        )
-
-    def _shortfall(self) -> errors.Error | None:
-        """Return what is wrong with an answer that libcurl found complete."""
-        judgement = self._judgement
-        if judgement is None:
-            return errors.ReceiveError('the answer ended before its head')
-        end = self._end() if judgement.stop is None else judgement.stop
-        if self._position < max(self.offset, end or 0):
-            return errors.ReceiveError('the body is shorter than it should be')
-        if judgement.stop is not None:
-            return None
-        # No length was stated: the end of the body is the end of it all.
-        pinned = judgement.pinned
-        self._judgement = answer.Judgement(
-            answer.Verdict.ACCEPT, 0, self.offset, pinned
-        )
-        self.pin = answer.Representation(
-            pinned.validator, self.offset, pinned.ranges
-        )
-        return None
+    def _body_started(self, offset: int) -> int:
+        if self.rival is None:
+            return offset
+        self.ahead = True
+        return max(offset, self.rival.overtaken())
 
     def _watch(self, now: float) -> None:
         attempt = self._attempt
@@ -412,7 +376,8 @@ class Transfer:
                 )
         elif attempt.paused:
             self._low_speed.suspend(now)
-            if self._window.has_room(self.offset):
+            window = self._context.window
+            if window.want(self.offset + window.ample):
                 error = attempt.unpause()
         else:
             self._connecting_since = now
@@ -433,59 +398,77 @@ class Transfer:
             self._failed(error)
 
     def _end_attempt(self) -> None:
+        taken = self._reception
+        if taken is not None:
+            taken.settle()
+            self._offset = taken.offset
+            self._context.received += taken.received
+            self.source.stats.received += taken.received
+            self._reception = None
         if self._attempt is not None:
             self._received_before += self._attempt.received
-            self._loop.remove(self._attempt)
+            self._context.loop.remove(self._attempt)
             self._attempt = None
 
     # What follows.
 
     def _failed(self, error: errors.Error) -> None:
+        judgement = self._reception.judgement if self._reception else None
         self._end_attempt()
         self._annotate(error)
-        verdict = self._judgement.verdict if self._judgement else None
-        if verdict is not None and self._source.learn(verdict):
+        if judgement is not None and self.source.learn(judgement.verdict):
             LOG.info('%s: asking in another way', error)
             self._move(Trigger.AGAIN)
             return
-        self._source.stats.failures += 1
-        if isinstance(error, errors.Stalled):
-            self._stats.stalls += 1
-        if (
-            isinstance(error, errors.ContentRangeError)
-            and self._request.ranged
-        ):
-            self._source.answered_wrongly()
+        self._context.stats.stalls += isinstance(error, errors.Stalled)
+        self.source.failed(error, self._request.ranged)
+        self._fresh = True
+        new = self._offset - self._highest
+        progressed = new >= self._settings.progress
+        if progressed:
+            self._tried.clear()
         decision = retry.decide(error)
-        progressed = (
-            self.offset - self._highest >= self._settings.progress
-        )
-        if decision is retry.Decision.RESTART and self._restart():
-            decision = retry.Decision.RETRY
+        if decision is retry.Decision.RESTART:
+            # Begin again with another representation, if nothing was handed
+            # on of the one before.
+            self._alone()
+            if not self._offset:
+                decision = retry.Decision.RETRY
         if decision is not retry.Decision.RETRY:
+            self.source.error = error
+        other = self._context.sources.instead(
+            self.source, progressed, self._tried
+        )
+        if other is not None:
+            LOG.warning('%s; trying %s', error, errors.redact(other.url))
+            self.source = other
+            self._move(Trigger.AGAIN)
+            self._report('failover', error)
+        elif decision is not retry.Decision.RETRY:
             self._fail(error)
-            return
+        else:
+            self._back_off(error, progressed)
+
+    def _back_off(self, error: errors.Error, progressed: bool) -> None:
         now = time.monotonic()
         attempt = self._series.number
         try:
             delay = self._series.delay(
-                error, progressed, self._deadline - now
+                error, progressed, self._context.deadline - now
             )
         except errors.Error as last:
             self._fail(last)
             return
         LOG.warning('%s; next attempt in %.1f s', error, delay)
+        self._tried.clear()
+        self.source = self._context.sources.best() or self.source
         self._due = now + delay
         self._move(Trigger.RETRY)
         self._report('retry', error, delay, attempt)
 
-    def _restart(self) -> bool:
-        """Begin again with another representation, if none was handed on."""
-        self._highest = max(self._highest, self.offset)
-        self.offset, _crc = self._window.rewind()
-        return self.offset == 0
-
     def _complete(self) -> None:
+        if self._reception and self._reception.pin:
+            self._context.length = self._reception.pin.length
         self._end_attempt()
         self._move(Trigger.COMPLETE)
 
@@ -500,9 +483,9 @@ class Transfer:
 
     def _annotate(self, error: errors.Error) -> None:
         if error.url is None:
-            error.url = errors.redact(self._source.url)
+            error.url = errors.redact(self.source.url)
         if error.offset is None:
-            error.offset = self.offset
+            error.offset = self._offset
         if error.attempt is None:
             error.attempt = max(1, self._series.number)
             error.attempts = self._settings.attempts
@@ -514,12 +497,12 @@ class Transfer:
         delay: float = 0.0,
         attempt: int | None = None,
     ) -> None:
-        self._observe(
+        self._context.observe(
             report.Event(
                 kind,
-                errors.redact(self._source.url),
+                errors.redact(self.source.url),
                 self.offset,
-                self.pin.length if self.pin else None,
+                self._context.length,
                 self._series.number if attempt is None else attempt,
                 self._settings.attempts,
                 error,

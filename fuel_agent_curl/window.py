@@ -12,12 +12,11 @@
 
 """The bounded buffer between the network thread and the consumer.
 
-Bytes arrive in pieces of at most 16 KiB at their offset in the
-representation and leave in order as whole chunks. Each piece is copied once,
-into a preallocated buffer; buffers are used again.
-
-One network thread writes; one consumer takes. A lock is held only where a
-chunk passes from one to the other, not for each piece.
+Bytes arrive at their offset in the representation and leave in order as
+whole chunks. A writer leases room in a chunk's buffer, copies into it what
+it receives, once, and commits it; buffers are used again. A lock is held
+where a chunk passes from one thread to the other only, not for each piece
+of at most 16 KiB that libcurl hands over.
 """
 
 from __future__ import annotations
@@ -28,75 +27,110 @@ from collections.abc import Callable
 from zlib_ng import zlib_ng
 
 
+class _Chunk:
+    """A buffer, and how many bytes of it are in place."""
+
+    __slots__ = ('filled', 'view')
+
+    def __init__(self, view: memoryview) -> None:
+        self.view = view
+        self.filled = 0
+
+
 class Window:
     """Ordered chunks, at most ``capacity`` bytes ahead of the consumer.
+
+    One network thread writes; one consumer takes.
 
     :param capacity: bytes.
     :param chunk_size: bytes of a chunk; made smaller where the capacity
         would not hold a few of them.
-    :param wake: called on the consumer's thread when there is room again
-        after ``write`` refused.
+    :param wake: called on the consumer's thread when there is room for the
+        offset that ``want`` named.
     """
 
     def __init__(
         self, capacity: int, chunk_size: int, wake: Callable[[], None]
     ) -> None:
         self.chunk_size = max(1, min(chunk_size, capacity // 4))
-        self._capacity = capacity
+        self._chunks = capacity // self.chunk_size
         self._wake = wake
         self._changed = threading.Condition()
-        # Chunks being filled: index -> (buffer, bytes in it). Network thread.
-        self._filling: dict[int, tuple[bytearray, int]] = {}
-        # Chunks complete: index -> (buffer, bytes in it).
-        self._ready: dict[int, tuple[bytearray, int]] = {}
-        self._free: list[bytearray] = []
+        # By index in the representation: being filled, and complete.
+        self._filling: dict[int, _Chunk] = {}
+        self._ready: dict[int, _Chunk] = {}
+        self._free: list[memoryview] = []
         self._taken = 0
-        self._limit = capacity
+        self._wanted: int | None = None
         self._crc = 0
-        self._full = False
         self._end: int | None = None
         self._error: BaseException | None = None
 
-    def write(self, offset: int, piece: memoryview) -> bool:
-        """Copy the piece to its place; network thread.
+    # The network thread.
 
-        :return: False, with nothing copied, where it does not fit: pause
-            until ``has_room``.
+    def lease(self, offset: int) -> tuple[memoryview, int, int] | None:
+        """Return where the byte at ``offset`` goes.
+
+        :return: a buffer, the position in it, and how many bytes fit from
+            there on; None where the window has no room for it now.
         """
-        size = len(piece)
-        if offset + size > self._limit:
-            with self._changed:
-                if offset + size > self._limit:
-                    self._full = True
-                    return False
-        chunk_size = self.chunk_size
-        done = 0
-        while done < size:
-            index, at = divmod(offset + done, chunk_size)
-            buffer, filled = self._filling.get(index) or (self._buffer(), 0)
-            count = min(size - done, chunk_size - at)
-            buffer[at : at + count] = piece[done : done + count]
-            done += count
-            filled += count
-            if filled == chunk_size:
-                self._filling.pop(index, None)
-                self._pass_on(index, buffer, filled)
-            else:
-                self._filling[index] = (buffer, filled)
-        return True
+        index, at = divmod(offset, self.chunk_size)
+        if index >= self._taken + self._chunks:
+            return None
+        chunk = self._filling.get(index)
+        if chunk is None:
+            chunk = self._filling[index] = _Chunk(self._buffer())
+        return chunk.view, at, self.chunk_size - at
 
-    def has_room(self, offset: int) -> bool:
-        """Tell whether a transfer at ``offset`` may be unpaused."""
-        return offset + self._capacity // 2 <= self._limit
+    def commit(self, offset: int, count: int) -> None:
+        """``count`` bytes from ``offset`` on, in one lease, are in place."""
+        index = offset // self.chunk_size
+        chunk = self._filling[index]
+        chunk.filled += count
+        if chunk.filled == self.chunk_size:
+            del self._filling[index]
+            with self._changed:
+                self._ready[index] = chunk
+                if index == self._taken:
+                    self._changed.notify_all()
+
+    def has_room(self, stop: int) -> bool:
+        """Tell whether all up to ``stop`` fits in the window now."""
+        return (stop - 1) // self.chunk_size < self._taken + self._chunks
+
+    def want(self, stop: int) -> bool:
+        """Call ``wake`` once all up to ``stop`` fits; True if it does now."""
+        with self._changed:
+            self._wanted = stop
+            if self.has_room(stop):
+                self._wanted = None
+        return self._wanted is None
+
+    @property
+    def ample(self) -> int:
+        """Bytes of room that make unpausing worth its system calls."""
+        return self._chunks // 2 * self.chunk_size
+
+    def rewind(self) -> tuple[int, int]:
+        """Forget what was not handed on yet.
+
+        :return: the bytes that were, and their CRC-32.
+        """
+        with self._changed:
+            for chunks in (self._filling, self._ready):
+                self._free.extend(chunk.view for chunk in chunks.values())
+                chunks.clear()
+            return self._taken * self.chunk_size, self._crc
 
     def finish(self, length: int) -> None:
         """All ``length`` bytes are here and proven complete."""
         with self._changed:
-            for index, chunk in self._filling.items():
-                self._ready[index] = chunk
+            self._ready.update(self._filling)
             self._filling.clear()
             self._end = length
             self._changed.notify_all()
+
+    # Either thread.
 
     def fail(self, error: BaseException) -> None:
         """Nothing more will come; the first error counts."""
@@ -105,24 +139,15 @@ class Window:
                 self._error = error
             self._changed.notify_all()
 
+    # The consumer.
+
     def check(self) -> None:
-        """Raise what ``fail`` was given, if it was; consumer's thread."""
+        """Raise what ``fail`` was given, if it was."""
         if self._error is not None:
             raise self._error
 
-    def rewind(self) -> tuple[int, int]:
-        """Forget what was not handed on yet; network thread.
-
-        :return: the bytes that were, and their CRC-32.
-        """
-        with self._changed:
-            for chunks in (self._filling, self._ready):
-                self._free.extend(buffer for buffer, _ in chunks.values())
-                chunks.clear()
-            return self._taken * self.chunk_size, self._crc
-
     def take(self) -> memoryview | None:
-        """Return the next chunk, None after the last; consumer's thread.
+        """Return the next chunk, None after the last; wait for it.
 
         The view is the caller's until ``give_back``.
 
@@ -130,49 +155,32 @@ class Window:
         """
         with self._changed:
             while self._taken not in self._ready:
-                if self._error is not None:
-                    raise self._error
+                self.check()
                 if self._end is not None:
                     return None
                 self._changed.wait()
-            if self._error is not None:
-                raise self._error
-            buffer, size = self._ready.pop(self._taken)
-            view = memoryview(buffer)[:size]
+            self.check()
+            chunk = self._ready.pop(self._taken)
+            view = chunk.view[: chunk.filled]
             # The digest of what was handed on is cheap here, and there is no
             # second chance: a server without ranges is resumed by it.
             self._crc = zlib_ng.crc32(view, self._crc)
             self._taken += 1
-            self._limit += self.chunk_size
-            wake = self._full and self._roomy()
+            wake = self._wanted is not None and self.has_room(self._wanted)
             if wake:
-                self._full = False
+                self._wanted = None
         if wake:
             self._wake()
         return view
 
     def give_back(self, view: memoryview) -> None:
-        """The chunk's buffer may be used again."""
+        """The chunk's buffer may be used again; the view is no more."""
         buffer = view.obj
         view.release()
-        if isinstance(buffer, bytearray):
-            self._free.append(buffer)
+        self._free.append(memoryview(buffer))
 
-    def _roomy(self) -> bool:
-        # Unpausing costs a wake-up and a system call or two: wait until half
-        # the window is free.
-        waiting = len(self._ready) + len(self._filling)
-        return waiting * self.chunk_size <= self._capacity // 2
-
-    def _pass_on(self, index: int, buffer: bytearray, size: int) -> None:
-        with self._changed:
-            self._ready[index] = (buffer, size)
-            if index == self._taken:
-                self._changed.notify_all()
-
-    def _buffer(self) -> bytearray:
+    def _buffer(self) -> memoryview:
         try:
             return self._free.pop()
         except IndexError:
-            return bytearray(self.chunk_size)
-
+            return memoryview(bytearray(self.chunk_size))

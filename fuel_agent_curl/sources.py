@@ -1,0 +1,146 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The URLs of one representation, and what each server has shown so far.
+
+Rules only: which mirror is asked next, and how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fuel_agent_curl import answer
+from fuel_agent_curl import errors
+from fuel_agent_curl import report
+from fuel_agent_curl import segments
+
+# Wrong answers to a Range in a row before the server is taken to have none.
+_WRONG_RANGES = 2
+
+
+class Source:
+    """One URL, and what its server has been seen to do.
+
+    :ivar pin: the representation its answers belong to; None before the
+        first usable one. Validators of two mirrors do not compare.
+    :ivar error: what makes it useless for this download, None while it is
+        not.
+    :ivar location: where a redirect of the URL led to, as long as that has
+        not failed; segments share it.
+    """
+
+    def __init__(self, url: str, stats: report.MirrorStats) -> None:
+        self.url = url
+        self.stats = stats
+        self.pin: answer.Representation | None = None
+        self.error: errors.Error | None = None
+        self.location: str | None = None
+        self.penalty = 0
+        self._ranges = True
+        self._guarded = True
+        self._if_range = True
+        self._wrong_ranges = 0
+
+    def request(
+        self, start: int, stop: int | None, checksum: bool
+    ) -> segments.Request | None:
+        """Return how to ask for a range, None if there is no use in it."""
+        pin = self.pin
+        if not self._ranges or (pin and pin.ranges is False):
+            return None
+        strong = pin.validator.strong if pin else None
+        if start and not strong and not checksum:
+            return None
+        return segments.Request(
+            start,
+            stop,
+            ranged=True,
+            guarded=self._guarded,
+            if_range=strong if self._if_range else None,
+        )
+
+    def accepted(self, pin: answer.Representation) -> None:
+        """Note a usable answer."""
+        self.pin = pin
+        self._wrong_ranges = 0
+
+    def learn(self, verdict: answer.Verdict) -> bool:
+        """Note what an answer showed; True if another request follows."""
+        if verdict is answer.Verdict.ASK_UNGUARDED:
+            self._guarded = False
+        elif verdict is answer.Verdict.ASK_WITHOUT_IF_RANGE:
+            self._if_range = False
+        elif verdict is answer.Verdict.REREAD:
+            self._ranges = False
+        else:
+            return False
+        return True
+
+    def failed(self, error: errors.Error, ranged: bool) -> None:
+        """Note a failure; a mirror that lied or stalled is used last."""
+        self.stats.failures += 1
+        self.location = None
+        self.penalty += 1
+        if isinstance(
+            error,
+            (
+                errors.Stalled,
+                errors.ProtocolError,
+                errors.RepresentationChanged,
+            ),
+        ):
+            self.penalty += 1
+        if ranged and isinstance(error, errors.ContentRangeError):
+            self._wrong_ranges += 1
+            if self._wrong_ranges >= _WRONG_RANGES:
+                self._ranges = False
+
+
+class Sources:
+    """The mirrors of one download, in the order given.
+
+    :param joined: bytes of several mirrors may be joined, as a checksum
+        decides at the end.
+    """
+
+    def __init__(self, sources: Sequence[Source], joined: bool) -> None:
+        self._sources = list(sources)
+        self.joined = joined
+
+    def best(self, without: Sequence[Source] = ()) -> Source | None:
+        """Return the mirror to ask next, None if no usable one is left."""
+        usable = [
+            source
+            for source in self._sources
+            if source.error is None and source not in without
+        ]
+        return min(usable, key=lambda source: source.penalty, default=None)
+
+    def instead(
+        self, source: Source, progressed: bool, tried: list[Source]
+    ) -> Source | None:
+        """Return the mirror to fail over to, None to stay with ``source``.
+
+        :param progressed: the attempt that failed brought new bytes.
+        :param tried: the mirrors that failed since the last wait; grows.
+        """
+        if source not in tried:
+            tried.append(source)
+        if progressed and source.error is None and not self.joined:
+            # Going on here costs nothing; elsewhere all is read again.
+            return None
+        other = self.best(without=tried)
+        if other is not None and not self.joined:
+            # What it proved earlier says nothing of another's bytes.
+            other.pin = None
+        return other
