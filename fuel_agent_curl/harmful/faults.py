@@ -27,6 +27,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import reduce
 import http
 import itertools
 import re
@@ -49,9 +50,7 @@ def spoiled(
     faults: Iterable[Fault], handler: Handler = exchange.honest
 ) -> Handler:
     """Return the handler with every fault applied to it."""
-    for fault in faults:
-        handler = fault(handler)
-    return handler
+    return reduce(lambda made, fault: fault(made), faults, handler)
 
 
 # Faults of the request: what the server makes of it.
