@@ -27,7 +27,8 @@ import shutil
 import sys
 import tempfile
 import threading
-from typing import Any, NoReturn
+from typing import Any
+from typing import NoReturn
 
 import fixtures
 import testtools
