@@ -1,0 +1,362 @@
+
+"""Arguments of the command line: what follows the verb, and the options.
+
+argparse takes the command line apart, oslo.config the files: oslo's own
+``--group-name`` flags would have to stand before the verb. There is one flag
+for every option of the group, made from the option itself, so that help,
+limits and meaning are written once, in ``opts``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+import importlib.metadata
+import typing
+
+from oslo_config import cfg
+
+from fuel_agent_curl import opts
+
+PROG = 'fuel-agent-curl'
+PROGRESS = ('auto', 'bar', 'json', 'none')
+CONTAINERS = ('auto', 'raw', 'gzip', 'xz', 'zstd', 'bzip2')
+
+# Flags that are not simply the option's name.
+_FLAGS = {
+    'max_recv_speed': ('--limit-rate',),
+    'headers': ('--headers', '--header'),
+}
+_SIZES = frozenset(
+    (
+        'buffer_size',
+        'chunk_size',
+        'low_speed_limit',
+        'max_recv_speed',
+        'segment_size',
+        'window_size',
+    )
+)
+_UNITS = {'K': 1024, 'M': 1024**2, 'G': 1024**3}
+
+# The namespace's names of the options, apart from those of the arguments.
+_OPTION = 'option_'
+
+_VERBS = """\
+verbs:
+  copy [OPTION ...] URL [MIRROR ...] TARGET
+          write the image at URL to a block device or a file
+  probe [OPTION ...] URL
+          say what the server is, and what a resume from it would look like
+  demo    copy an image from a server that breaks off, stalls and lies, all
+          of it on this machine, and say what happened
+
+'fuel-agent-curl VERB --help' lists the options of a verb.
+"""
+
+_COPY = """\
+Write the image at URL to TARGET, a block device or a file. A download that
+breaks off is resumed at the byte it had reached. Success means that every
+byte is on the target, synced, and that every checksum given has matched.
+"""
+
+_COPY_EXAMPLES = """\
+examples:
+  fuel-agent-curl copy --image-checksum sha256:HEX \\
+      http://server/image.img.gz /dev/sda
+  fuel-agent-curl copy --low-speed-time 4 --attempts 0 --deadline 3600 \\
+      http://server/image.img /srv/image.img
+
+exit codes: 0 the image is there; 2 usage; 10 and up one for each class of
+error, listed in the README; 130 Ctrl-C; 143 SIGTERM.
+"""
+
+_PROBE = """\
+Ask the server for one byte, and say what the answer tells: address, protocol,
+ranges, validator, complete length, timings.
+"""
+
+_DEMO = """\
+Start a harmful server on the loopback address, copy a gzip image from it
+through a 503, a reset, a stall and a body cut short, and compare what arrived
+with what was sent. Nothing else is needed, and nothing is left behind.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all of ours."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        self.exit(
+            2, '%s: error: %s; see %s --help\n' % (PROG, message, self.prog)
+        )
+
+
+class _Version(argparse.Action):
+    """Print the version of the distribution, looked up only when asked."""
+
+    def __init__(
+        self, option_strings: Sequence[str], dest: str, help: str
+    ) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, 0, help=help)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        try:
+            version = importlib.metadata.version(PROG)
+        except importlib.metadata.PackageNotFoundError:
+            version = 'of a source tree that is not installed'
+        print(PROG, version)
+        parser.exit()
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Take a command line apart.
+
+    The result has ``verb``, ``config_file`` and ``config_dir`` (lists),
+    ``debug``, the verb's own arguments, and what ``override`` reads.
+
+    :raises SystemExit: 2 for a bad command line, 0 after --help or --version.
+    """
+    top = Parser(
+        prog=PROG,
+        usage='%(prog)s [OPTION ...] VERB ...',
+        description='Copy disk images over HTTP(S) onto block devices and'
+        ' files, through networks\nthat fail.',
+        epilog=_VERBS,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument('--version', action=_Version, help='print the version and exit')
+    _add_common(top)
+    top.add_argument('verb', nargs='?', help=argparse.SUPPRESS)
+    top.add_argument('rest', nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    before = top.parse_args(argv)
+    makers: dict[str, Callable[[], Parser]] = {
+        'copy': _copy_parser,
+        'demo': _demo_parser,
+        'probe': _probe_parser,
+    }
+    if before.verb not in makers:
+        top.error(
+            'a verb is missing: %s' % ', '.join(makers)
+            if before.verb is None
+            else 'no such verb: %s (choose from %s)'
+            % (before.verb, ', '.join(makers))
+        )
+    parser = makers[before.verb]()
+    # Intermixed: 'copy URL --attempts 3 MIRROR TARGET' is as good as any.
+    after = parser.parse_intermixed_args(before.rest)
+    if before.verb == 'copy':
+        _check_operands(parser, after)
+    after.verb = before.verb
+    after.config_file = before.config_file + after.config_file
+    after.config_dir = before.config_dir + after.config_dir
+    after.debug = before.debug or after.debug
+    return after
+
+
+def override(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> None:
+    """Let the options given as flags beat those that ``conf`` has read.
+
+    As overrides of ``conf`` they count as given, which a default that
+    depends on another option looks at.
+    """
+    for name, value in vars(arguments).items():
+        if name.startswith(_OPTION):
+            conf.set_override(name[len(_OPTION) :], value, opts.GROUP)
+
+
+def _copy_parser() -> Parser:
+    parser = _verb('copy', 'URL [MIRROR ...] TARGET', _COPY, _COPY_EXAMPLES)
+    parser.add_argument('url', metavar='URL', help='http or https URL')
+    parser.add_argument(
+        'operands',
+        nargs='+',
+        metavar='[MIRROR ...] TARGET',
+        help='further URLs of the same image; the device or file to write',
+    )
+    parser.add_argument(
+        '--checksum',
+        metavar='ALGO:HEX',
+        help='digest of the bytes as the server sends them, as in sha256:HEX',
+    )
+    parser.add_argument(
+        '--image-checksum',
+        metavar='ALGO:HEX',
+        help='digest of what lands on the target, unpacked',
+    )
+    parser.add_argument(
+        '--container',
+        choices=CONTAINERS,
+        default='auto',
+        help='how the image is packed; auto goes by its first bytes, not by'
+        ' its name (default: auto)',
+    )
+    parser.add_argument(
+        '--progress',
+        choices=PROGRESS,
+        default='auto',
+        help='auto: a bar on a terminal, else log lines; json: one object a'
+        ' line on stdout; none: nothing but errors (default: auto)',
+    )
+    _add_options(parser, opts.OPTS)
+    return parser
+
+
+def _probe_parser() -> Parser:
+    parser = _verb('probe', 'URL', _PROBE)
+    parser.add_argument('url', metavar='URL', help='http or https URL')
+    parser.add_argument(
+        '--json', action='store_true', help='print one JSON object instead'
+    )
+    _add_options(parser, opts.OPTS)
+    return parser
+
+
+def _demo_parser() -> Parser:
+    return _verb('demo', '', _DEMO)
+
+
+def _verb(
+    verb: str, operands: str, description: str, epilog: str = ''
+) -> Parser:
+    parser = Parser(
+        prog='%s %s' % (PROG, verb),
+        usage=('%%(prog)s [OPTION ...] %s' % operands).rstrip(),
+        description=description,
+        epilog=epilog,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_common(parser)
+    return parser
+
+
+def _add_common(parser: Parser) -> None:
+    parser.add_argument(
+        '--config-file',
+        action='append',
+        default=[],
+        metavar='FILE',
+        help='file of options, in the group [%s]; may be given again'
+        % opts.GROUP,
+    )
+    parser.add_argument(
+        '--config-dir',
+        action='append',
+        default=[],
+        metavar='DIR',
+        help='directory of *.conf files, read after the files',
+    )
+    parser.add_argument(
+        '--debug', action='store_true', help='log what is done, on stderr'
+    )
+
+
+def _add_options(parser: Parser, options: Sequence[cfg.Opt]) -> None:
+    group = parser.add_argument_group(
+        'options of the transfer',
+        'Sizes and rates may end in K, M or G (of 1024). Each option can also'
+        ' stand in a\nconfiguration file, under its name with underscores'
+        ' (limit-rate: max_recv_speed).',
+    )
+    for option in options:
+        add_option(group, option)
+
+
+def add_option(group: argparse._ArgumentGroup, option: cfg.Opt) -> None:
+    """Add the flag of one option; not given, it leaves no trace."""
+    flags = _FLAGS.get(
+        option.dest, ('--' + option.dest.replace('_', '-'),)
+    )
+    text = ' '.join((option.help or '').split())
+    if option.default not in (None, [], ''):
+        text += ' (default: %s)' % _shown(option)
+    given: dict[str, typing.Any] = {
+        'dest': _OPTION + option.dest,
+        'default': argparse.SUPPRESS,
+        'help': text.replace('%', '%%'),
+    }
+    if isinstance(option, cfg.BoolOpt):
+        group.add_argument(
+            *flags, action=argparse.BooleanOptionalAction, **given
+        )
+        return
+    if option.multi:
+        given['action'] = 'append'
+    choices = getattr(option.type, 'choices', None)
+    given['metavar'] = '|'.join(choices) if choices else _metavar(option)
+    group.add_argument(*flags, type=_converter(option), **given)
+
+
+def _shown(option: cfg.Opt) -> str:
+    if isinstance(option, cfg.BoolOpt):
+        return 'yes' if option.default else 'no'
+    if isinstance(option, cfg.FloatOpt):
+        return '%g' % option.default
+    if option.dest in _SIZES and option.default % 1024 == 0:
+        for unit, factor in reversed(_UNITS.items()):
+            if option.default and option.default % factor == 0:
+                return '%d%s' % (option.default // factor, unit)
+    return str(option.default)
+
+
+def _metavar(option: cfg.Opt) -> str:
+    if option.dest in _SIZES:
+        return 'BYTES'
+    if isinstance(option, cfg.FloatOpt):
+        return 'SECONDS'
+    if isinstance(option, cfg.IntOpt):
+        return 'N'
+    return 'FILE' if (option.help or '').startswith('PEM file') else 'TEXT'
+
+
+def _converter(option: cfg.Opt) -> Callable[[str], typing.Any]:
+    def convert(text: str) -> typing.Any:
+        try:
+            if option.dest in _SIZES:
+                return option.type(str(size(text)))
+            return option.type(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def size(text: str) -> int:
+    """Return the bytes that ``text`` stands for: '512K', '4M', '1.5G', '100'.
+
+    :raises ValueError: if it is not such a number.
+    """
+    digits, unit = text, 1
+    if text[-1:].upper() in _UNITS:
+        digits, unit = text[:-1], _UNITS[text[-1:].upper()]
+    try:
+        # int() and float() take more than digits: '1_0', ' 1 ', 'nan'.
+        if not digits or set(digits) - set('0123456789.'):
+            raise ValueError
+        if '.' in digits:
+            return int(float(digits) * unit)
+        return int(digits) * unit
+    except ValueError:
+        raise ValueError(
+            "'%s' is not a number of bytes such as 65536, 512K or 1.5G" % text
+        ) from None
+
+
+def _check_operands(parser: Parser, arguments: argparse.Namespace) -> None:
+    *arguments.mirrors, arguments.target = arguments.operands
+    del arguments.operands
+    if not arguments.target:
+        parser.error('TARGET is empty')
+    if arguments.target == '-':
+        parser.error("TARGET '-' is no file: say /dev/stdout, or ./-")
+    if arguments.target.lower().startswith(('http://', 'https://')):
+        # Else a forgotten TARGET would make a file of the mirror's name.
+        parser.error('TARGET is missing: the last argument is a URL')

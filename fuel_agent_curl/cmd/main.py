@@ -1,0 +1,170 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""The program fuel-agent-curl: from arguments to an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import logging
+import os
+import signal
+import sys
+import traceback
+import typing
+
+from fuel_agent_curl.cmd import signals
+
+# What takes time to import is imported further down: Ctrl-C is to end the
+# program tidily from the first moment on.
+if typing.TYPE_CHECKING:
+    import argparse
+
+    from oslo_config import cfg
+
+_BUG = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code.
+
+    0; 2 for usage; 10 and up for an error, its ``exit_code``; 128 and its
+    number for a signal; 1 for a bug, with a traceback.
+
+    :param argv: the arguments, without the program's name; None: those of
+        the process.
+    """
+    _open_descriptors()
+    try:
+        with signals.caught():
+            code = _run(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()
+            return code
+    except SystemExit as end:
+        # argparse: --help, --version, or wrong usage.
+        return end.code if isinstance(end.code, int) else 1
+    except signals.Interrupted as interrupted:
+        _complain(str(interrupted))
+        return interrupted.exit_code
+    except BrokenPipeError:
+        # Whoever read stdout has seen enough. What is left in its buffer
+        # goes nowhere, or the interpreter would complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _run(argv: Sequence[str]) -> int:
+    from fuel_agent_curl import errors
+    from fuel_agent_curl.cmd import hints
+
+    try:
+        return _run_verb(argv)
+    except errors.Error as error:
+        _complain(hints.line(error))
+        return error.exit_code
+    except BrokenPipeError:
+        raise
+    except Exception:
+        traceback.print_exc()
+        _complain('this is a bug in fuel-agent-curl, please report it')
+        return _BUG
+
+
+def _run_verb(argv: Sequence[str]) -> int:
+    from fuel_agent_curl.cmd import arguments
+
+    parsed = arguments.parse(argv)
+    conf = _read_configuration(parsed)
+    _set_up_logging(conf, parsed)
+    if parsed.verb == 'copy':
+        from fuel_agent_curl.cmd import copying
+
+        return copying.run(parsed, conf)
+    if parsed.verb == 'probe':
+        from fuel_agent_curl.cmd import probe
+
+        return probe.run(parsed, conf)
+    from fuel_agent_curl.cmd import demo
+
+    return demo.run()
+
+
+def _read_configuration(parsed: argparse.Namespace) -> cfg.ConfigOpts:
+    from oslo_config import cfg
+    from oslo_log import log
+
+    from fuel_agent_curl import errors
+    from fuel_agent_curl import opts
+    from fuel_agent_curl.cmd import arguments
+
+    # Not cfg.CONF: a program that calls main() keeps its own.
+    conf = cfg.ConfigOpts()
+    opts.register(conf)
+    log.register_options(conf)
+    conf.set_default('use_stderr', True)
+    conf.set_default('log_date_format', '%H:%M:%S')
+    conf.set_default(
+        'logging_default_format_string',
+        '%(asctime)s %(levelname)s %(message)s',
+    )
+    args = ['--config-file=' + path for path in parsed.config_file]
+    args += ['--config-dir=' + path for path in parsed.config_dir]
+    args += ['--debug'] if parsed.debug else []
+    try:
+        conf(args, project=arguments.PROG)
+    except (cfg.Error, OSError) as error:
+        raise errors.OptionError(
+            'the configuration cannot be read: %s' % error
+        ) from error
+    arguments.override(conf, parsed)
+    return conf
+
+
+def _set_up_logging(
+    conf: cfg.ConfigOpts, parsed: argparse.Namespace
+) -> None:
+    from oslo_log import log
+
+    log.setup(conf, 'fuel_agent_curl')
+    quiet = parsed.verb != 'copy' or parsed.progress == 'none'
+    if quiet and not conf.debug:
+        logging.getLogger().setLevel(logging.ERROR)
+
+
+def _open_descriptors() -> None:
+    """Make sure that there are 0, 1 and 2.
+
+    Else the next file opened, the target for example, would be standard
+    output to everyone who writes there.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, 'w')
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, 'w')
+
+
+def _complain(text: str) -> None:
+    try:
+        print('fuel-agent-curl: error: %s' % text, file=sys.stderr)
+    except OSError:
+        # Nobody is there to read it; the exit code still says it.
+        pass
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,152 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""``fuel-agent-curl probe``: what a server is, and what a resume would be."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+
+from oslo_config import cfg
+
+from fuel_agent_curl import download
+from fuel_agent_curl import errors
+from fuel_agent_curl import opts
+from fuel_agent_curl import settings
+from fuel_agent_curl.cmd import status
+
+# In the order in which they end; the value of each is counted from the start.
+_PHASES = (
+    ('resolve', 'name'),
+    ('connect', 'connect'),
+    ('tls', 'TLS'),
+    ('first_byte', 'first byte'),
+)
+
+
+def run(arguments: argparse.Namespace, conf: cfg.ConfigOpts) -> int:
+    """Probe a URL and print what came of it.
+
+    :raises errors.Error: if there is no usable answer.
+    """
+    values = opts.settings_from(conf)
+    found = download.probe(arguments.url, values)
+    guard = _try_if_range(arguments.url, values, found)
+    if arguments.json:
+        record = dataclasses.asdict(found)
+        print(
+            json.dumps(record | {'if_range': guard, 'resume': resume(found)})
+        )
+    else:
+        print('\n'.join(describe(found, guard)))
+    return 0
+
+
+def _try_if_range(
+    url: str, values: settings.Settings, found: download.Probe
+) -> str:
+    """Return what the server does with If-Range (RFC 9110 section 13.1.5).
+
+    Two more requests: with its own validator, and with another.
+    """
+    if not found.ranges:
+        return 'not used, as no ranges are served'
+    if not found.strong or found.validator is None:
+        return 'not used, as there is no strong validator'
+    served = []
+    for validator in (found.validator, '"no such thing"'):
+        headers = (*values.headers, 'If-Range: ' + validator)
+        try:
+            again = download.probe(
+                url, dataclasses.replace(values, headers=headers)
+            )
+        except errors.Error as error:
+            return 'unknown, as asking failed: %s' % error.message
+        served.append(again.ranges)
+    return {
+        (True, False): 'honoured',
+        (True, True): 'ignored: a changed image shows by its validator only',
+        (False, False): 'answered with the whole image, even for its own'
+        ' validator: a resume asks again without it, and compares the'
+        ' validators itself',
+        (False, True): 'answered the wrong way round: validators are compared'
+        ' after the fact',
+    }[served[0], served[1]]
+
+
+def describe(found: download.Probe, guard: str) -> list[str]:
+    """Return what was found, as lines for a human."""
+    rows = [('URL', found.url)]
+    if found.effective_url != found.url:
+        rows.append(('leads to', found.effective_url))
+    server = [found.ip or 'address unknown', 'HTTP/' + found.http_version]
+    if found.server:
+        server.append(found.server)
+    rows += [
+        ('server', ', '.join(server)),
+        ('status', str(found.status)),
+        ('length', _length(found)),
+        ('ranges', 'served' if found.ranges else 'not served'),
+        ('validator', _validator(found)),
+        ('If-Range', guard),
+        ('timings', _timings(found)),
+        ('resume', resume(found)),
+    ]
+    return ['%-10s %s' % row for row in rows]
+
+
+def resume(found: download.Probe) -> str:
+    """Return what would follow if a download from there broke off."""
+    if not found.ranges:
+        return (
+            'reads again from byte 0 and skips to where it broke off,'
+            ' comparing what it skips: right, but slow'
+        )
+    if found.strong:
+        return (
+            'asks for the missing bytes only; the validator proves that'
+            ' they belong to the same image'
+        )
+    return (
+        'reads again from byte 0 and compares, as no strong validator proves'
+        ' that the rest belongs to the same image; with --checksum it asks'
+        ' for the missing bytes only, and the checksum decides'
+    )
+
+
+def _length(found: download.Probe) -> str:
+    if found.length is None:
+        return 'not stated: no percentage, and no check of the target first'
+    return '%d bytes (%s)' % (found.length, status.size(found.length))
+
+
+def _validator(found: download.Probe) -> str:
+    if found.validator is None:
+        return 'none'
+    return '%s (%s)' % (
+        found.validator,
+        'strong' if found.strong else 'weak: proves too little',
+    )
+
+
+def _timings(found: download.Probe) -> str:
+    texts = []
+    before = 0.0
+    for phase, name in _PHASES:
+        at = found.timings.get(phase, 0.0)
+        if at > 0:
+            texts.append('%s %.1f ms' % (name, 1000 * max(0, at - before)))
+            before = at
+    return ', '.join(texts)

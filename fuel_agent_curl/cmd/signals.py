@@ -1,0 +1,82 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""Signals that end the program: the first one tidily, a second one at once.
+
+The standard library alone: this is in force before anything else is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import signal
+import types
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the program.
+
+    It is a KeyboardInterrupt, so that whoever tidies up after Ctrl-C does
+    after the others as well.
+
+    :ivar detail: how far it got, for the last line.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+        self.detail = ''
+
+    def __str__(self) -> str:
+        text = {
+            signal.SIGINT: 'interrupted by Ctrl-C',
+            signal.SIGTERM: 'ended by SIGTERM',
+            signal.SIGHUP: 'the terminal hung up',
+        }[signal.Signals(self.signum)]
+        return '%s; %s' % (text, self.detail) if self.detail else text
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell makes of a program that this signal ended."""
+        return 128 + self.signum
+
+
+@contextlib.contextmanager
+def caught() -> Iterator[None]:
+    """Raise ``Interrupted`` in the main thread for the first signal.
+
+    A second one is left to the kernel: it ends the program even where
+    Python code does not get to run, in a read from a dead disk for example.
+    A signal that was ignored when we started (nohup) stays so.
+    """
+    previous = {
+        signum: signal.getsignal(signum)
+        for signum in _SIGNALS
+        if signal.getsignal(signum) != signal.SIG_IGN
+    }
+
+    def first(signum: int, frame: types.FrameType | None) -> None:
+        for each in previous:
+            signal.signal(each, signal.SIG_DFL)
+        raise Interrupted(signum)
+
+    for signum in previous:
+        signal.signal(signum, first)
+    try:
+        yield
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
