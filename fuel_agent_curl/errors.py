@@ -264,6 +264,12 @@ class ImageTooLong(ContentError):
     exit_code = 36
 
 
+class WindowTooLarge(ContentError):
+    """The image was compressed with a window too large for a ramdisk."""
+
+    exit_code = 37
+
+
 class DeviceError(Error):
     """The target cannot be used, or failed; ``os_errno`` is the errno."""
 

@@ -40,8 +40,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (PUBLIC,),
     # Stages and sinks know bytes, not HTTP (see SEALED).
     ('device', 'decompress', 'relay'),
+    ('targets',),
     ('storage',),
-    ('blockdev', 'sink'),
+    ('blockdev', 'readback', 'sink'),
     ('faults',),
     # The engine.
     ('download',),
@@ -64,7 +65,17 @@ RULES = frozenset(
 
 #: Groups that import each other, in the order above, and the errors alone.
 SEALED = (
-    frozenset(('device', 'storage', 'blockdev', 'sink', 'faults')),
+    frozenset(
+        (
+            'device',
+            'targets',
+            'storage',
+            'blockdev',
+            'readback',
+            'sink',
+            'faults',
+        )
+    ),
     frozenset(('decompress',)),
     frozenset(('relay',)),
     frozenset(('digest',)),

@@ -1,0 +1,198 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Source, stages, sink: an image on its way to a target.
+
+The source is iterated over, and unpacked, in the calling thread; other
+threads hash and write. The order at the end is what makes a success true:
+the source has ended well (its own checksum compared), every byte is written,
+length and digest are right; only then may the target look complete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import typing
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+
+from fuel_agent_curl import decompress
+from fuel_agent_curl import device
+from fuel_agent_curl import digest
+from fuel_agent_curl import errors
+from fuel_agent_curl import relay
+from fuel_agent_curl import sink as sink_module
+
+Buffer = bytes | bytearray | memoryview
+
+#: Called with the bytes of the image written so far.
+Observer = Callable[[int], None]
+
+
+class Source(typing.Protocol):
+    """What ``copy`` needs of a ``download.Download``."""
+
+    @property
+    def length(self) -> int | None: ...
+
+    def views(self) -> Iterator[memoryview]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What ``copy`` did.
+
+    :ivar written: length of the image on the target, in bytes.
+    :ivar container: what it came in: one of ``decompress.CONTAINERS``.
+    """
+
+    written: int
+    container: str
+
+
+def copy(
+    download: Source,
+    target: str | os.PathLike[str],
+    *,
+    container: str = 'auto',
+    image_checksum: str | None = None,
+    direct_io: bool = True,
+    verify: bool = False,
+    observe: Observer | None = None,
+) -> Result:
+    """Unpack ``download`` and write it to ``target``.
+
+    On return every byte is on the target, synced, and has been checked. An
+    exception, KeyboardInterrupt included, leaves nothing that looks complete.
+    The download is closed if the target fails, or else left to the caller.
+
+    :param container: see ``decompress.open_container``.
+    :param image_checksum: 'ALGORITHM:HEX' of the image, unpacked; None for
+        no check.
+    :param direct_io: write past the page cache where the target takes it.
+    :param verify: read everything back from the medium and compare.
+    :param observe: called in this thread each time more is on its way.
+    :raises errors.OptionError: for a checksum or a container that is none.
+    :raises errors.ContentError: for an image that is not what it should be.
+    :raises errors.DeviceError: for a target that cannot be used, or fails.
+    """
+    check = None
+    if image_checksum is not None:
+        check = digest.Digest(digest.parse(image_checksum), 'image')
+    sink = device.open_target(target, direct_io=direct_io, verify=verify)
+    try:
+        if container == 'raw' and download.length is not None:
+            sink.check_length(download.length)
+        found, image = decompress.open_container(download.views(), container)
+        # What is in another container has a length that nobody knows yet.
+        length = download.length if found == 'raw' else None
+        _move(image, sink, length, check, download.close, observe)
+    except BaseException:
+        sink.abort()
+        raise
+    return Result(sink.written, found)
+
+
+def write(
+    chunks: Iterable[Buffer],
+    target: str | os.PathLike[str],
+    *,
+    direct_io: bool = True,
+    length: int | None = None,
+    cancel: Callable[[], None] = lambda: None,
+) -> int:
+    """Write ``chunks`` to ``target``; return how many bytes that was.
+
+    As ``copy``, without its checks. A chunk is not used any more when the
+    next one is asked for.
+
+    :param length: what the chunks have to add up to; None: whatever comes.
+    :param cancel: called, from another thread, if the target fails: to end
+        the wait for the next chunk.
+    """
+    sink = device.open_target(target, direct_io=direct_io)
+    try:
+        _move(chunks, sink, length, None, cancel, None)
+    except BaseException:
+        sink.abort()
+        raise
+    return sink.written
+
+
+def _move(
+    image: Iterable[Buffer],
+    sink: sink_module.Sink,
+    length: int | None,
+    check: digest.Digest | None,
+    cancel: Callable[[], None],
+    observe: Observer | None,
+) -> None:
+    if length is not None:
+        sink.check_length(length)
+    # From the first byte on: a source that never begins leaves the target
+    # as it was, one that fails later never leaves the image of before.
+    chunks = iter(image)
+    first = next(chunks, b'')
+    sink.begin()
+    tasks = [sink.write] if check is None else [check.update, sink.write]
+    buffers = relay.Relay(tasks, cancel)
+    try:
+        taken = _fill(buffers, first, chunks, sink, length, observe)
+        del first
+        buffers.finish()
+    except BaseException as error:
+        buffers.abort()
+        if buffers.error is None or not isinstance(error, Exception):
+            raise
+        # The source may have failed only because it was cancelled.
+        raise buffers.error from buffers.error.__cause__
+    if length is not None and taken < length:
+        raise errors.ImageTooShort(
+            'the image has %d bytes, not the %d announced' % (taken, length),
+            offset=taken,
+        )
+    if check is not None:
+        check.verify()
+    sink.finish()
+    if observe is not None:
+        observe(sink.written)
+
+
+def _fill(
+    buffers: relay.Relay,
+    first: Buffer,
+    chunks: Iterator[Buffer],
+    sink: sink_module.Sink,
+    length: int | None,
+    observe: Observer | None,
+) -> int:
+    """Give ``first`` and all ``chunks`` to ``buffers``; return their length.
+
+    :raises errors.ImageTooLong: for more than ``length``.
+    """
+    taken = 0
+    for chunk in itertools.chain((first,), chunks):
+        taken += len(chunk)
+        if length is not None and taken > length:
+            raise errors.ImageTooLong(
+                'the image goes on past the %d bytes announced' % length,
+                offset=length,
+            )
+        buffers.write(chunk)
+        if observe is not None:
+            observe(sink.written)
+    return taken

@@ -1,0 +1,289 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The sinks that keep what they take; ``targets`` has the two kinds.
+
+What is on the target looks complete only after ``finish`` has returned: the
+first mebibyte, which holds the partition table, the boot loader or the
+superblock, is zeroed and synced before anything else is written, and the
+image's own is put there last, when all the rest is written, synced and
+checked. Whatever ends the process in between leaves something that no
+firmware boots and nothing mounts.
+"""
+
+from __future__ import annotations
+
+import abc
+import errno
+import fcntl
+import logging
+import mmap
+import os
+from collections.abc import Iterator
+
+from fuel_agent_curl import readback
+from fuel_agent_curl import sink
+
+LOG = logging.getLogger(__name__)
+
+KIB = 1024
+MIB = 1024 * KIB
+
+#: What is held back: GPT with its table, the boot loader's first stages, and
+#: the first superblocks of ext4, xfs and btrfs are in there.
+FIRST = 1 * MIB
+
+#: Zeros are looked for in pieces of this length.
+GRAIN = 64 * KIB
+
+# A longer run of zeros is handed to the kernel in parts, which cannot be
+# interrupted: on a slow disk that writes them one by one, half a second.
+_ZERO_RUN_MAX = 64 * MIB
+
+# Through the page cache, write-back is started each time as much is dirty:
+# else the kernel hoards it, and the last sync takes minutes (and memory).
+_WRITE_BACK = 8 * MIB
+
+# O_DIRECT wants memory, offset and length in multiples of the sector; pages
+# do for every sector up to 4 KiB, and for file systems, which do not say.
+_ALIGNMENT = mmap.PAGESIZE
+
+_ZEROS = bytes(GRAIN)
+
+
+class Storage(sink.Sink):
+    """What a block device and a regular file have in common.
+
+    :param fd: open for writing, for reading too where ``verify`` is asked
+        for. It is the sink's from here on.
+    :param direct_io: write past the page cache if the target takes it.
+    :param verify: read everything back and compare.
+    """
+
+    def __init__(
+        self, path: str, fd: int, *, direct_io: bool, verify: bool
+    ) -> None:
+        super().__init__(path, fd)
+        self._alignment = _ALIGNMENT
+        self._direct = False
+        self._direct_wanted = direct_io
+        self._begun = False
+        self._first = mmap.mmap(-1, FIRST)
+        # The run of zeros that ends at ``written``: where it began.
+        self._zeros_from: int | None = None
+        self._dirty_from = 0
+        self._proof = readback.Regions(FIRST) if verify else None
+
+    # What the two do in their own ways.
+
+    @abc.abstractmethod
+    def _blank(self) -> None:
+        """Take from the target what makes it look complete."""
+
+    @abc.abstractmethod
+    def _write_zeros(self, start: int, stop: int) -> None:
+        """Make [start, stop) read as zeros."""
+
+    @abc.abstractmethod
+    def _settle(self) -> None:
+        """Give the target the length of the image, where it has one."""
+
+    @abc.abstractmethod
+    def _check_room(self, stop: int) -> None:
+        """Raise if the target cannot hold a byte before ``stop``."""
+
+    @abc.abstractmethod
+    def _end(self) -> None:
+        """Do what is left after the image is complete and synced."""
+
+    def begin(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        if self._direct_wanted:
+            self._try_direct()
+        with self._mapped('preparing'):
+            self._blank()
+
+    def write(self, buffer: sink.Buffer) -> None:
+        self.begin()
+        view = memoryview(buffer)
+        self._check_room(self.written + len(view))
+        if self.written < FIRST:
+            held = min(FIRST - self.written, len(view))
+            self._first[self.written : self.written + held] = view[:held]
+            self.written += held
+            view = view[held:]
+        if self._proof is not None:
+            self._proof.update(view)
+        with self._mapped('writing to') as mapped:
+            while view:
+                mapped.offset = self.written
+                zeros, length = _run(view)
+                if zeros:
+                    self._add_zeros(length)
+                else:
+                    self._flush_zeros()
+                    self._pwrite(view[:length], self.written)
+                self.written += length
+                view = view[length:]
+
+    def _add_zeros(self, length: int) -> None:
+        if self._zeros_from is None:
+            self._zeros_from = self.written
+        elif self.written + length - self._zeros_from > _ZERO_RUN_MAX:
+            self._write_zeros(self._zeros_from, self.written)
+            self._zeros_from = self.written
+
+    def _flush_zeros(self) -> None:
+        if self._zeros_from is not None:
+            self._write_zeros(self._zeros_from, self.written)
+            self._zeros_from = None
+
+    def finish(self) -> None:
+        self.begin()
+        with self._mapped('writing to') as mapped:
+            mapped.offset = self.written
+            self._flush_zeros()
+            self._settle()
+        # All of it has to be on the medium before the first mebibyte is
+        # handed to the kernel, which may put that there at any moment.
+        self._sync()
+        if self._proof is not None:
+            self._proof.compare(self._read(FIRST, self.written), self.path)
+        first = memoryview(self._first)[: min(self.written, FIRST)]
+        with self._mapped('writing to'):
+            self._publish(first)
+        self._sync()
+        if self._proof is not None:
+            proof = readback.Regions(0)
+            proof.update(first)
+            proof.compare(self._read(0, len(first)), self.path)
+        with self._mapped('closing') as mapped:
+            mapped.offset = self.written
+            self._end()
+            self._close()
+
+    def _publish(self, first: memoryview) -> None:
+        """Put the image's own first mebibyte in its place."""
+        if not _is_zero(first):
+            self._pwrite(first, 0)
+
+    def _sync(self) -> None:
+        with self._mapped('syncing') as mapped:
+            mapped.offset = self.written
+            os.fdatasync(self._fd)
+
+    def _read(self, start: int, stop: int) -> Iterator[memoryview]:
+        """Read [start, stop) from the medium, not from the page cache.
+
+        ``start`` is aligned. Ends early where the target does.
+        """
+        if not self._direct:
+            # What is clean, and it was synced, is dropped from the cache.
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        buffer = memoryview(mmap.mmap(-1, MIB))
+        with self._mapped('reading back') as mapped:
+            while start < stop:
+                mapped.offset = start
+                count = os.preadv(self._fd, [buffer], start)
+                if not count:
+                    return
+                yield buffer[: min(count, stop - start)]
+                start += count
+
+    def _pwrite(self, view: memoryview, offset: int) -> None:
+        """Write all of ``view``; what is not aligned, by the page cache."""
+        aligned = 0
+        if self._direct and offset % self._alignment == 0:
+            aligned = len(view) - len(view) % self._alignment
+        if aligned:
+            try:
+                self._pwrite_all(view[:aligned], offset)
+            except OSError as exc:
+                if exc.errno != errno.EINVAL:
+                    raise
+                # Some file systems take the flag and refuse the write.
+                self._no_direct(exc)
+                aligned = 0
+        if aligned == len(view):
+            return
+        if self._direct:
+            self._set_direct(False)
+        try:
+            self._pwrite_all(view[aligned:], offset + aligned)
+        finally:
+            if self._direct:
+                self._set_direct(True)
+        self._write_back(offset + len(view))
+
+    def _pwrite_all(self, view: memoryview, offset: int) -> None:
+        while view:
+            count = os.pwrite(self._fd, view, offset)
+            offset += count
+            view = view[count:]
+
+    def _write_back(self, stop: int) -> None:
+        if stop - self._dirty_from >= _WRITE_BACK:
+            # For dirty pages this starts their write-back (mm/fadvise.c),
+            # and drops those that are on the medium from the last time.
+            os.posix_fadvise(
+                self._fd,
+                max(0, self._dirty_from - _WRITE_BACK),
+                stop - self._dirty_from + _WRITE_BACK,
+                os.POSIX_FADV_DONTNEED,
+            )
+            self._dirty_from = stop
+
+    def _try_direct(self) -> None:
+        try:
+            self._set_direct(True)
+        except OSError as exc:
+            self._no_direct(exc)
+        else:
+            self._direct = True
+
+    def _no_direct(self, exc: OSError) -> None:
+        if self._direct:
+            self._direct = False
+            self._set_direct(False)
+        LOG.info(
+            '%s does not take direct I/O (%s); writing by the page cache',
+            self.path,
+            exc.strerror,
+        )
+
+    def _set_direct(self, on: bool) -> None:
+        flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
+        flags = flags | os.O_DIRECT if on else flags & ~os.O_DIRECT
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, flags)
+
+
+def _is_zero(view: memoryview) -> bool:
+    # A comparison by startswith is a memcmp without a copy; == between
+    # views goes item by item.
+    return all(
+        _ZEROS.startswith(view[i : i + GRAIN])
+        for i in range(0, len(view), GRAIN)
+    )
+
+
+def _run(view: memoryview) -> tuple[bool, int]:
+    """Return whether ``view`` starts with zeros, and how long that holds.
+
+    Looked at in grains: a run is a number of them, or all there is.
+    """
+    zeros = _ZEROS.startswith(view[:GRAIN])
+    for start in range(GRAIN, len(view), GRAIN):
+        if _ZEROS.startswith(view[start : start + GRAIN]) != zeros:
+            return zeros, start
+    return zeros, len(view)

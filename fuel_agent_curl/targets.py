@@ -1,0 +1,188 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The two kinds of storage: a regular file and a block device."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import mmap
+import os
+
+from fuel_agent_curl import blockdev
+from fuel_agent_curl import errors
+from fuel_agent_curl import faults
+from fuel_agent_curl import storage
+
+LOG = logging.getLogger(__name__)
+
+
+class File(storage.Storage):
+    """A regular file: as long as the image, with holes for its zeros.
+
+    :param created: remove it on failure; else it existed, and is emptied.
+    """
+
+    kind = 'file'
+
+    def __init__(
+        self,
+        path: str,
+        fd: int,
+        *,
+        direct_io: bool,
+        verify: bool,
+        created: bool,
+    ) -> None:
+        super().__init__(path, fd, direct_io=direct_io, verify=verify)
+        self._created = created
+        # ``path`` may be a symbolic link, and the directory may be left.
+        self._real = os.path.realpath(path)
+
+    def _blank(self) -> None:
+        if os.fstat(self._fd).st_size:
+            # Everything has to go, or the holes would show it.
+            os.ftruncate(self._fd, 0)
+            os.fsync(self._fd)
+
+    def check_length(self, length: int) -> None:
+        """Do nothing: how much fits, holes and all, nobody knows before."""
+
+    def _write_zeros(self, start: int, stop: int) -> None:
+        """Leave a hole: the file was empty."""
+
+    def _check_room(self, stop: int) -> None:
+        """Do nothing: the file system says when it is full."""
+
+    def _settle(self) -> None:
+        # It ends in a hole if the image ends in zeros.
+        os.ftruncate(self._fd, self.written)
+
+    def _end(self) -> None:
+        if self._created:
+            # The name has to be on the medium, too (fsync(2)).
+            directory = os.open(
+                os.path.dirname(self._real), os.O_RDONLY | os.O_DIRECTORY
+            )
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+
+    def abort(self) -> None:
+        if self._fd < 0:
+            return
+        try:
+            if self._created:
+                self._unlink()
+            elif self._begun:
+                os.ftruncate(self._fd, 0)
+                os.fsync(self._fd)
+        except OSError as exc:
+            LOG.warning('%s could not be cleared: %s', self.path, exc)
+        with contextlib.suppress(OSError):
+            self._close()
+
+    def _unlink(self) -> None:
+        # Before the lock is let go, and only if it still is our file.
+        if os.path.samestat(os.stat(self._real), os.fstat(self._fd)):
+            os.unlink(self._real)
+
+
+class Device(storage.Storage):
+    """A block device."""
+
+    kind = 'device'
+
+    def __init__(
+        self, path: str, fd: int, *, direct_io: bool, verify: bool
+    ) -> None:
+        super().__init__(path, fd, direct_io=direct_io, verify=verify)
+        self._size = blockdev.size(fd)
+        self._alignment = max(self._alignment, blockdev.sector_size(fd))
+        self._published = False
+        self._zero_out = True
+
+    def check_length(self, length: int) -> None:
+        if length > self._size:
+            raise faults.refusal(
+                errors.TargetTooSmall,
+                'the image of %d bytes does not fit on %s of %d bytes'
+                % (length, self.path, self._size),
+            )
+
+    def _settle(self) -> None:
+        """Do nothing: a device has a length of its own."""
+
+    def _check_room(self, stop: int) -> None:
+        if stop > self._size:
+            raise errors.ImageTooLong(
+                'the image goes on past the end of %s' % self.path,
+                offset=self._size,
+            )
+
+    def _blank(self) -> None:
+        zeros = mmap.mmap(-1, min(storage.FIRST, self._size))
+        self._pwrite(memoryview(zeros), 0)
+        os.fdatasync(self._fd)
+
+    def _write_zeros(self, start: int, stop: int) -> None:
+        aligned = stop - stop % self._alignment
+        if self._zero_out and aligned > start:
+            try:
+                blockdev.zero_out(self._fd, start, aligned - start)
+                start = aligned
+            except OSError as exc:
+                if exc.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+                self._zero_out = False
+                LOG.info('%s takes no BLKZEROOUT; writing zeros', self.path)
+        if start < stop:
+            zeros = memoryview(mmap.mmap(-1, min(stop - start, storage.MIB)))
+            for offset in range(start, stop, len(zeros)):
+                self._pwrite(zeros[: stop - offset], offset)
+
+    def _publish(self, first: memoryview) -> None:
+        self._published = True
+        super()._publish(first)
+
+    def _end(self) -> None:
+        blockdev.reread_partitions(self._fd)
+
+    def abort(self) -> None:
+        if self._fd < 0:
+            return
+        try:
+            if self._published:
+                self._blank()
+        except OSError as exc:
+            LOG.warning('%s could not be cleared: %s', self.path, exc)
+        with contextlib.suppress(OSError):
+            self._close()
+
+    def _failure(
+        self, exc: OSError, doing: str, offset: int
+    ) -> errors.DeviceError:
+        if not blockdev.is_present(self._fd, self._size):
+            return faults.refusal(
+                errors.TargetVanished,
+                '%s went away while it was being written (%s)'
+                % (self.path, exc.strerror),
+                offset=offset,
+                os_errno=exc.errno,
+            )
+        if exc.errno == errno.EPERM and blockdev.is_read_only(self._fd):
+            # Write-protected after it was opened.
+            exc = OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return super()._failure(exc, doing, offset)
