@@ -19,9 +19,9 @@ bounds, that it has there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import copy
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 from oslo_config import cfg

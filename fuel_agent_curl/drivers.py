@@ -1,0 +1,108 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""fuel-agent's data drivers, with our classes installed.
+
+``data_driver = nailgun_simple_curl`` in fuel-agent.conf is all that a
+deployment needs.
+"""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+from typing import Any
+import urllib.parse
+
+from fuel_agent.drivers import nailgun
+from fuel_agent.drivers import simple
+from oslo_config import cfg
+import yaml
+
+from fuel_agent_curl import artifact
+from fuel_agent_curl import download
+from fuel_agent_curl import errors
+from fuel_agent_curl import opts
+
+LOG = logging.getLogger(__name__)
+
+# It holds a few lines for each image, and the names of the packages.
+_METADATA_MAX = 4 * 1024 * 1024
+
+
+class _Curl:
+    """What each of the drivers below adds to fuel-agent's.
+
+    Our classes are installed when the manager makes its driver, not on
+    import: what lists the drivers that there are imports all of them.
+    """
+
+    data: dict[str, Any]
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        artifact.install()
+        super().__init__(data)  # type: ignore[call-arg]
+
+    def parse_image_meta(self) -> dict[str, Any]:
+        """Return what is published beside the image: length and MD5 of each.
+
+        There need not be any. fuel-agent's own method asks a minute long for
+        what is not there, goes on after a SIGTERM, takes as much as the
+        server sends, and cannot read it with PyYAML 6.
+        """
+        theirs = super().parse_image_meta  # type: ignore[misc]
+        if theirs.__module__ != nailgun.__name__:
+            # Somebody has put another one in its place, and means it.
+            return theirs()  # type: ignore[no-any-return]
+        image = self.data['ks_meta']['image_data']['/']['uri']
+        name = posixpath.basename(urllib.parse.urlsplit(image).path)
+        url = urllib.parse.urljoin(image, name.split('.')[0] + '.yaml')
+        try:
+            metadata = yaml.safe_load(_read(url))
+        except (errors.Error, yaml.YAMLError) as error:
+            LOG.warning('There is no metadata of the images: %s', error)
+            return {}
+        if not isinstance(metadata, dict):
+            LOG.warning('No metadata of images: %s', errors.redact(url))
+            return {}
+        return metadata
+
+
+def _read(url: str) -> bytes:
+    """Return what ``url`` names, which is to be small."""
+    settings = opts.settings_from(cfg.CONF)
+    # The deployment does not depend on it: no longer waits than fuel-agent's.
+    settings = opts.settings_from(
+        cfg.CONF, backoff_max=min(settings.backoff, settings.backoff_max)
+    )
+    content = b''
+    with download.fetch(url, settings=settings) as chunks:
+        for chunk in chunks:
+            content += chunk
+            if len(content) > _METADATA_MAX:
+                raise errors.ContentError(
+                    'longer than any metadata', url=url, offset=len(content)
+                )
+    return content
+
+
+class NailgunCurl(_Curl, nailgun.Nailgun):
+    """``nailgun_curl``: volumes as Nailgun describes them."""
+
+
+class NailgunSimpleCurl(_Curl, simple.NailgunSimpleDriver):
+    """``nailgun_simple_curl``: partitions and filesystems ready made."""
+
+
+class IronicCurl(_Curl, nailgun.Ironic):
+    """``ironic_curl``: as Nailgun, without a config drive."""
