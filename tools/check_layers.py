@@ -46,12 +46,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ('faults',),
     # The engine.
     ('download',),
+    ('plan',),
     ('transfer',),
     ('reception',),
     ('window',),
     ('multi',),
     ('easy',),
     # The rules: no I/O, no clock.
+    ('sources',),
     ('answer',),
     ('retry', 'segments', 'head', 'lowspeed', 'report'),
     ('digest', 'settings'),
@@ -60,7 +62,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 
 RULES = frozenset(
-    ('answer', 'retry', 'segments', 'head', 'lowspeed', 'report', 'settings')
+    (
+        'answer',
+        'head',
+        'lowspeed',
+        'report',
+        'retry',
+        'segments',
+        'settings',
+        'sources',
+    )
 )
 
 #: Groups that import each other, in the order above, and the errors alone.
