@@ -205,9 +205,7 @@ class Attempt:
         )
         set_option(pycurl.USERAGENT, settings.user_agent)
         if settings.max_recv_speed:
-            set_option(
-                pycurl.MAX_RECV_SPEED_LARGE, settings.max_recv_speed
-            )
+            set_option(pycurl.MAX_RECV_SPEED_LARGE, settings.max_recv_speed)
         if fresh:
             set_option(pycurl.FRESH_CONNECT, 1)
             set_option(pycurl.DNS_CACHE_TIMEOUT, 0)
@@ -246,8 +244,7 @@ class Attempt:
             # Sent in place of libcurl's own, which the guard stays on for.
             # The RANGE option would be dropped beside RESUME_FROM_LARGE.
             fields.append(
-                'Range: '
-                + segments.range_text(request.start, request.stop)
+                'Range: ' + segments.range_text(request.start, request.stop)
             )
         if request.if_range:
             fields.append('If-Range: ' + request.if_range)
@@ -385,7 +382,7 @@ class Attempt:
     def _map(self, code: int, message: str) -> errors.Error:
         kind = _CODES.get(code, errors.ReceiveError)
         if code == _OPERATION_TIMEDOUT:
-            kind = errors.ConnectError if self.connecting else errors.Stalled
+            kind = self._timed_out()
         elif code == _UNSUPPORTED_PROTOCOL:
             # The schemes were checked; what is left is a status line that
             # libcurl takes for HTTP/0.9 (CURLOPT_HTTP09_ALLOWED).
@@ -402,6 +399,14 @@ class Attempt:
             error.curl_code = code
             error.os_errno = self.handle.getinfo(pycurl.OS_ERRNO) or None
         return error
+
+    def _timed_out(self) -> type[errors.NetworkError]:
+        if not self.connecting:
+            return errors.Stalled
+        # No name lookup has ended: the name server is silent.
+        if not self.handle.getinfo(pycurl.NAMELOOKUP_TIME):
+            return errors.ResolveError
+        return errors.ConnectError
 
     @property
     def received(self) -> int:

@@ -45,7 +45,7 @@ class NameServer(fixtures.Fixture):
     def _setUp(self) -> None:
         self._socket = self._network.server.open_socket(socket.SOCK_DGRAM)
         self.addCleanup(self._socket.close)
-        self._socket.bind((netns.SERVER, 53))
+        self._socket.bind((netns.NAME_SERVER, 53))
         # So that the thread comes round to look whether it is to end.
         self._socket.settimeout(0.1)
         self._ended = threading.Event()
@@ -54,7 +54,7 @@ class NameServer(fixtures.Fixture):
         self.addCleanup(thread.join)
         self.addCleanup(self._ended.set)
         # The resolver's defaults: five seconds for an answer, two tries.
-        self._configure('nameserver %s\n' % netns.SERVER)
+        self._configure('nameserver %s\n' % netns.NAME_SERVER)
 
     def _configure(self, resolv_conf: str) -> None:
         # "ip netns exec" mounts this file over the machine's own.

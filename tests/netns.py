@@ -38,6 +38,7 @@ import fixtures
 SERVER = '192.0.2.1'
 SERVER_ELSEWHERE = '192.0.2.3'
 CLIENT = '192.0.2.2'
+NAME_SERVER = '192.0.2.53'
 _PREFIX = '/24'
 _LINK = 'veth0'
 
@@ -85,6 +86,9 @@ class Namespace:
 
     def ip(self, *arguments: str) -> str:
         return _run('ip', '-n', self.name, *arguments)
+
+    def add_address(self, address: str) -> None:
+        self.ip('addr', 'add', address + _PREFIX, 'dev', _LINK)
 
     def link(self, state: str) -> None:
         """Set our end of the link ``'up'`` or ``'down'``."""
@@ -151,11 +155,11 @@ class Network(fixtures.Fixture):
             *('type', 'veth', 'peer', 'name', _LINK),
             *('netns', self.client.name),
         )
-        for namespace, address in (
-            (self.server, SERVER),
-            (self.client, CLIENT),
-        ):
-            namespace.ip('addr', 'add', address + _PREFIX, 'dev', _LINK)
+        # The first one holds: without it, the others of the subnet go too.
+        self.server.add_address(NAME_SERVER)
+        self.server.add_address(SERVER)
+        self.client.add_address(CLIENT)
+        for namespace in (self.server, self.client):
             namespace.ip('link', 'set', 'lo', 'up')
             namespace.link('up')
         # A queue that holds all that the sockets do: the pace, not the loss
@@ -181,9 +185,9 @@ class Network(fixtures.Fixture):
         return self.server.heal() + self.client.heal()
 
     def move_server(self) -> None:
-        """Give the server the address ``SERVER_ELSEWHERE`` alone."""
-        self.server.ip('addr', 'flush', 'dev', _LINK)
-        self.server.ip('addr', 'add', SERVER_ELSEWHERE + _PREFIX, 'dev', _LINK)
+        """Give the server ``SERVER_ELSEWHERE`` in place of ``SERVER``."""
+        self.server.add_address(SERVER_ELSEWHERE)
+        self.server.ip('addr', 'del', SERVER + _PREFIX, 'dev', _LINK)
 
 
 def _delete(name: str) -> None:
