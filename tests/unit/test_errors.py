@@ -1,0 +1,188 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Tests of the errors: exit codes, text, and what must not be in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import copy
+
+from fuel_agent_curl import errors
+from tests import base
+
+# An interface: a code never changes its meaning. Add, but do not edit.
+EXIT_CODES = {
+    'Error': 10,
+    'OptionError': 2,
+    'NetworkError': 12,
+    'ResolveError': 13,
+    'ConnectError': 14,
+    'TLSError': 15,
+    'CertificateError': 16,
+    'ReceiveError': 17,
+    'Stalled': 18,
+    'StatusError': 19,
+    'RedirectError': 20,
+    'ProtocolError': 21,
+    'ContentRangeError': 22,
+    'ContentLengthError': 23,
+    'RepresentationChanged': 24,
+    'DeadlineExceeded': 25,
+    'AttemptsExhausted': 26,
+    'RetryAfterTooLong': 27,
+    'ContentError': 30,
+    'CorruptError': 31,
+    'TruncatedError': 32,
+    'TrailingGarbageError': 33,
+    'DigestMismatch': 34,
+    'ImageTooShort': 35,
+    'ImageTooLong': 36,
+    'WindowTooLarge': 37,
+    'DeviceError': 40,
+    'TargetMissing': 41,
+    'TargetIsDirectory': 42,
+    'TargetPermission': 43,
+    'TargetReadOnly': 44,
+    'TargetBusy': 45,
+    'TargetTooSmall': 46,
+    'TargetFull': 47,
+    'WriteError': 48,
+    'TargetVanished': 49,
+}
+
+
+def _tree(kind: type[errors.Error]) -> Iterator[type[errors.Error]]:
+    yield kind
+    for child in kind.__subclasses__():
+        # Those that other modules derive keep the code of their base.
+        if child.__module__ == errors.__name__:
+            yield from _tree(child)
+
+
+class TestExitCodes(base.TestCase):
+    def test_codes_are_those_documented(self) -> None:
+        found = {kind.__name__: kind.exit_code for kind in _tree(errors.Error)}
+        self.assertEqual(EXIT_CODES, found)
+
+    def test_each_class_has_a_code_of_its_own(self) -> None:
+        codes = [kind.exit_code for kind in _tree(errors.Error)]
+        self.assertEqual(sorted(set(codes)), sorted(codes))
+
+    def test_codes_keep_off_those_of_shell_and_signals(self) -> None:
+        for kind in _tree(errors.Error):
+            usage = kind is errors.OptionError
+            self.assertTrue(usage or 10 <= kind.exit_code < 125, kind)
+
+
+class TestText(base.TestCase):
+    def test_says_what_where_and_which_attempt(self) -> None:
+        for expected, error in (
+            ('gone', errors.Error('gone')),
+            ('gone (http://h/p)', errors.Error('gone', url='http://h/p')),
+            ('gone (at byte 0)', errors.Error('gone', offset=0)),
+            (
+                'gone (attempt 2 of 31)',
+                errors.Error('gone', attempt=2, attempts=31),
+            ),
+            (
+                'gone (attempt 2 of any)',
+                errors.Error('gone', attempt=2, attempts=0),
+            ),
+            ('gone; look for it', errors.Error('gone', hint='look for it')),
+            (
+                'gone (http://h/p, at byte 5, attempt 1 of 3); wait',
+                errors.Stalled(
+                    'gone',
+                    url='http://h/p',
+                    offset=5,
+                    attempt=1,
+                    attempts=3,
+                    hint='wait',
+                ),
+            ),
+        ):
+            self.assertEqual(expected, str(error))
+
+    def test_is_one_line_that_no_server_can_forge(self) -> None:
+        for given, expected in (
+            ('a\r\nWARNING b', 'a?WARNING b'),
+            ('a\x1b[2Jb', 'a?[2Jb'),
+            ('a\0b\x7fc\x9bd', 'a?b?c?d'),
+            ('a\tb', 'a?b'),
+            ('caf\xe9', 'caf\xe9'),
+        ):
+            error = errors.StatusError(given)
+            self.assertEqual(expected, str(error))
+            self.assertEqual(expected, error.message)
+
+    def test_a_copy_says_the_same(self) -> None:
+        error = errors.Stalled('slow', url='http://u:p@h/', offset=7)
+        error.curl_code = 28
+        twin = copy.copy(error)
+        self.assertEqual(str(error), str(twin))
+        self.assertEqual(28, twin.curl_code)
+
+    def test_wrong_options_are_value_errors_too(self) -> None:
+        self.assertIsInstance(errors.OptionError('no'), ValueError)
+
+
+class TestRedact(base.TestCase):
+    def test_keeps_what_is_no_secret(self) -> None:
+        for url in (
+            'http://host/',
+            'https://host:8443/a/b.img.gz',
+            'http://[2001:db8::1]:8080/image',
+            'http://host/pkg@1.2/image',
+            'http://host/a%20b',
+            'http://host',
+            '',
+        ):
+            self.assertEqual(url, errors.redact(url))
+
+    def test_drops_what_may_be_a_secret(self) -> None:
+        for url, expected in (
+            ('http://user:s3cret@host/p', 'http://host/p'),
+            ('http://s3cret@host/p', 'http://host/p'),
+            ('http://user:s3@cret@host:80/p', 'http://host:80/p'),
+            ('https://host/p?X-Sig=s3cret', 'https://host/p?***'),
+            ('https://host/p?s3cret', 'https://host/p?***'),
+            ('https://host/p#s3cret', 'https://host/p'),
+            ('https://user:s3cret@host/p?s3cret#s3cret', 'https://host/p?***'),
+        ):
+            self.assertEqual(expected, errors.redact(url))
+
+    def test_shows_little_of_what_cannot_be_taken_apart(self) -> None:
+        for url in (
+            # A slash, a question mark or a hash in the password, not encoded.
+            'http://user:s3cret/x@host/p',
+            'http://user:x/s3cret@host/p',
+            'http://user:s3cret?x@host/p',
+            'http://user:s3cret#x@host/p',
+            'http://user:s3cret@[::1/p',
+            'http://user:s3cret@host:port/p',
+            'http:/user:s3cret@host/p',
+            'user:s3cret@host/p',
+        ):
+            shown = errors.redact(url)
+            self.assertNotIn('s3cret', shown, url)
+            self.assertIn('***', shown)
+
+    def test_is_one_line(self) -> None:
+        for url in 'http://h/a\r\nb', 'http://h/a\x1bb', 'a@h/\nb', '\n':
+            shown = errors.redact(url)
+            self.assertEqual(shown, errors.one_line(shown))
+
+    def test_an_error_keeps_the_redacted_form_only(self) -> None:
+        error = errors.Error('no', url='http://user:s3cret@host/p?s3cret')
+        self.assertEqual('http://host/p?***', error.url)
+        self.assertNotIn('s3cret', repr(vars(error)) + str(error))
