@@ -326,10 +326,14 @@ class _Glimpse:
 
 
 def probe(
-    url: str, settings: settings_module.Settings | None = None
+    url: str,
+    settings: settings_module.Settings | None = None,
+    *,
+    if_range: str | None = None,
 ) -> Probe:
     """Ask for the first byte, once, and return what the answer tells.
 
+    :param if_range: validator to send in If-Range; None for none.
     :raises errors.Error: if there is no answer, or an error status.
     """
     settings = settings or settings_module.Settings()
@@ -339,7 +343,7 @@ def probe(
     try:
         attempt = easy.Attempt(
             url,
-            segments.Request(0, 1, ranged=True),
+            segments.Request(0, 1, ranged=True, if_range=if_range),
             settings,
             glimpse,
         )

@@ -19,7 +19,7 @@ a ``Settings``. Durations are seconds, sizes and offsets are bytes.
 from __future__ import annotations
 
 import dataclasses
-import math
+import re
 
 from fuel_agent_curl import errors
 
@@ -31,6 +31,25 @@ HTTP_VERSIONS = ('1.0', '1.1', '2', '3')
 # What one connection may be ahead of the consumer: more does not make it
 # faster, and a ramdisk has little memory.
 _ONE_CONNECTION_WINDOW = 16 * MIB
+
+# Fields of a request that carry a download's own meaning: with another Range
+# the bytes would land elsewhere, with a coding they would be other bytes.
+_RESERVED_FIELDS = frozenset(
+    (
+        'accept-encoding',
+        'connection',
+        'content-length',
+        'if-range',
+        'range',
+        'te',
+        'transfer-encoding',
+        'upgrade',
+    )
+)
+# RFC 9110 section 5.6.2.
+_TOKEN = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]+")
+# RFC 9110 section 5.5; what is not ASCII has no meaning of its own there.
+_FIELD_VALUE = re.compile(r'[\t\x20-\x7e]*')
 
 #: The least and the largest value of every number among the settings.
 BOUNDS: dict[str, tuple[float, float]] = {
@@ -101,6 +120,12 @@ class Settings:
         object.__setattr__(self, 'headers', tuple(self.headers))
         for name in BOUNDS:
             self._check_number(name)
+        for name in ('insecure', 'direct_io'):
+            # 'no' would be true.
+            if not isinstance(getattr(self, name), bool):
+                raise errors.OptionError(
+                    '%s is True or False, not %r' % (name, getattr(self, name))
+                )
         if self.http_version not in HTTP_VERSIONS:
             raise errors.OptionError(
                 'http_version is one of %s, not %r'
@@ -112,15 +137,17 @@ class Settings:
     def _check_number(self, name: str) -> None:
         least, most = BOUNDS[name]
         value = getattr(self, name)
+        # The type of the default is that of the setting.
+        whole = isinstance(getattr(type(self), name), int)
         if (
             isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or math.isnan(value)
+            or not isinstance(value, int if whole else (int, float))
+            # Not a number is not in any range, either.
             or not least <= value <= most
         ):
             raise errors.OptionError(
-                '%s is a number from %s to %s, not %r'
-                % (name, least, most, value)
+                '%s is a %snumber from %s to %s, not %r'
+                % (name, 'whole ' if whole else '', least, most, value)
             )
 
     @property
@@ -137,20 +164,33 @@ class Settings:
         return min(self.segment_size, max(MIB, fitting))
 
     @property
+    def stall_limit(self) -> int:
+        """Bytes per second below which a transfer is stalled.
+
+        Not ``low_speed_limit`` itself where the download is told to be about
+        as slow as that, or slower.
+        """
+        if not self.max_recv_speed:
+            return self.low_speed_limit
+        return min(self.low_speed_limit, self.max_recv_speed // 2 or 1)
+
+    @property
     def progress(self) -> int:
         """New bytes an attempt must bring for the count to start again."""
         return max(1, int(self.low_speed_limit * self.low_speed_time))
 
 
 def _check_header(header: str) -> None:
-    # RFC 9112 section 5: CR, LF and NUL in a field would end it or the head,
-    # and let a value add fields of its own.
-    name, colon, _value = header.partition(':')
-    if any(c in header for c in '\r\n\0'):
+    name, colon, value = header.partition(':')
+    if not colon or not _TOKEN.fullmatch(name):
+        raise errors.OptionError("a header is 'Name: value', not %r" % name)
+    if not _FIELD_VALUE.fullmatch(value):
+        # RFC 9112 section 5: CR or LF in a field would end it or the head,
+        # and let a value add fields of its own.
         raise errors.OptionError(
-            'a header must not hold CR, LF or NUL: %s' % name
+            'the header %s holds something other than printable ASCII' % name
         )
-    if not colon or not name.strip() or name != name.strip():
+    if name.lower() in _RESERVED_FIELDS:
         raise errors.OptionError(
-            "a header is 'Name: value', not %r" % name
+            'the header %s is set by the download itself' % name
         )

@@ -67,11 +67,8 @@ def _try_if_range(
         return 'not used, as there is no strong validator'
     served = []
     for validator in (found.validator, '"no such thing"'):
-        headers = (*values.headers, 'If-Range: ' + validator)
         try:
-            again = download.probe(
-                url, dataclasses.replace(values, headers=headers)
-            )
+            again = download.probe(url, values, if_range=validator)
         except errors.Error as error:
             return 'unknown, as asking failed: %s' % error.message
         served.append(again.ranges)
