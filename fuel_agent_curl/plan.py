@@ -27,6 +27,7 @@ from oslo_log import log as logging
 from fuel_agent_curl import easy
 from fuel_agent_curl import segments
 from fuel_agent_curl import transfer
+from fuel_agent_curl import window
 from fuel_agent_curl.transfer import State
 
 LOG = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class Plan:
         """Tell whether no byte but this transfer's is kept."""
         return self._transfers == [moving]
 
-    def alone(self, moving: transfer.Transfer) -> tuple[int, int]:
+    def alone(self, moving: transfer.Transfer) -> window.HandedOn:
         """Drop all other transfers, forget what was not handed on."""
         for other in self._transfers:
             if other is not moving:

@@ -39,8 +39,8 @@ class Reception:
     :param pin: the representation that the bytes kept belong to, None where
         none are kept.
     :param stop: the segment's end, None for that of the representation.
-    :param reread: bytes handed on and their CRC-32, where the answer is a
-        whole one whose beginning is to be compared.
+    :param reread: what was handed on, where the answer is a whole one whose
+        beginning is to be compared with that.
     :param checksum: a checksum of the whole was given.
     :param on_accept: called when the head is accepted.
     :param on_start: called before the first body byte; returns the offset
@@ -61,7 +61,7 @@ class Reception:
         *,
         pin: answer.Representation | None,
         stop: int | None,
-        reread: tuple[int, int] | None,
+        reread: window_module.HandedOn | None,
         checksum: bool,
         on_accept: Callable[[], None],
         on_start: Callable[[int], int],
@@ -167,17 +167,28 @@ class Reception:
     def _skip(self, piece: memoryview) -> memoryview:
         """Drop what is there already, comparing it where that is a reread."""
         count = min(len(piece), self._to_skip)
+        if self._reread:
+            self._compare(piece[:count], self._reread)
         self._to_skip -= count
         self._dealt_with += count
         self.surplus += count
-        if self._reread:
-            self._crc = zlib_ng.crc32(piece[:count], self._crc)
-            until, expected = self._reread
-            if not self._to_skip and self._crc != expected:
-                raise errors.RepresentationChanged(
-                    'the first %d bytes are others than before' % until
-                )
         return piece[count:]
+
+    def _compare(
+        self, piece: memoryview, before: window_module.HandedOn
+    ) -> None:
+        position = before.length - self._to_skip
+        while piece:
+            index, at = divmod(position, before.chunk_size)
+            part = piece[: before.chunk_size - at]
+            self._crc = zlib_ng.crc32(part, self._crc if at else 0)
+            position += len(part)
+            piece = piece[len(part) :]
+            complete = position % before.chunk_size == 0
+            if complete and self._crc != before.crcs[index]:
+                raise errors.RepresentationChanged(
+                    'the bytes before %d are others than before' % position
+                )
 
     def _lease(self) -> bool:
         """Get room for the next bytes; False if there is none."""

@@ -132,12 +132,10 @@ class Plan(Protocol):
     def sole(self, transfer: Transfer) -> bool:
         """Tell whether no byte but this transfer's is kept."""
 
-    def alone(self, transfer: Transfer) -> tuple[int, int]:
-        """Drop all others, forget what was not handed on.
+    def alone(self, transfer: Transfer) -> window_module.HandedOn:
+        """Drop all others, forget what was not handed on; return what was.
 
         The transfer is to bring all that remains.
-
-        :return: the bytes handed on, and their CRC-32.
         """
 
 
@@ -313,7 +311,7 @@ class Transfer:
 
     def _next_request(
         self,
-    ) -> tuple[segments.Request, tuple[int, int] | None]:
+    ) -> tuple[segments.Request, window_module.HandedOn | None]:
         if self._offset or self.segment.stop is not None:
             request = self.source.request(
                 self._offset, self.segment.stop, self._context.checksum
@@ -328,11 +326,11 @@ class Transfer:
                 return segments.Request(self._offset), handed_on
         return segments.Request(), None
 
-    def _alone(self) -> tuple[int, int]:
+    def _alone(self) -> window_module.HandedOn:
         self._highest = max(self._highest, self._offset)
         handed_on = self._plan.alone(self)
         self.segment = segments.Segment()
-        self._offset = handed_on[0]
+        self._offset = handed_on.length
         return handed_on
 
     def _accepted(self) -> None:

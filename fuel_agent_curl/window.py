@@ -21,6 +21,7 @@ of at most 16 KiB that libcurl hands over.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 
@@ -28,13 +29,27 @@ from zlib_ng import zlib_ng
 
 
 class _Chunk:
-    """A buffer, and how many bytes of it are in place."""
+    """A buffer, how many bytes of it are in place, and their CRC-32."""
 
-    __slots__ = ('filled', 'view')
+    __slots__ = ('crc', 'filled', 'view')
 
     def __init__(self, view: memoryview) -> None:
         self.view = view
         self.filled = 0
+        self.crc = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class HandedOn:
+    """What the consumer has: bytes, and the CRC-32 of each chunk of them.
+
+    Any cheap digest will do against accident; there is one, whatever the
+    server proves, as it may prove nothing the next time.
+    """
+
+    length: int = 0
+    chunk_size: int = 1
+    crcs: tuple[int, ...] = ()
 
 
 class Window:
@@ -62,7 +77,7 @@ class Window:
         self._free: list[memoryview] = []
         self._taken = 0
         self._wanted: int | None = None
-        self._crc = 0
+        self._crcs: list[int] = []
         self._end: int | None = None
         self._error: BaseException | None = None
 
@@ -89,6 +104,8 @@ class Window:
         chunk.filled += count
         if chunk.filled == self.chunk_size:
             del self._filling[index]
+            # Now, while the bytes are in the processor's cache.
+            chunk.crc = zlib_ng.crc32(chunk.view)
             with self._changed:
                 self._ready[index] = chunk
                 if index == self._taken:
@@ -111,16 +128,17 @@ class Window:
         """Bytes of room that make unpausing worth its system calls."""
         return self._chunks // 2 * self.chunk_size
 
-    def rewind(self) -> tuple[int, int]:
-        """Forget what was not handed on yet.
-
-        :return: the bytes that were, and their CRC-32.
-        """
+    def rewind(self) -> HandedOn:
+        """Forget what was not handed on yet; return what was."""
         with self._changed:
             for chunks in (self._filling, self._ready):
                 self._free.extend(chunk.view for chunk in chunks.values())
                 chunks.clear()
-            return self._taken * self.chunk_size, self._crc
+            return HandedOn(
+                self._taken * self.chunk_size,
+                self.chunk_size,
+                tuple(self._crcs),
+            )
 
     def finish(self, length: int) -> None:
         """All ``length`` bytes are here and proven complete."""
@@ -162,9 +180,7 @@ class Window:
             self.check()
             chunk = self._ready.pop(self._taken)
             view = chunk.view[: chunk.filled]
-            # The digest of what was handed on is cheap here, and there is no
-            # second chance: a server without ranges is resumed by it.
-            self._crc = zlib_ng.crc32(view, self._crc)
+            self._crcs.append(chunk.crc)
             self._taken += 1
             wake = self._wanted is not None and self.has_room(self._wanted)
             if wake:
