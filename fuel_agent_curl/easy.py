@@ -132,6 +132,7 @@ class Attempt:
     :ivar connecting: no connection yet, at first or after a redirect.
     :ivar paused: the reception had no room, and ``unpause`` was not called
         since.
+    :ivar location: the address asked, after the redirects so far.
     :ivar peer: address of the server, None before it is connected.
     """
 
@@ -148,7 +149,7 @@ class Attempt:
         self.paused = False
         self.peer: str | None = None
         self._url = url
-        self._location = url
+        self.location = url
         self._reception = reception
         self._lines: list[bytes] = []
         self._head_size = 0
@@ -293,13 +294,13 @@ class Attempt:
         if not location:
             return
         try:
-            target = urllib.parse.urljoin(self._location, location)
+            target = urllib.parse.urljoin(self.location, location)
             scheme = urllib.parse.urlsplit(target).scheme.lower()
         except ValueError as error:
             raise errors.RedirectError(
                 'redirected to something that is no URL'
             ) from error
-        before = urllib.parse.urlsplit(self._location).scheme.lower()
+        before = urllib.parse.urlsplit(self.location).scheme.lower()
         if scheme not in ('http', 'https') or (
             before == 'https' and scheme != 'https'
         ):
@@ -308,7 +309,7 @@ class Attempt:
                 % (before, scheme),
                 hint='give the final URL',
             )
-        self._location = target
+        self.location = target
         self._head = None
         self.connecting = True
 
@@ -389,7 +390,7 @@ class Attempt:
             kind = errors.ProtocolError
         elif code == _RANGE_ERROR:
             kind = errors.ContentRangeError
-        elif code == 3 and self._location != self._url:
+        elif code == 3 and self.location != self._url:
             kind = errors.RedirectError
         error = kind(
             '%s (curl error %d)' % (message or 'failed', code),

@@ -9,7 +9,6 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-
 """Which transfer brings which segment, and when.
 
 One connection is one transfer of one segment that has no end. With several,
@@ -20,17 +19,29 @@ the oldest never waits for a slow connection while another is idle.
 
 from __future__ import annotations
 
+import collections
 import math
+import statistics
 
 from oslo_log import log as logging
 
 from fuel_agent_curl import easy
+from fuel_agent_curl import errors
 from fuel_agent_curl import segments
 from fuel_agent_curl import transfer
 from fuel_agent_curl import window
 from fuel_agent_curl.transfer import State
 
 LOG = logging.getLogger(__name__)
+
+# A transfer is taken over when it would need this many times as long for the
+# rest as others do, and this many seconds more: less is not worth a request.
+_SLOW_FACTOR = 2.0
+_SLOW_MARGIN = 0.1
+# Segments brought without a failure before one more connection is tried.
+_RECOVERY = 32
+# Statuses by which a server says that there are too many connections.
+_CROWDED = frozenset((429, 503))
 
 
 class Plan:
@@ -40,14 +51,17 @@ class Plan:
         self._context = context
         self._window = context.window
         self._transfers: list[transfer.Transfer] = []
-        # Segments given back, oldest first, and the first byte of no
-        # segment yet; None where one transfer brings all that remains.
-        self._returned: list[segments.Segment] = []
-        self._next: int | None = None
-        self._limit = context.settings.connections
         self._size = context.settings.segment
-        stop = self._size if self._limit > 1 else None
-        self._add(segments.Segment(0, stop))
+        self._limit = context.settings.connections
+        # One transfer brings all that remains.
+        self._single = self._limit == 1
+        # First byte of no segment yet; None until the length is known.
+        self._next: int | None = None
+        # Segments given back, in the order of their offsets.
+        self._returned: list[segments.Segment] = []
+        self._speeds: collections.deque[float] = collections.deque(maxlen=32)
+        self._undisturbed = 0
+        self._add(segments.Segment(0, None if self._single else self._size))
 
     def tick(self, now: float) -> float:
         """Do what is due; return the seconds until there is more to do.
@@ -60,9 +74,15 @@ class Plan:
             if moving.state is State.FAILED:
                 assert moving.error is not None
                 raise moving.error
+        self._settle_rivals()
+        for moving in list(self._transfers):
             if moving.state not in transfer.UNDER_WAY:
                 self._transfers.remove(moving)
+                if moving.state is State.DONE:
+                    self._brought(moving, now)
                 wait = 0.0
+        if not self._single and self._assign(now):
+            wait = 0.0
         self._context.stats.received = self._context.received + sum(
             moving.receiving for moving in self._transfers
         )
@@ -76,11 +96,24 @@ class Plan:
     @property
     def done(self) -> bool:
         """Every byte is in the window."""
-        return not self._transfers
+        if self._transfers or self._returned:
+            return False
+        length = self._context.length
+        return self._single or (
+            length is not None
+            and self._next is not None
+            and self._next >= length
+        )
+
+    # What a transfer asks for.
 
     def sole(self, moving: transfer.Transfer) -> bool:
         """Tell whether no byte but this transfer's is kept."""
-        return self._transfers == [moving]
+        return (
+            self._transfers == [moving]
+            and not self._returned
+            and not self._next
+        )
 
     def alone(self, moving: transfer.Transfer) -> window.HandedOn:
         """Drop all other transfers, forget what was not handed on."""
@@ -89,12 +122,127 @@ class Plan:
                 other.drop()
         self._transfers = [moving]
         self._returned = []
-        self._next = None
+        if not self._single:
+            LOG.info('Going on with one connection')
+        self._single = True
         return self._window.rewind()
 
-    def _add(self, segment: segments.Segment) -> None:
-        source = self._context.sources.best()
-        assert source is not None
-        self._transfers.append(
-            transfer.Transfer(self._context, self, source, segment)
+    def gives_up(
+        self, moving: transfer.Transfer, error: errors.Error
+    ) -> bool:
+        """Tell whether a transfer that failed leaves its work to others.
+
+        A server that lets only so many connections in refuses the rest:
+        fewer are used then.
+        """
+        if moving.rival is not None:
+            return True
+        crowded = isinstance(error, errors.NetworkError) or (
+            isinstance(error, errors.StatusError) and error.status in _CROWDED
         )
+        others = [
+            other
+            for other in self._transfers
+            if other is not moving and other.receiving
+        ]
+        if not crowded or not others:
+            return False
+        self._limit = max(1, min(self._limit, len(self._transfers)) - 1)
+        self._undisturbed = 0
+        LOG.info(
+            'Going on with at most %d connections: %s', self._limit, error
+        )
+        self._returned.append(
+            segments.Segment(moving.offset, moving.segment.stop)
+        )
+        self._returned.sort(key=lambda segment: segment.start)
+        return True
+
+    # Several connections.
+
+    def _add(
+        self,
+        segment: segments.Segment,
+        rival: transfer.Transfer | None = None,
+    ) -> None:
+        source = self._context.sources.best()
+        if source is None:
+            return
+        self._transfers.append(
+            transfer.Transfer(self._context, self, source, segment, rival)
+        )
+
+    def _brought(self, moving: transfer.Transfer, now: float) -> None:
+        self._speeds.append(moving.speed(now))
+        self._undisturbed += 1
+        if (
+            self._undisturbed >= _RECOVERY
+            and self._limit < self._context.settings.connections
+        ):
+            self._limit += 1
+            self._undisturbed = 0
+
+    def _assign(self, now: float) -> bool:
+        """Start what there is room for; tell whether anything was started."""
+        length = self._context.length
+        if length is None:
+            return False
+        if self._next is None:
+            if self._transfers and self._transfers[0].segment.stop is None:
+                # A whole answer to the first range: it is used as it is.
+                LOG.info('The server has no ranges: one connection')
+                self._single = True
+                return False
+            self._next = self._size
+        started = False
+        while len(self._transfers) < self._limit:
+            segment = self._next_segment(self._next, length)
+            if segment is None:
+                return self._take_over(now) or started
+            self._add(segment)
+            started = True
+        return started
+
+    def _next_segment(
+        self, start: int, length: int
+    ) -> segments.Segment | None:
+        if self._returned:
+            return self._returned.pop(0)
+        if start >= length:
+            return None
+        stop = min(start + self._size, length)
+        if not self._window.want(stop):
+            return None
+        self._next = stop
+        return segments.Segment(start, stop)
+
+    def _take_over(self, now: float) -> bool:
+        """Ask once more for the rest of a slow segment, oldest first."""
+        if not self._speeds:
+            return False
+        typical = statistics.median(self._speeds)
+        challenged = [
+            moving.rival for moving in self._transfers if moving.rival
+        ]
+        for moving in sorted(self._transfers, key=lambda one: one.offset):
+            stop = moving.segment.stop
+            if stop is None or moving.rival or moving in challenged:
+                continue
+            rest = stop - moving.offset
+            usual = rest / typical
+            if moving.needs(rest, now) > usual * _SLOW_FACTOR + _SLOW_MARGIN:
+                LOG.debug('Taking over the rest of %r', moving)
+                self._add(segments.Segment(moving.offset, stop), moving)
+                return True
+        return False
+
+    def _settle_rivals(self) -> None:
+        for moving in self._transfers:
+            rival = moving.rival
+            if rival is None:
+                continue
+            if moving.ahead:
+                rival.drop()
+                moving.rival = None
+            elif rival.state not in transfer.UNDER_WAY:
+                moving.drop()

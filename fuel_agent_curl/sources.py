@@ -17,6 +17,7 @@ Rules only: which mirror is asked next, and how.
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Sequence
 
 from fuel_agent_curl import answer
@@ -68,6 +69,17 @@ class Source:
             guarded=self._guarded,
             if_range=strong if self._if_range else None,
         )
+
+    def moved(self, location: str, headers: Sequence[str]) -> None:
+        """Note where a redirect led: the next segment asks there at once.
+
+        Not where that would carry credentials, of the URL or among the
+        fields, to another server; libcurl drops them at the redirect.
+        """
+        before = urllib.parse.urlsplit(self.url)
+        after = urllib.parse.urlsplit(location)
+        if before[:2] == after[:2] or not (headers or before.username):
+            self.location = location
 
     def accepted(self, pin: answer.Representation) -> None:
         """Note a usable answer."""

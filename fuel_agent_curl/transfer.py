@@ -19,6 +19,7 @@ asked and how in ``sources``; the requests are made by ``easy``.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
 import math
@@ -45,6 +46,10 @@ LOG = logging.getLogger(__name__)
 
 # How often a transfer under way is looked at, in seconds.
 _TICK = 0.25
+# How long an attempt has to last before its speed says anything.
+_SETTLED = 0.2
+# Seconds over which a speed is measured.
+_SPEED_OVER = 1.0
 
 
 class State(enum.Enum):
@@ -138,6 +143,9 @@ class Plan(Protocol):
         The transfer is to bring all that remains.
         """
 
+    def gives_up(self, transfer: Transfer, error: errors.Error) -> bool:
+        """Tell whether a transfer that failed leaves its work to others."""
+
 
 class Transfer:
     """Brings one segment into the window; lives on the network thread.
@@ -182,6 +190,13 @@ class Transfer:
         self._received_before = 0
         self._connecting_since = 0.0
         self._sampled = 0.0
+        # For the speed: when and where the attempt began, and recent samples
+        # of time and offset.
+        self._began = 0.0
+        self._began_at = 0
+        self._samples: collections.deque[tuple[float, int]] = (
+            collections.deque()
+        )
 
     def __repr__(self) -> str:
         return '<Transfer %s at byte %d of %r, attempt %d, %s>' % (
@@ -201,6 +216,20 @@ class Transfer:
     def receiving(self) -> int:
         """Body bytes of the attempt under way."""
         return self._reception.received if self._reception else 0
+
+    def speed(self, now: float) -> float:
+        """Bytes per second since the attempt under way, or the last, began."""
+        return (self.offset - self._began_at) / max(now - self._began, 1e-3)
+
+    def needs(self, rest: int, now: float) -> float:
+        """Return the seconds that ``rest`` more bytes will take like this."""
+        if not self._samples or now < self._began + _SETTLED:
+            return 0.0
+        then, offset = self._samples[0]
+        speed = (self.offset - offset) / max(now - then, 1e-3)
+        if self.state is State.ATTEMPTING and speed > 0:
+            return rest / speed
+        return math.inf
 
     # What the plan calls.
 
@@ -269,6 +298,9 @@ class Transfer:
         self._chained = False
         self._connecting_since = now
         self._sampled = 0.0
+        self._began, self._began_at = now, self._offset
+        self._samples.clear()
+        self._samples.append((now, self._offset))
         context.stats.attempts += 1
         self.source.stats.attempts += 1
         LOG.debug(
@@ -338,6 +370,8 @@ class Transfer:
         assert taken is not None and taken.pin is not None
         if taken.stop is None:
             self.segment = segments.Segment(self.segment.start)
+        if self._attempt is not None:
+            self.source.moved(self._attempt.location, self._settings.headers)
         first = self.source.pin is None
         self.source.accepted(taken.pin)
         self._context.length = taken.pin.length
@@ -360,6 +394,7 @@ class Transfer:
     def _watch(self, now: float) -> None:
         attempt = self._attempt
         assert attempt is not None
+        self._sample(now)
         error: errors.Error | None = None
         if attempt.connecting:
             self._low_speed.suspend(now)
@@ -394,6 +429,13 @@ class Transfer:
                     )
         if error is not None:
             self._failed(error)
+
+    def _sample(self, now: float) -> None:
+        samples = self._samples
+        if now >= samples[-1][0] + _TICK / 2:
+            samples.append((now, self.offset))
+            while samples[0][0] < now - _SPEED_OVER:
+                samples.popleft()
 
     def _end_attempt(self) -> None:
         taken = self._reception
@@ -444,6 +486,8 @@ class Transfer:
             self._report('failover', error)
         elif decision is not retry.Decision.RETRY:
             self._fail(error)
+        elif not progressed and self._plan.gives_up(self, error):
+            self._move(Trigger.DROP)
         else:
             self._back_off(error, progressed)
 
