@@ -59,9 +59,10 @@ WINDOW_MAX = 64 * MIB
 _XZ_MEMLIMIT = WINDOW_MAX + MIB
 _ZSTD_WINDOW_LOG_MAX = WINDOW_MAX.bit_length() - 1
 
-# zlib reads gzip's header and trailer, or either's (zlib.h, inflateInit2).
+# The header and trailer that zlib reads are gzip's, or its own (zlib.h,
+# inflateInit2).
 _GZIP_WBITS = 16 + 15
-_ZLIB_WBITS = 32 + 15
+_ZLIB_WBITS = 15
 
 # RFC 1950 2.2: deflate, a window of up to 32 KiB, no preset dictionary, and
 # the two bytes are a multiple of 31.
@@ -174,9 +175,9 @@ _CODECS = (
     ),
 )
 
-# What fuel-agent's own gunzip takes. The two bytes of zlib are too little to
-# know it by, so this one has to be asked for.
-_ZLIB = _Codec('zlib', (b'\x1f\x8b', *_ZLIB_MAGICS), _open_zlib)
+# fuel-agent's own gunzip takes this, too. Its two bytes are too little to know
+# it by, so it has to be asked for.
+_ZLIB = _Codec('zlib', _ZLIB_MAGICS, _open_zlib)
 
 # The longest magic: as much is looked at before deciding.
 _PEEK = max(len(m) for codec in _CODECS for m in codec.magics)
@@ -219,7 +220,7 @@ def open_container(
         )
     head, chunks = _peek(iter(chunks))
     found = _found(head)
-    if container == 'auto':
+    if container == 'auto' or (container, found) == ('zlib', 'gzip'):
         container = found
     elif container == 'raw':
         if found != 'raw':
