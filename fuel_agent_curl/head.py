@@ -19,21 +19,25 @@ used.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import dataclasses
 import datetime
 import email.utils
 import re
-from collections.abc import Iterable
 
 from fuel_agent_curl import errors
 
-# RFC 9110 section 14.4, with the unit in any case.
+# RFC 9110 section 14.4, with the unit in any case; 19 digits are enough for
+# any file offset here, and int() refuses some thousands of them.
 _CONTENT_RANGE = re.compile(
-    r'bytes[ \t]+(?:(\d+)-(\d+)|(\*))/(?:(\d+)|(\*))', re.IGNORECASE
+    r'bytes[ \t]+(?:(\d{1,19})-(\d{1,19})|(\*))/(?:(\d{1,19})|(\*))',
+    re.IGNORECASE | re.ASCII,
 )
 # RFC 9112 section 4; HTTP/2 and HTTP/3 heads come from libcurl in this form.
 _STATUS_LINE = re.compile(rb'HTTP/(\d(?:\.\d)?)[ \t]+(\d{3})(?:[ \t]+(.*))?')
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
+# What may be sent back in If-Range; http_date accepts more.
+_PRINTABLE = re.compile(r'[\x20-\x7e]+')
 
 # RFC 9110 section 8.8.2.2: a Last-Modified is a strong validator only where
 # the Date of the same answer is enough later that no second change can hide
@@ -215,18 +219,22 @@ def _opaque(etag: str) -> str:
 
 def validator(head: Head) -> Validator:
     """Return the validators that the head holds."""
-    etags = set(head.values('etag'))
-    last_modified = head.get('last-modified')
+    last_modified = _only(head, 'last-modified')
     modified = http_date(last_modified or '')
-    date = http_date(head.get('date') or '')
+    date = http_date(_only(head, 'date') or '')
     settled = (
         modified is not None
         and date is not None
         and (date - modified).total_seconds() >= _STRONG_DATE_MARGIN
+        and _PRINTABLE.fullmatch(last_modified or '') is not None
     )
-    return Validator(
-        etags.pop() if len(etags) == 1 else None, last_modified, settled
-    )
+    return Validator(_only(head, 'etag'), last_modified, settled)
+
+
+def _only(head: Head, name: str) -> str | None:
+    # These fields are no lists: of two values, neither can be believed.
+    values = set(head.values(name))
+    return values.pop() if len(values) == 1 else None
 
 
 def http_date(text: str) -> datetime.datetime | None:
@@ -236,7 +244,7 @@ def http_date(text: str) -> datetime.datetime | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=datetime.timezone.utc)
+        parsed = parsed.replace(tzinfo=datetime.UTC)
     return parsed
 
 
