@@ -1,3 +1,14 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
 
 """Arguments of the command line: what follows the verb, and the options.
 
@@ -10,7 +21,8 @@ limits and meaning are written once, in ``opts``.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Sequence
 import importlib.metadata
 import typing
 
@@ -132,7 +144,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument('--version', action=_Version, help='print the version and exit')
+    top.add_argument(
+        '--version', action=_Version, help='print the version and exit'
+    )
     _add_common(top)
     top.add_argument('verb', nargs='?', help=argparse.SUPPRESS)
     top.add_argument('rest', nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -197,6 +211,12 @@ def _copy_parser() -> Parser:
         default='auto',
         help='how the image is packed; auto goes by its first bytes, not by'
         ' its name (default: auto)',
+    )
+    parser.add_argument(
+        '--verify',
+        action='store_true',
+        help='read everything back from the medium and compare, before the'
+        ' image is made to look complete',
     )
     parser.add_argument(
         '--progress',
@@ -272,9 +292,7 @@ def _add_options(parser: Parser, options: Sequence[cfg.Opt]) -> None:
 
 def add_option(group: argparse._ArgumentGroup, option: cfg.Opt) -> None:
     """Add the flag of one option; not given, it leaves no trace."""
-    flags = _FLAGS.get(
-        option.dest, ('--' + option.dest.replace('_', '-'),)
-    )
+    flags = _FLAGS.get(option.dest, ('--' + option.dest.replace('_', '-'),))
     text = ' '.join((option.help or '').split())
     if option.default not in (None, [], ''):
         text += ' (default: %s)' % _shown(option)

@@ -10,7 +10,6 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-
 """The program fuel-agent-curl: from arguments to an exit code."""
 
 from __future__ import annotations
@@ -130,9 +129,7 @@ def _read_configuration(parsed: argparse.Namespace) -> cfg.ConfigOpts:
     return conf
 
 
-def _set_up_logging(
-    conf: cfg.ConfigOpts, parsed: argparse.Namespace
-) -> None:
+def _set_up_logging(conf: cfg.ConfigOpts, parsed: argparse.Namespace) -> None:
     from oslo_log import log
 
     log.setup(conf, 'fuel_agent_curl')
@@ -153,9 +150,9 @@ def _open_descriptors() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     if sys.stdout is None:
-        sys.stdout = open(os.devnull, 'w')
+        sys.stdout = os.fdopen(1, 'w')
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, 'w')
+        sys.stderr = os.fdopen(2, 'w')
 
 
 def _complain(text: str) -> None:

@@ -10,7 +10,6 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-
 """``fuel-agent-curl probe``: what a server is, and what a resume would be."""
 
 from __future__ import annotations

@@ -10,7 +10,6 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-
 """Progress of a copy: a bar, log lines, or JSON.
 
 A thread of its own prints: neither a terminal that is stopped nor a reader

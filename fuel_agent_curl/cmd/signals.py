@@ -10,7 +10,6 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-
 """Signals that end the program: the first one tidily, a second one at once.
 
 The standard library alone: this is in force before anything else is imported.

@@ -1,0 +1,170 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""``fuel-agent-curl demo``: a copy from a harmful server, told in words."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+import gzip
+import hashlib
+import os
+import random
+import tempfile
+import time
+
+from fuel_agent_curl import errors
+from fuel_agent_curl import harmful
+from fuel_agent_curl import report
+from fuel_agent_curl import settings
+from fuel_agent_curl.cmd import copying
+from fuel_agent_curl.cmd import progress
+from fuel_agent_curl.cmd import status as status_lib
+from fuel_agent_curl.harmful import faults
+
+_PATH = '/image.img.gz'
+_MIB = 1024 * 1024
+
+# Quick to notice and to come back, so that nobody has to wait; never by way
+# of a proxy.
+_SETTINGS = settings.Settings(
+    low_speed_time=2.0, backoff=0.5, backoff_max=2.0, attempts=5, proxy=''
+)
+
+# What the server does with one request after the other: in words, and how.
+_ACTS: tuple[tuple[str, Callable[[int], faults.Fault]], ...] = (
+    (
+        'resets the connection in the middle of the body',
+        lambda step: faults.reset(step),
+    ),
+    (
+        'falls silent in the middle of the body',
+        lambda step: faults.stall(step),
+    ),
+    (
+        'answers 503 Service Unavailable, Retry-After: 1',
+        lambda step: faults.status(503, retry_after=1),
+    ),
+    (
+        'closes the connection short of the length it stated',
+        lambda step: faults.cut(step),
+    ),
+)
+
+
+class _Narrator(progress.Display):
+    """Tells every event as it happens."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._request = 0
+
+    def event(self, kind: str, status: status_lib.Status) -> None:
+        """Tell what happened, and what the server is about to do."""
+        if kind == 'retry' and status.error is not None:
+            self.say('  failed: %s' % status_lib.brief(status.error))
+            if status.delay > 0:
+                self.say('  waits %.1f s' % status.delay)
+            self.next_request()
+        elif kind == 'started':
+            self.say(
+                '  the answer begins; its length is %s'
+                % status_lib.size(status.length or 0)
+            )
+        elif kind == 'resumed':
+            self.say('  resumed at byte %d' % status.received)
+        else:
+            self.say('  ' + kind)
+
+    def next_request(self) -> None:
+        """Tell what the server is going to do with the next request."""
+        act = 'behaves'
+        if self._request < len(_ACTS):
+            act, _fault = _ACTS[self._request]
+        self._request += 1
+        self.say('request %d: the server %s' % (self._request, act))
+
+    def say(self, text: str) -> None:
+        """Print a line, with the seconds since the beginning."""
+        now = time.monotonic() - self._began
+        try:
+            print('%5.1f s  %s' % (now, text), flush=True)
+        except BrokenPipeError:
+            # Nobody listens; the main thread ends the program for it.
+            pass
+
+
+def run() -> int:
+    """Run the demonstration; return 0 if every byte arrived.
+
+    :raises errors.Error: if not.
+    """
+    image = _image()
+    packed = gzip.compress(image, 1)
+    print(
+        'A gzip image of %s, %s unpacked, from a harmful server on this'
+        ' machine:\n'
+        % (status_lib.size(len(packed)), status_lib.size(len(image))),
+        flush=True,
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix='fuel-agent-curl-') as directory,
+        harmful.Server({_PATH: harmful.Representation(packed)}) as server,
+    ):
+        step = len(packed) // (len(_ACTS) + 1)
+        server.script(*(fault(step) for _act, fault in _ACTS))
+        target = os.path.join(directory, 'image.img')
+        stats = _copy(server.url(_PATH), packed, image, target)
+        with open(target, 'rb') as copied:
+            equal = copied.read() == image
+        ranges = server.ranges
+    if not equal:
+        raise errors.DigestMismatch('what arrived is not what was sent')
+    print('\nWhat the server was asked for:')
+    for number, asked in enumerate(ranges, 1):
+        print('  request %d: %s' % (number, asked or 'everything'))
+    print('Bytes fetched twice: %d.' % (stats.received - len(packed)))
+    print(
+        'Verdict: right. All %d bytes are on the target, synced, with the'
+        ' SHA-256 they should have.' % len(image)
+    )
+    return 0
+
+
+def _copy(url: str, packed: bytes, image: bytes, target: str) -> report.Stats:
+    narrator = _Narrator()
+    arguments = argparse.Namespace(
+        url=url,
+        mirrors=(),
+        target=target,
+        container='auto',
+        verify=False,
+        checksum=_sha256(packed),
+        image_checksum=_sha256(image),
+    )
+    with progress.Progress(narrator, _SETTINGS.attempts) as watch:
+        narrator.next_request()
+        _result, stats = copying.copy(arguments, _SETTINGS, watch)
+    return stats
+
+
+def _image() -> bytes:
+    """Return what an image looks like: bytes of all kinds, then zeros."""
+    generator = random.Random(1)  # noqa: S311
+    return b''.join(
+        generator.randbytes(2 * _MIB) + bytes(2 * _MIB) for _ in range(6)
+    )
+
+
+def _sha256(content: bytes) -> str:
+    return 'sha256:' + hashlib.sha256(content).hexdigest()
