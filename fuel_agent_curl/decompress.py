@@ -20,12 +20,14 @@ hands on at most STEP bytes however well they compress.
 from __future__ import annotations
 
 import bz2
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
 import dataclasses
 import logging
 import lzma
 import sys
 import typing
-from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 from zlib_ng import zlib_ng

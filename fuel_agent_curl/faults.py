@@ -18,9 +18,9 @@ its exit code comes out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import errno
 import types
-from collections.abc import Callable
 
 from fuel_agent_curl import errors
 

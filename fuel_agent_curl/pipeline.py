@@ -20,13 +20,13 @@ length and digest are right; only then may the target look complete.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
 import dataclasses
 import itertools
 import os
 import typing
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
 
 from fuel_agent_curl import decompress
 from fuel_agent_curl import device
@@ -155,7 +155,7 @@ def _move(
         del first
         buffers.finish()
     except BaseException as error:
-        buffers.abort()
+        buffers.abort(sink.interrupt)
         if buffers.error is None or not isinstance(error, Exception):
             raise
         # The source may have failed only because it was cancelled.

@@ -19,11 +19,11 @@ wanted, hashes it. Whichever fails first ends the others.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Sequence
 import mmap
 import queue
 import threading
-from collections.abc import Callable
-from collections.abc import Sequence
 
 Buffer = bytes | bytearray | memoryview
 
@@ -121,9 +121,13 @@ class Relay:
             thread.join()
         self.check()
 
-    def abort(self) -> None:
-        """End the threads, each after the call it is in, and wait."""
+    def abort(self, interrupt: Callable[[], None]) -> None:
+        """End the threads, each after the call it is in, and wait.
+
+        :param interrupt: called to end a call that may take for ever.
+        """
         self._end()
+        interrupt()
         for thread in self._threads:
             thread.join()
 

@@ -20,7 +20,9 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import errno
 import os
+import select
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import faults
@@ -76,6 +78,10 @@ class Sink(abc.ABC):
     def abort(self) -> None:
         """Leave nothing that looks complete. Safe to call at any time."""
 
+    @abc.abstractmethod
+    def interrupt(self) -> None:
+        """End a ``write`` that waits for a reader; from another thread."""
+
     def _close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
@@ -91,9 +97,19 @@ class Sink(abc.ABC):
 
 
 class Stream(Sink):
-    """A pipe, a terminal, /dev/null: what goes in cannot be taken back."""
+    """A pipe, a terminal, /dev/null: what goes in cannot be taken back.
+
+    :param fd: opened here, so that its being non-blocking is nobody else's
+        concern. It is the sink's from here on.
+    """
 
     kind = 'stream'
+
+    def __init__(self, path: str, fd: int) -> None:
+        super().__init__(path, fd)
+        # Whoever reads a pipe may have stopped for good.
+        os.set_blocking(fd, False)
+        self._interrupted = os.eventfd(0)
 
     def check_length(self, length: int) -> None:
         """Do nothing: a stream has no length."""
@@ -106,9 +122,20 @@ class Stream(Sink):
         with self._mapped('writing to') as mapped:
             while rest:
                 mapped.offset = self.written
-                count = os.write(self._fd, rest)
+                try:
+                    count = os.write(self._fd, rest)
+                except BlockingIOError:
+                    self._wait()
+                    continue
                 self.written += count
                 rest = rest[count:]
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        poll.register(self._interrupted, select.POLLIN)
+        if any(fd == self._interrupted for fd, _event in poll.poll()):
+            raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
 
     def finish(self) -> None:
         with self._mapped('closing') as mapped:
@@ -118,3 +145,12 @@ class Stream(Sink):
     def abort(self) -> None:
         with contextlib.suppress(OSError):
             self._close()
+
+    def interrupt(self) -> None:
+        os.eventfd_write(self._interrupted, 1)
+
+    def _close(self) -> None:
+        interrupted, self._interrupted = self._interrupted, -1
+        if interrupted >= 0:
+            os.close(interrupted)
+        super()._close()

@@ -23,12 +23,13 @@ firmware boots and nothing mounts.
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterator
+import contextlib
 import errno
 import fcntl
 import logging
 import mmap
 import os
-from collections.abc import Iterator
 
 from fuel_agent_curl import readback
 from fuel_agent_curl import sink
@@ -77,6 +78,8 @@ class Storage(sink.Sink):
         self._direct = False
         self._direct_wanted = direct_io
         self._begun = False
+        #: What the target has now does not look complete.
+        self._blanked = False
         self._first = mmap.mmap(-1, FIRST)
         # The run of zeros that ends at ``written``: where it began.
         self._zeros_from: int | None = None
@@ -113,6 +116,7 @@ class Storage(sink.Sink):
             self._try_direct()
         with self._mapped('preparing'):
             self._blank()
+        self._blanked = True
 
     def write(self, buffer: sink.Buffer) -> None:
         self.begin()
@@ -149,6 +153,9 @@ class Storage(sink.Sink):
             self._write_zeros(self._zeros_from, self.written)
             self._zeros_from = None
 
+    def interrupt(self) -> None:
+        """Do nothing: the kernel has every write, and ends it in time."""
+
     def finish(self) -> None:
         self.begin()
         with self._mapped('writing to') as mapped:
@@ -173,8 +180,20 @@ class Storage(sink.Sink):
             self._end()
             self._close()
 
+    def abort(self) -> None:
+        if self._fd < 0:
+            return
+        try:
+            if self._begun and not self._blanked:
+                self._blank()
+        except OSError as exc:
+            LOG.warning('%s could not be cleared: %s', self.path, exc)
+        with contextlib.suppress(OSError):
+            self._close()
+
     def _publish(self, first: memoryview) -> None:
         """Put the image's own first mebibyte in its place."""
+        self._blanked = False
         if not _is_zero(first):
             self._pwrite(first, 0)
 

@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import mmap
@@ -81,18 +80,14 @@ class File(storage.Storage):
                 os.close(directory)
 
     def abort(self) -> None:
-        if self._fd < 0:
-            return
-        try:
-            if self._created:
+        if self._fd >= 0 and self._created:
+            try:
                 self._unlink()
-            elif self._begun:
-                os.ftruncate(self._fd, 0)
-                os.fsync(self._fd)
-        except OSError as exc:
-            LOG.warning('%s could not be cleared: %s', self.path, exc)
-        with contextlib.suppress(OSError):
-            self._close()
+            except OSError as exc:
+                LOG.warning('%s could not be removed: %s', self.path, exc)
+        # Else the space it takes is given back, too.
+        self._blanked = False
+        super().abort()
 
     def _unlink(self) -> None:
         # Before the lock is let go, and only if it still is our file.
@@ -111,7 +106,6 @@ class Device(storage.Storage):
         super().__init__(path, fd, direct_io=direct_io, verify=verify)
         self._size = blockdev.size(fd)
         self._alignment = max(self._alignment, blockdev.sector_size(fd))
-        self._published = False
         self._zero_out = True
 
     def check_length(self, length: int) -> None:
@@ -153,23 +147,8 @@ class Device(storage.Storage):
             for offset in range(start, stop, len(zeros)):
                 self._pwrite(zeros[: stop - offset], offset)
 
-    def _publish(self, first: memoryview) -> None:
-        self._published = True
-        super()._publish(first)
-
     def _end(self) -> None:
         blockdev.reread_partitions(self._fd)
-
-    def abort(self) -> None:
-        if self._fd < 0:
-            return
-        try:
-            if self._published:
-                self._blank()
-        except OSError as exc:
-            LOG.warning('%s could not be cleared: %s', self.path, exc)
-        with contextlib.suppress(OSError):
-            self._close()
 
     def _failure(
         self, exc: OSError, doing: str, offset: int
