@@ -67,13 +67,13 @@ class _Curl:
         image = self.data['ks_meta']['image_data']['/']['uri']
         name = posixpath.basename(urllib.parse.urlsplit(image).path)
         url = urllib.parse.urljoin(image, name.split('.')[0] + '.yaml')
+        problem: object = 'not a mapping'
         try:
             metadata = yaml.safe_load(_read(url))
         except (errors.Error, yaml.YAMLError) as error:
-            LOG.warning('There is no metadata of the images: %s', error)
-            return {}
+            metadata, problem = None, error
         if not isinstance(metadata, dict):
-            LOG.warning('No metadata of images: %s', errors.redact(url))
+            LOG.warning('No metadata at %s: %s', errors.redact(url), problem)
             return {}
         return metadata
 
