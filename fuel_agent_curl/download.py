@@ -29,6 +29,7 @@ from collections.abc import Sequence
 
 from oslo_log import log as logging
 
+from fuel_agent_curl import budget
 from fuel_agent_curl import digest
 from fuel_agent_curl import easy
 from fuel_agent_curl import errors
@@ -107,6 +108,7 @@ class _Engine:
             loop=self._loop,
             sources=sources.Sources(sources_, joined=checksum),
             stats=self.stats,
+            budget=budget.Budget(settings.max_recv_speed, self._began),
             checksum=checksum,
             deadline=(
                 self._began + settings.deadline

@@ -205,8 +205,6 @@ class Attempt:
             getattr(pycurl, _HTTP_VERSIONS[settings.http_version]),
         )
         set_option(pycurl.USERAGENT, settings.user_agent)
-        if settings.max_recv_speed:
-            set_option(pycurl.MAX_RECV_SPEED_LARGE, settings.max_recv_speed)
         if fresh:
             set_option(pycurl.FRESH_CONNECT, 1)
             set_option(pycurl.DNS_CACHE_TIMEOUT, 0)

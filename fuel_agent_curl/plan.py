@@ -28,9 +28,10 @@ from oslo_log import log as logging
 from fuel_agent_curl import easy
 from fuel_agent_curl import errors
 from fuel_agent_curl import segments
+from fuel_agent_curl import states
 from fuel_agent_curl import transfer
 from fuel_agent_curl import window
-from fuel_agent_curl.transfer import State
+from fuel_agent_curl.states import State
 
 LOG = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class Plan:
                 raise moving.error
         self._settle_rivals()
         for moving in list(self._transfers):
-            if moving.state not in transfer.UNDER_WAY:
+            if moving.state not in states.UNDER_WAY:
                 self._transfers.remove(moving)
                 if moving.state is State.DONE:
                     self._brought(moving, now)
@@ -228,10 +229,12 @@ class Plan:
             stop = moving.segment.stop
             if stop is None or moving.rival or moving in challenged:
                 continue
-            rest = stop - moving.offset
-            usual = rest / typical
-            if moving.needs(rest, now) > usual * _SLOW_FACTOR + _SLOW_MARGIN:
+            usual = (stop - moving.offset) / typical
+            # Each challenge in vain makes the next come later.
+            margin = _SLOW_MARGIN * 2.0 ** min(moving.challenges, 32)
+            if moving.needs(now) > usual * _SLOW_FACTOR + margin:
                 LOG.debug('Taking over the rest of %r', moving)
+                moving.challenges += 1
                 self._add(segments.Segment(moving.offset, stop), moving)
                 return True
         return False
@@ -244,5 +247,5 @@ class Plan:
             if moving.ahead:
                 rival.drop()
                 moving.rival = None
-            elif rival.state not in transfer.UNDER_WAY:
+            elif rival.state not in states.UNDER_WAY:
                 moving.drop()

@@ -22,11 +22,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import time
 from collections.abc import Callable
 
 from zlib_ng import zlib_ng
 
 from fuel_agent_curl import answer
+from fuel_agent_curl import budget as budget_module
 from fuel_agent_curl import errors
 from fuel_agent_curl import head as http
 from fuel_agent_curl import segments
@@ -39,6 +41,7 @@ class Reception:
     :param pin: the representation that the bytes kept belong to, None where
         none are kept.
     :param stop: the segment's end, None for that of the representation.
+    :param budget: how many bytes may be received now.
     :param reread: what was handed on, where the answer is a whole one whose
         beginning is to be compared with that.
     :param checksum: a checksum of the whole was given.
@@ -51,6 +54,8 @@ class Reception:
     :ivar view: buffer of the chunk being filled ...
     :ivar at: ... position of the next byte in it ...
     :ivar room: ... and how many more bytes may go there.
+    :ivar window_full: it was for want of room, not of budget, that the last
+        piece was refused.
     :ivar surplus: body bytes that were skipped or dropped.
     """
 
@@ -58,6 +63,7 @@ class Reception:
         self,
         request: segments.Request,
         window: window_module.Window,
+        budget: budget_module.Budget,
         *,
         pin: answer.Representation | None,
         stop: int | None,
@@ -71,8 +77,10 @@ class Reception:
         self.at = 0
         self.room = 0
         self.surplus = 0
+        self.window_full = False
         self._request = request
         self._window = window
+        self._budget = budget
         self.pin = pin
         self.stop = stop
         self._reread = reread
@@ -196,13 +204,16 @@ class Reception:
         offset = self.offset
         wanted = self._wanted(self._window.chunk_size)
         lease = self._window.lease(offset) if wanted else None
+        self.window_full = lease is None
         if lease is None:
             return False
         self.view, self.at, room = lease
         self._base = offset - self.at
         self._leased = self.at
-        self.room = min(room, self._wanted(room))
-        return True
+        self.room = self._budget.grant(
+            time.monotonic(), min(room, self._wanted(room))
+        )
+        return bool(self.room)
 
     def _wanted(self, size: int) -> int:
         """Return how many of the next ``size`` bytes belong here.
@@ -228,6 +239,7 @@ class Reception:
         if count:
             self._window.commit(self._base + self._leased, count)
         self._base = self.offset
+        self._budget.give_back(self.room)
         self.view = memoryview(b'')
         self.at = self.room = self._leased = 0
 

@@ -12,16 +12,14 @@
 
 """One transfer: a segment brought in, attempt after attempt.
 
-Its states and what moves them are the table below. What an answer proves is
+Its states and what moves them are the table in ``states``. What an answer proves is
 decided in ``answer``, what an error means in ``retry``, which mirror is
 asked and how in ``sources``; the requests are made by ``easy``.
 """
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import enum
 import math
 import time
 from collections.abc import Callable
@@ -30,9 +28,9 @@ from typing import Protocol
 from oslo_log import log as logging
 
 from fuel_agent_curl import answer
+from fuel_agent_curl import budget
 from fuel_agent_curl import easy
 from fuel_agent_curl import errors
-from fuel_agent_curl import lowspeed
 from fuel_agent_curl import multi
 from fuel_agent_curl import reception
 from fuel_agent_curl import report
@@ -40,70 +38,17 @@ from fuel_agent_curl import retry
 from fuel_agent_curl import segments
 from fuel_agent_curl import settings as settings_module
 from fuel_agent_curl import sources as sources_module
+from fuel_agent_curl import watchdog
 from fuel_agent_curl import window as window_module
+from fuel_agent_curl.states import UNDER_WAY
+from fuel_agent_curl.states import State
+from fuel_agent_curl.states import Trigger
+from fuel_agent_curl.states import move
 
 LOG = logging.getLogger(__name__)
 
 # How often a transfer under way is looked at, in seconds.
 _TICK = 0.25
-# How long an attempt has to last before its speed says anything.
-_SETTLED = 0.2
-# Seconds over which a speed is measured.
-_SPEED_OVER = 1.0
-
-
-class State(enum.Enum):
-    """Where a transfer stands."""
-
-    WAITING = enum.auto()
-    ATTEMPTING = enum.auto()
-    BACKING_OFF = enum.auto()
-    DONE = enum.auto()
-    FAILED = enum.auto()
-    DROPPED = enum.auto()
-
-
-class Trigger(enum.Enum):
-    """What moves a transfer on."""
-
-    START = enum.auto()
-    #: The answer ended well, or asks for another request: no failure.
-    AGAIN = enum.auto()
-    RETRY = enum.auto()
-    COMPLETE = enum.auto()
-    FAIL = enum.auto()
-    #: Another transfer does the work.
-    DROP = enum.auto()
-
-
-UNDER_WAY = (State.WAITING, State.ATTEMPTING, State.BACKING_OFF)
-
-TRANSITIONS: dict[tuple[State, Trigger], State] = {
-    (State.WAITING, Trigger.START): State.ATTEMPTING,
-    (State.BACKING_OFF, Trigger.START): State.ATTEMPTING,
-    (State.ATTEMPTING, Trigger.AGAIN): State.WAITING,
-    (State.ATTEMPTING, Trigger.RETRY): State.BACKING_OFF,
-    (State.ATTEMPTING, Trigger.COMPLETE): State.DONE,
-    (State.WAITING, Trigger.FAIL): State.FAILED,
-    (State.ATTEMPTING, Trigger.FAIL): State.FAILED,
-    (State.BACKING_OFF, Trigger.FAIL): State.FAILED,
-    (State.WAITING, Trigger.DROP): State.DROPPED,
-    (State.ATTEMPTING, Trigger.DROP): State.DROPPED,
-    (State.BACKING_OFF, Trigger.DROP): State.DROPPED,
-}
-
-
-def move(state: State, trigger: Trigger) -> State:
-    """Return the state that follows.
-
-    :raises RuntimeError: if the table has no such transition: a bug.
-    """
-    try:
-        return TRANSITIONS[state, trigger]
-    except KeyError:
-        raise RuntimeError(
-            'a transfer in state %s cannot %s' % (state.name, trigger.name)
-        ) from None
 
 
 @dataclasses.dataclass
@@ -122,6 +67,7 @@ class Context:
     loop: multi.Loop
     sources: sources_module.Sources
     stats: report.Stats
+    budget: budget.Budget
     checksum: bool
     deadline: float
     random: Callable[[], float]
@@ -186,17 +132,9 @@ class Transfer:
         self._request = segments.Request()
         self._fresh = False
         self._chained = False
-        self._low_speed = lowspeed.LowSpeed(0, 1)
-        self._received_before = 0
-        self._connecting_since = 0.0
-        self._sampled = 0.0
-        # For the speed: when and where the attempt began, and recent samples
-        # of time and offset.
-        self._began = 0.0
-        self._began_at = 0
-        self._samples: collections.deque[tuple[float, int]] = (
-            collections.deque()
-        )
+        self._watchdog = watchdog.Watchdog(self._settings, 0.0, 0)
+        # Times that another transfer was set on the same bytes.
+        self.challenges = 0
 
     def __repr__(self) -> str:
         return '<Transfer %s at byte %d of %r, attempt %d, %s>' % (
@@ -218,18 +156,18 @@ class Transfer:
         return self._reception.received if self._reception else 0
 
     def speed(self, now: float) -> float:
-        """Bytes per second since the attempt under way, or the last, began."""
-        return (self.offset - self._began_at) / max(now - self._began, 1e-3)
+        """Bytes per second of the attempt under way, or of the last."""
+        return self._watchdog.speed(now, self.offset)
 
-    def needs(self, rest: int, now: float) -> float:
-        """Return the seconds that ``rest`` more bytes will take like this."""
-        if not self._samples or now < self._began + _SETTLED:
+    def needs(self, now: float) -> float:
+        """Return the seconds to the end of the segment at this speed.
+
+        0 where that cannot be told, or the answer would be no use.
+        """
+        stop = self.segment.stop
+        if self.state is not State.ATTEMPTING or stop is None:
             return 0.0
-        then, offset = self._samples[0]
-        speed = (self.offset - offset) / max(now - then, 1e-3)
-        if self.state is State.ATTEMPTING and speed > 0:
-            return rest / speed
-        return math.inf
+        return self._watchdog.needs(now, self.offset, stop)
 
     # What the plan calls.
 
@@ -253,7 +191,9 @@ class Transfer:
             self._start(now)
         if self.state is State.BACKING_OFF:
             return max(0.0, min(self._due, self._context.deadline) - now)
-        return _TICK if self.state is State.ATTEMPTING else 0.0
+        if self.state is not State.ATTEMPTING:
+            return 0.0
+        return min(_TICK, self._context.budget.wait(now) or _TICK)
 
     def finished(self, attempt: easy.Attempt, code: int, text: str) -> None:
         """Take the end of an attempt: CURLcode and error text."""
@@ -268,7 +208,11 @@ class Transfer:
             # The server caps its ranges: what it sent ended well, and the
             # next part is asked for at once. It is one attempt still, so
             # that the low-speed check sees the parts together.
+            received = attempt.received
             self._end_attempt()
+            self._watchdog.continued(
+                time.monotonic(), self._offset, received
+            )
             self._chained = True
             self._move(Trigger.AGAIN)
 
@@ -291,16 +235,10 @@ class Transfer:
         context = self._context
         if not self._chained:
             self._highest = max(self._highest, self._offset)
-            self._low_speed = lowspeed.LowSpeed(
-                self._settings.low_speed_limit, self._settings.low_speed_time
+            self._watchdog = watchdog.Watchdog(
+                self._settings, now, self._offset
             )
-            self._received_before = 0
         self._chained = False
-        self._connecting_since = now
-        self._sampled = 0.0
-        self._began, self._began_at = now, self._offset
-        self._samples.clear()
-        self._samples.append((now, self._offset))
         context.stats.attempts += 1
         self.source.stats.attempts += 1
         LOG.debug(
@@ -313,6 +251,7 @@ class Transfer:
         self._reception = reception.Reception(
             self._request,
             context.window,
+            context.budget,
             pin=self._pin(),
             stop=self.segment.stop,
             reread=reread,
@@ -392,50 +331,27 @@ class Transfer:
         return max(offset, self.rival.overtaken())
 
     def _watch(self, now: float) -> None:
-        attempt = self._attempt
-        assert attempt is not None
-        self._sample(now)
-        error: errors.Error | None = None
-        if attempt.connecting:
-            self._low_speed.suspend(now)
-            # libcurl's own timeout comes first, but for a resolver that
-            # hangs where it cannot be interrupted.
-            if now > self._connecting_since + (
-                self._settings.connect_timeout + 1
-            ):
-                error = errors.ConnectError(
-                    'no connection within %g s'
-                    % self._settings.connect_timeout
-                )
-        elif attempt.paused:
-            self._low_speed.suspend(now)
-            window = self._context.window
-            if window.want(self.offset + window.ample):
-                error = attempt.unpause()
-        else:
-            self._connecting_since = now
-            self._low_speed.resume(now)
-            if now >= self._sampled + _TICK / 2:
-                self._sampled = now
-                if self._low_speed.stalled(
-                    now, self._received_before + attempt.received
-                ):
-                    error = errors.Stalled(
-                        'less than %d bytes/s for %g s'
-                        % (
-                            self._settings.low_speed_limit,
-                            self._settings.low_speed_time,
-                        )
-                    )
+        attempt, taken = self._attempt, self._reception
+        assert attempt is not None and taken is not None
+        self._watchdog.sample(now, self.offset)
+        error = self._watchdog.check(
+            now,
+            attempt.received,
+            connecting=attempt.connecting,
+            paused=attempt.paused,
+        )
+        window = self._context.window
+        if (
+            attempt.paused
+            and self._context.budget.wait(now) == 0
+            and (
+                not taken.window_full
+                or window.want(self.offset + window.ample)
+            )
+        ):
+            error = attempt.unpause()
         if error is not None:
             self._failed(error)
-
-    def _sample(self, now: float) -> None:
-        samples = self._samples
-        if now >= samples[-1][0] + _TICK / 2:
-            samples.append((now, self.offset))
-            while samples[0][0] < now - _SPEED_OVER:
-                samples.popleft()
 
     def _end_attempt(self) -> None:
         taken = self._reception
@@ -446,7 +362,6 @@ class Transfer:
             self.source.stats.received += taken.received
             self._reception = None
         if self._attempt is not None:
-            self._received_before += self._attempt.received
             self._context.loop.remove(self._attempt)
             self._attempt = None
 
