@@ -60,7 +60,11 @@ def wait_for(
         time.sleep(0.05)
 
 
-def _run(*command: str) -> str:
+def run(*command: str) -> str:
+    """Return what ``command`` prints.
+
+    :raises RuntimeError: if it fails.
+    """
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(
@@ -85,7 +89,7 @@ class Namespace:
         return ['ip', 'netns', 'exec', self.name, *command]
 
     def ip(self, *arguments: str) -> str:
-        return _run('ip', '-n', self.name, *arguments)
+        return run('ip', '-n', self.name, *arguments)
 
     def add_address(self, address: str) -> None:
         self.ip('addr', 'add', address + _PREFIX, 'dev', _LINK)
@@ -101,14 +105,14 @@ class Namespace:
 
     def refuse(self, *rule: str) -> None:
         """Append ``rule`` (of iptables) for what comes in over the link."""
-        _run(*self._iptables('-A', 'INPUT', '-i', _LINK, *rule))
+        run(*self._iptables('-A', 'INPUT', '-i', _LINK, *rule))
 
     def heal(self) -> int:
         """Remove every rule; return how many packets they took."""
-        rules = _run(*self._iptables('-L', 'INPUT', '-v', '-x', '-n'))
+        rules = run(*self._iptables('-L', 'INPUT', '-v', '-x', '-n'))
         # The first two lines are headings; a rule starts with its count.
         packets = sum(int(line.split()[0]) for line in rules.splitlines()[2:])
-        _run(*self._iptables('-F', 'INPUT'))
+        run(*self._iptables('-F', 'INPUT'))
         return packets
 
     def _iptables(self, *arguments: str) -> list[str]:
@@ -150,7 +154,7 @@ class Network(fixtures.Fixture):
     def _setUp(self) -> None:
         self.server = self._add(self._name + '-server')
         self.client = self._add(self._name + '-client')
-        _run(
+        run(
             *('ip', 'link', 'add', _LINK, 'netns', self.server.name),
             *('type', 'veth', 'peer', 'name', _LINK),
             *('netns', self.client.name),
@@ -164,14 +168,14 @@ class Network(fixtures.Fixture):
             namespace.link('up')
         # A queue that holds all that the sockets do: the pace, not the loss
         # of packets, is what slows TCP down.
-        _run(
+        run(
             *('tc', '-n', self.server.name, 'qdisc', 'add', 'dev', _LINK),
             *('root', 'tbf', 'rate', '%dbit' % (self._rate * 8)),
             *('burst', '64k', 'limit', '1m'),
         )
 
     def _add(self, name: str) -> Namespace:
-        _run('ip', 'netns', 'add', name)
+        run('ip', 'netns', 'add', name)
         self.addCleanup(_delete, name)
         return Namespace(name)
 
@@ -192,9 +196,9 @@ class Network(fixtures.Fixture):
 
 def _delete(name: str) -> None:
     # A test that failed may have left a process; it would keep the links.
-    for pid in _run('ip', 'netns', 'pids', name).split():
+    for pid in run('ip', 'netns', 'pids', name).split():
         os.kill(int(pid), signal.SIGKILL)
-    _run('ip', 'netns', 'del', name)
+    run('ip', 'netns', 'del', name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +211,11 @@ class Request:
     range: str
     #: Bytes of the body that went into the socket.
     sent: int
+
+    @property
+    def start(self) -> int:
+        """Where the bytes asked for begin."""
+        return int(self.range.removeprefix('bytes=').partition('-')[0] or 0)
 
 
 _NGINX_CONF = """
@@ -297,18 +306,21 @@ class Nginx(fixtures.Fixture):
             self._process.wait()
             self._process = None
 
-    def requests(self) -> list[Request]:
-        """Return what was logged, in the order in which it ended.
+    def requests(self, uri: str) -> list[Request]:
+        """Return what was logged for ``uri``, in the order of the starts.
 
         A connection that the client has given up while nothing came through
         is logged some seconds after.
         """
         wait_for('every connection has ended', self._idle, 15)
         text = (self._directory / 'access.log').read_text()
-        return [Request(**json.loads(line)) for line in text.splitlines()]
+        requests = [Request(**json.loads(x)) for x in text.splitlines()]
+        return sorted(
+            (r for r in requests if r.uri == uri), key=lambda r: r.start
+        )
 
     def _idle(self) -> bool:
-        established = _run(
+        established = run(
             *('ss', '-N', self._namespace.name, '-Htn'),
             *('state', 'established', 'sport', '=', ':80'),
         )

@@ -1,0 +1,393 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A deployment over a network that fails underneath it.
+
+nginx runs in one network namespace and the deployment in another; what goes
+wrong between them is done by iptables and ip while the transfer is under
+way, and undone some seconds later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import time
+from typing import Any
+
+from testtools import content
+from testtools import matchers
+
+from fuel_agent_curl import errors
+from tests import base
+from tests import nameserver
+from tests import netns
+
+_MIB = 1024 * 1024
+#: Of a representation: four seconds at the pace of the link.
+_LENGTH = 16 * _MIB
+#: How much of it has come when a fault begins.
+_BEFORE = 4 * _MIB
+
+#: Seconds; what is lost by a fault, beyond the time it lasts, is less.
+_CONNECT_TIMEOUT = 2
+_LOW_SPEED_TIME = 4
+_BACKOFF_MAX = 1
+_FAST = (
+    *('--connect-timeout', str(_CONNECT_TIMEOUT)),
+    *('--low-speed-time', str(_LOW_SPEED_TIME)),
+    *('--backoff', '0.5', '--backoff-max', str(_BACKOFF_MAX)),
+)
+#: Seconds for a process to start, and for a busy machine.
+_SLACK = 8
+
+_HOST = 'images.example.test'
+
+
+class _NetworkTestCase(base.FunctionalTestCase):
+    """A server, a client and a network between them.
+
+    :ivar images: the directory that nginx serves.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.need_root()
+        self.need_program('ip', 'iptables', 'losetup', 'nginx', 'ss', 'tc')
+        self.network = self.useFixture(
+            netns.Network(self.unique_name('network'))
+        )
+        self.images = pathlib.Path(self.directory) / 'images'
+        self.images.mkdir()
+        self.nginx = self.useFixture(
+            netns.Nginx(self.network.server, str(self.images))
+        )
+
+    def make_device(self, length: int) -> str:
+        """Return a loop device that holds something else already."""
+        backing = os.path.join(self.directory, 'disk')
+        with open(backing, 'wb') as file:
+            file.write(b'\xa5' * 2 * _MIB)
+            file.truncate(length)
+        device = netns.run('losetup', '--find', '--show', backing).strip()
+        self.addCleanup(netns.run, 'losetup', '--detach', device)
+        return device
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start ``command`` in the client's namespace.
+
+        What it prints is shown when the test fails.
+        """
+        self.stdout = pathlib.Path(self.directory) / 'stdout'
+        stderr = pathlib.Path(self.directory) / 'stderr'
+        self._received_before = self.network.client.received()
+        with self.stdout.open('wb') as out, stderr.open('wb') as err:
+            process = subprocess.Popen(
+                self.network.client.command(*command),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+        for path in (self.stdout, stderr):
+            self.addCleanup(self._show, path)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def _show(self, path: pathlib.Path) -> None:
+        self.addDetail(path.name, content.text_content(path.read_text()))
+
+    def wait(self, process: subprocess.Popen[bytes], seconds: float) -> int:
+        """Return its exit code, which it must have within ``seconds``."""
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.fail('still running after %g s' % seconds)
+
+    def received(self) -> int:
+        """Return how many bytes came to the client since ``start``."""
+        return self.network.client.received() - self._received_before
+
+    def wait_until_under_way(self, process: subprocess.Popen[bytes]) -> None:
+        def under_way() -> bool:
+            self.assertIsNone(process.poll(), 'it has ended')
+            return self.received() > _BEFORE
+
+        netns.wait_for('some of the image has come', under_way, 30)
+
+    # The faults: each returns when it is over.
+
+    def drop_for_15_seconds(self) -> None:
+        self.network.blackhole()
+        time.sleep(15)
+        self.heal()
+
+    def reset_for_a_while(self) -> None:
+        self.network.server.refuse(
+            *('-p', 'tcp', '-j', 'REJECT', '--reject-with', 'tcp-reset')
+        )
+        time.sleep(3)
+        self.heal()
+
+    def link_down(self, namespace: netns.Namespace, seconds: float) -> None:
+        namespace.link('down')
+        time.sleep(seconds)
+        namespace.link('up')
+
+    def restart_the_server(self) -> None:
+        self.nginx.kill()
+        time.sleep(3)
+        self.nginx.start()
+
+    def heal(self) -> None:
+        self.assertThat(
+            self.network.heal(), matchers.GreaterThan(0), 'no packet was hit'
+        )
+
+    def assert_nothing_fetched_twice(self, length: int) -> None:
+        """What was on its way when a connection died may be sent again."""
+        requests = self.nginx.requests('/image')
+        self.addDetail(
+            'requests',
+            content.text_content('\n'.join(str(r) for r in requests)),
+        )
+        resumes = [r for r in requests if r.range]
+        self.assertEqual([206] * len(resumes), [r.status for r in resumes])
+        lost = len(resumes) * netns.Nginx.IN_FLIGHT
+        self.assertLessEqual(sum(r.sent for r in requests), length + lost)
+        # nginx did not log what it was sending when it was killed. Heads of
+        # packets are a twentieth.
+        self.assertLess(self.received(), 1.1 * length + lost)
+        self.assertEqual(length, requests[-1].start + requests[-1].sent)
+
+
+class _CopyTestCase(_NetworkTestCase):
+    """``fuel-agent-curl copy``."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.image = random.Random(1).randbytes(_LENGTH)
+        (self.images / 'image').write_bytes(self.image)
+        self.target = os.path.join(self.directory, 'target')
+
+    def start_copy(
+        self, *options: str, host: str = netns.SERVER
+    ) -> subprocess.Popen[bytes]:
+        return self.start(
+            *(sys.executable, '-m', 'fuel_agent_curl.cmd.main', 'copy'),
+            *('--progress', 'json', *_FAST, *options),
+            *('http://%s/image' % host, self.target),
+        )
+
+    def events(self) -> list[dict[str, Any]]:
+        lines = self.stdout.read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def count(self, event: str) -> int:
+        return sum(e['event'] == event for e in self.events())
+
+    def read_target(self, length: int) -> bytes:
+        with open(self.target, 'rb') as file:
+            return file.read(length)
+
+    def assert_copied(
+        self, process: subprocess.Popen[bytes], seconds: float = 20
+    ) -> None:
+        self.assertEqual(0, self.wait(process, seconds))
+        last = self.events()[-1]
+        self.assertEqual(('done', _LENGTH), (last['event'], last['written']))
+        # Not assertEqual: it would print both.
+        self.assertTrue(self.image == self.read_target(_LENGTH))
+        self.assert_nothing_fetched_twice(_LENGTH)
+
+    def assert_failed(
+        self,
+        exit_code: int,
+        process: subprocess.Popen[bytes],
+        seconds: float,
+    ) -> None:
+        """It fails within ``seconds``, and says so everywhere."""
+        self.assertEqual(exit_code, self.wait(process, seconds))
+        last = self.events()[-1]
+        self.assertEqual(
+            ('failed', exit_code), (last['event'], last['exit_code'])
+        )
+        self.assertEqual(0, self.count('done'))
+
+
+class TestCopy(_CopyTestCase):
+    """Wherever the network comes back, the copy succeeds."""
+
+    def test_packets_dropped_for_15_seconds(self) -> None:
+        self.target = self.make_device(_LENGTH + _MIB)
+        copy = self.start_copy(
+            '--checksum', 'sha256:' + hashlib.sha256(self.image).hexdigest()
+        )
+        self.wait_until_under_way(copy)
+        self.drop_for_15_seconds()
+        self.assert_copied(copy)
+        self.assertEqual(1, self.count('resumed'))
+
+    def test_connection_reset_and_refused(self) -> None:
+        copy = self.start_copy()
+        self.wait_until_under_way(copy)
+        self.reset_for_a_while()
+        self.assert_copied(copy)
+        self.assertEqual(1, self.count('resumed'))
+
+    def test_host_unreachable_for_a_while(self) -> None:
+        copy = self.start_copy()
+        self.wait_until_under_way(copy)
+        self.network.server.refuse(
+            *('-j', 'REJECT', '--reject-with', 'icmp-host-unreachable')
+        )
+        time.sleep(_LOW_SPEED_TIME + 4)
+        self.heal()
+        self.assert_copied(copy)
+        self.assertEqual(1, self.count('resumed'))
+
+    def test_every_thirtieth_packet_lost_at_random(self) -> None:
+        copy = self.start_copy()
+        self.wait_until_under_way(copy)
+        for namespace in (self.network.server, self.network.client):
+            namespace.refuse(
+                *('-m', 'statistic', '--mode', 'random'),
+                *('--probability', '0.033', '-j', 'DROP'),
+            )
+        self.assert_copied(copy, 60)
+        self.heal()
+
+    def test_link_of_the_client_down_and_up(self) -> None:
+        copy = self.start_copy()
+        self.wait_until_under_way(copy)
+        self.link_down(self.network.client, _LOW_SPEED_TIME + 4)
+        self.assert_copied(copy)
+        self.assertEqual(1, self.count('resumed'))
+
+    def test_link_of_the_server_flaps(self) -> None:
+        """TCP survives that: nothing is started anew."""
+        copy = self.start_copy()
+        self.wait_until_under_way(copy)
+        for _ in range(2):
+            self.link_down(self.network.server, 0.5)
+            time.sleep(0.5)
+        self.assert_copied(copy)
+        self.assertEqual(1, len(self.nginx.requests('/image')))
+
+    def test_server_killed_and_restarted(self) -> None:
+        copy = self.start_copy()
+        self.wait_until_under_way(copy)
+        self.restart_the_server()
+        self.assert_copied(copy)
+        self.assertEqual(1, self.count('resumed'))
+
+
+class TestNoRecovery(_CopyTestCase):
+    """Where it does not, the copy fails, in a time that settings bound."""
+
+    _ATTEMPTS = 3
+    #: Until the stall is noticed, and then for every attempt.
+    _BOUND = (
+        _LOW_SPEED_TIME + 1 + _ATTEMPTS * (_CONNECT_TIMEOUT + _BACKOFF_MAX)
+    )
+
+    def test_packets_dropped_for_good(self) -> None:
+        copy = self.start_copy('--attempts', str(self._ATTEMPTS))
+        self.wait_until_under_way(copy)
+        self.network.blackhole()
+        self.assert_failed(
+            errors.AttemptsExhausted.exit_code, copy, self._BOUND + _SLACK
+        )
+        # The one that stalled had brought something and does not count.
+        self.assertEqual(self._ATTEMPTS, self.count('retry'))
+        self.assertFalse(os.path.exists(self.target))
+
+    def test_host_unreachable_for_good(self) -> None:
+        copy = self.start_copy('--attempts', str(self._ATTEMPTS))
+        self.wait_until_under_way(copy)
+        self.network.server.refuse(
+            *('-j', 'REJECT', '--reject-with', 'icmp-host-unreachable')
+        )
+        self.assert_failed(
+            errors.AttemptsExhausted.exit_code, copy, self._BOUND + _SLACK
+        )
+        self.assertFalse(os.path.exists(self.target))
+
+    def test_no_route_until_the_deadline(self) -> None:
+        self.target = self.make_device(_LENGTH)
+        copy = self.start_copy('--attempts', '0', '--deadline', '10')
+        self.wait_until_under_way(copy)
+        self.network.client.link('down')
+        self.assert_failed(
+            errors.DeadlineExceeded.exit_code, copy, 10 + _SLACK
+        )
+        # Neither the old image nor the new: nothing to boot from.
+        self.assertEqual(bytes(_MIB), self.read_target(_MIB))
+
+    def test_sigterm_in_the_silence(self) -> None:
+        copy = self.start_copy()
+        self.wait_until_under_way(copy)
+        self.network.blackhole()
+        time.sleep(1)
+        copy.terminate()
+        self.assert_failed(143, copy, 5)
+        self.assertFalse(os.path.exists(self.target))
+
+
+class TestNameServer(_CopyTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.names = self.useFixture(
+            nameserver.NameServer(self.network, {_HOST: netns.SERVER})
+        )
+
+    def test_silent_at_first(self) -> None:
+        self.names.silent = True
+        copy = self.start_copy(host=_HOST)
+        time.sleep(6)
+        self.names.silent = False
+        self.assert_copied(copy)
+        self.assertThat(self.count('retry'), matchers.GreaterThan(0))
+
+    def test_silent_while_the_server_moves(self) -> None:
+        copy = self.start_copy(host=_HOST)
+        self.wait_until_under_way(copy)
+        self.names.silent = True
+        self.nginx.kill()
+        time.sleep(6)
+        self.network.move_server()
+        self.nginx.start()
+        self.names.records[_HOST] = netns.SERVER_ELSEWHERE
+        self.names.silent = False
+        self.assert_copied(copy)
+        self.assertEqual(1, self.count('resumed'))
+
+    def test_silent_for_good(self) -> None:
+        self.names.silent = True
+        copy = self.start_copy('--attempts', '2', host=_HOST)
+        # Not the resolver's own ten seconds for each.
+        bound = 2 * (_CONNECT_TIMEOUT + _BACKOFF_MAX) + _SLACK
+        self.assert_failed(errors.AttemptsExhausted.exit_code, copy, bound)
+        self.assertThat(self.names.questions, matchers.GreaterThan(1))
+
+    def test_sigterm_while_it_is_silent(self) -> None:
+        self.names.silent = True
+        copy = self.start_copy('--connect-timeout', '30', host=_HOST)
+        netns.wait_for('a question', lambda: self.names.questions > 0, 15)
+        copy.terminate()
+        # The resolver would wait for ten seconds.
+        self.assert_failed(143, copy, 5)
