@@ -53,9 +53,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ('multi',),
     ('easy',),
     # The rules: no I/O, no clock.
-    ('sources',),
+    ('sources', 'watchdog'),
     ('answer',),
-    ('retry', 'segments', 'head', 'lowspeed', 'report'),
+    (
+        'budget',
+        'head',
+        'lowspeed',
+        'report',
+        'retry',
+        'segments',
+        'states',
+    ),
     ('digest', 'settings'),
     ('harmful',),
     ('errors',),
@@ -64,6 +72,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 RULES = frozenset(
     (
         'answer',
+        'budget',
         'head',
         'lowspeed',
         'report',
@@ -71,6 +80,8 @@ RULES = frozenset(
         'segments',
         'settings',
         'sources',
+        'states',
+        'watchdog',
     )
 )
 

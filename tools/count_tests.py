@@ -63,6 +63,9 @@ def main(repository: str) -> int:
         stdout=subprocess.PIPE,
     )
     counter = count(last.stdout)
+    if not counter:
+        print('no test ran', file=sys.stderr)
+        return 1
     line = '%d passed, %d failed, %d skipped' % (
         counter['passed'],
         counter['failed'],

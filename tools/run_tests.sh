@@ -26,7 +26,7 @@ apt_install() {
     fi
     apt-get update --quiet --quiet
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --quiet \
-        --no-install-recommends "$@" </dev/null
+        --no-install-recommends "$@" </dev/null >/dev/null
     if [ "${ours:-}" = yes ]; then
         rm -f "$policy"
         trap - EXIT HUP INT TERM
@@ -42,14 +42,12 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     exit 1
 fi
 if [ ! -x "$venv/bin/tox" ] || [ ! -x "$venv/bin/bindep" ]; then
-    rm -rf "$venv"
-    if ! "$python" -m venv "$venv"; then
-        # Debian keeps ensurepip in a package of its own.
-        may_install
-        rm -rf "$venv"
+    # Debian keeps ensurepip in a package of its own.
+    if ! "$python" -c 'import ensurepip' 2>/dev/null && may_install; then
         apt_install python3-venv
-        "$python" -m venv "$venv"
     fi
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
     "$venv/bin/pip" install --quiet bindep 'tox>=4.22'
 fi
 
@@ -71,11 +69,12 @@ export GIT_CONFIG_VALUE_0="$PWD"
 rm -f "$count"
 status=0
 "$venv/bin/tox" run -e pep8,build,cover || status=$?
-if [ -s "$count" ]; then
-    echo
-    cat "$count"
-else
+if [ ! -s "$count" ]; then
     echo 'no test ran' >&2
-    status=1
+    exit 1
 fi
+if [ "$status" != 0 ]; then
+    echo 'something failed: see above' >&2
+fi
+cat "$count"
 exit "$status"
