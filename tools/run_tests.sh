@@ -57,7 +57,7 @@ if [ -n "$missing" ]; then
         # shellcheck disable=SC2086  # one word for each package
         apt_install $missing
     else
-        echo 'not installed:' $missing >&2
+        echo "not installed: $missing" >&2
     fi
 fi
 
