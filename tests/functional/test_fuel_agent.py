@@ -39,7 +39,8 @@ from fuel_agent_curl import harmful
 from fuel_agent_curl import settings
 from fuel_agent_curl.harmful import faults
 from tests import base
-from tests import fixtures as our_fixtures
+from tests import fixtures
+from tests import loop
 
 MIB = settings.MIB
 
@@ -92,9 +93,7 @@ class _FuelAgentTestCase(base.FunctionalTestCase):
 
     def start_server(self, **how: Any) -> harmful.Server:
         nothing = harmful.Representation(b'')
-        server = self.useFixture(
-            our_fixtures.HarmfulServer(nothing, **how)
-        ).server
+        server = self.useFixture(fixtures.HarmfulServer(nothing, **how)).server
         server.representations.clear()
         return server
 
@@ -124,14 +123,9 @@ class _FuelAgentTestCase(base.FunctionalTestCase):
         return b''.join([*packed, packer.flush()])
 
     def make_device(self) -> str:
-        backing = self.path / 'disk'
-        with backing.open('wb') as file:
-            # What was there before must not shine through.
-            file.write(b'\xa5' * MIB)
-            file.truncate(self.length * 5 // 4)
-        device = _run('losetup', '--find', '--show', str(backing))
-        self.addCleanup(_run, 'losetup', '--detach', device)
-        return device
+        # Full of what must not shine through.
+        length = self.length * 5 // 4
+        return self.useFixture(loop.LoopDevice(self.directory, length)).path
 
     def configure(
         self, device: str, text: str = '', **image: str
@@ -240,7 +234,7 @@ class TestDeployment(_FuelAgentTestCase):
         self.assertLess(outcome.peak, 128 * MIB)
 
     def test_a_raw_image_over_https(self) -> None:
-        authority = self.useFixture(our_fixtures.Authority(self.directory))
+        authority = self.useFixture(fixtures.Authority(self.directory))
         self.server = self.start_server(tls=authority.context())
         image = self.make_image()
         self.serve(image.read_bytes())
