@@ -54,6 +54,9 @@ def open_target(
     :raises errors.DeviceError: of the class that says what is wrong.
     """
     name = os.fspath(path)
+    if not name:
+        # Which os.path takes for the current directory.
+        raise faults.refusal(errors.TargetMissing, 'the target has no name')
     try:
         for _turn in range(_TURNS):
             opened = _open(name, direct_io, verify)
