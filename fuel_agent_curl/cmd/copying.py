@@ -182,8 +182,14 @@ def summary(
             seconds,
             status_lib.size(stats.received / seconds),
         ),
-        '%d requests, %d resumes, %d stalls'
-        % (stats.attempts, stats.resumes, stats.stalls),
+        ', '.join(
+            status_lib.counted(number, what)
+            for number, what in (
+                (stats.attempts, 'request'),
+                (stats.resumes, 'resume'),
+                (stats.stalls, 'stall'),
+            )
+        ),
         _checked(arguments),
     ]
     return '; '.join(parts)

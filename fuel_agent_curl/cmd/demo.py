@@ -69,22 +69,22 @@ class _Narrator(progress.Display):
         self._began = time.monotonic()
         self._request = 0
 
-    def event(self, kind: str, status: status_lib.Status) -> None:
+    def event(self, event: report.Event, status: status_lib.Status) -> None:
         """Tell what happened, and what the server is about to do."""
-        if kind == 'retry' and status.error is not None:
-            self.say('  failed: %s' % status_lib.brief(status.error))
-            if status.delay > 0:
-                self.say('  waits %.1f s' % status.delay)
+        if event.error is not None:
+            self.say('  failed: %s' % status_lib.brief(event.error))
+            if event.delay:
+                self.say('  waits %.1f s' % event.delay)
             self.next_request()
-        elif kind == 'started':
+        elif event.kind == 'started':
             self.say(
                 '  the answer begins; its length is %s'
-                % status_lib.size(status.length or 0)
+                % status_lib.size(event.length or 0)
             )
-        elif kind == 'resumed':
-            self.say('  resumed at byte %d' % status.received)
+        elif event.kind == 'resumed':
+            self.say('  resumed at byte %d' % event.offset)
         else:
-            self.say('  ' + kind)
+            self.say('  ' + event.kind)
 
     def next_request(self) -> None:
         """Tell what the server is going to do with the next request."""

@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import arguments
 
@@ -51,7 +53,19 @@ _HINTS: dict[type[errors.Error], str] = {
     errors.DigestMismatch: 'compare the checksum with its source: this image'
     ' is another one, or was damaged before it was served',
     errors.ImageTooLong: 'check that this is the right image for the target',
+    errors.WindowTooLarge: 'compress the image with a smaller window',
     errors.DeviceError: 'check the target, and the kernel log (dmesg)',
+    errors.TargetMissing: 'check the path: the directory, or the device, has'
+    ' to be there',
+    errors.TargetIsDirectory: 'name a file in it, or a device',
+    errors.TargetPermission: 'run it as a user who may write there',
+    errors.TargetReadOnly: 'make it writable (mount -o remount,rw, or'
+    ' blockdev --setrw), or take another target',
+    errors.TargetBusy: 'unmount it, or end what holds it (see lsblk, fuser)',
+    errors.TargetTooSmall: 'take a larger target, or a smaller image',
+    errors.TargetFull: 'make room, or take another target',
+    errors.WriteError: 'do not use the target; see the kernel log (dmesg)',
+    errors.TargetVanished: 'check cable and power; see the kernel log (dmesg)',
 }
 
 _STATUS_HINTS = {
@@ -75,6 +89,8 @@ def hint(error: errors.Error) -> str | None:
         error.status in _STATUS_HINTS
     ):
         return _STATUS_HINTS[error.status]
+    if isinstance(error, errors.WriteError) and error.os_errno == errno.EPIPE:
+        return 'whoever read from it has gone: see why'
     for ancestor in type(error).__mro__:
         if ancestor in _HINTS:
             return _HINTS[ancestor]

@@ -51,7 +51,7 @@ class Display:
     def update(self, status: status_lib.Status) -> None:
         """Show how far it is, every ``interval`` seconds."""
 
-    def event(self, kind: str, status: status_lib.Status) -> None:
+    def event(self, event: report.Event, status: status_lib.Status) -> None:
         """Show that something happened (the kinds of ``report.Event``)."""
 
     def done(self, status: status_lib.Status) -> None:
@@ -83,20 +83,20 @@ class LogDisplay(Display):
             status.pace(),
         )
 
-    def event(self, kind: str, status: status_lib.Status) -> None:
+    def event(self, event: report.Event, status: status_lib.Status) -> None:
         """Log what happened; the download itself logs every retry."""
-        if kind == 'started':
+        if event.kind == 'started':
             LOG.info(
                 'the server answers: %s',
                 'length unknown'
                 if status.length is None
                 else status_lib.size(status.length),
             )
-        elif kind == 'resumed':
-            LOG.info('resumed at byte %d', status.received)
-        elif kind == 'restarted':
+        elif event.kind == 'resumed':
+            LOG.info('resumed at byte %d', event.offset)
+        elif event.kind == 'restarted':
             LOG.info('started again at byte 0')
-        elif kind == 'reread':
+        elif event.kind == 'reread':
             LOG.info('no proof for a resume: reading again, to compare')
 
 
@@ -114,12 +114,12 @@ class JsonDisplay(Display):
         """Print a progress object."""
         self._print(status.record('progress'))
 
-    def event(self, kind: str, status: status_lib.Status) -> None:
+    def event(self, event: report.Event, status: status_lib.Status) -> None:
         """Print what happened."""
-        record = status.record(kind)
-        if kind == 'retry':
-            record['delay'] = round(status.delay, 3)
-        self._print(record)
+        self._print(
+            status.record(event.kind)
+            | {'offset': event.offset, 'delay': round(event.delay, 3)}
+        )
 
     def done(self, status: status_lib.Status) -> None:
         """Print the last object of a copy that succeeded."""
@@ -135,17 +135,19 @@ class JsonDisplay(Display):
 
     def _print(self, record: dict[str, typing.Any]) -> None:
         rest = (json.dumps(record) + '\n').encode('ascii')
-        try:
-            while rest and self._descriptor is not None:
-                try:
-                    rest = rest[os.write(self._descriptor, rest) :]
-                except BlockingIOError:
-                    # Someone shares this pipe with us and made it so.
-                    select.select([], [self._descriptor], [])
-        except OSError as error:
-            # The copy is what matters, not who watches it.
-            LOG.warning('nobody reads the progress any more: %s', error)
-            self._descriptor = None
+        reason = None
+        while rest and self._descriptor is not None:
+            try:
+                rest = rest[os.write(self._descriptor, rest) :]
+            except BlockingIOError:
+                # Someone shares this pipe with us and made it so.
+                select.select([], [self._descriptor], [])
+            except OSError as error:
+                # The copy is what matters, not who watches it.
+                self._descriptor, reason = None, error.strerror
+        if reason is not None:
+            # Not in the handler: oslo.log adds the exception it finds there.
+            LOG.warning('the progress cannot be printed any more: %s', reason)
 
 
 class BarDisplay(Display):
@@ -185,7 +187,7 @@ class BarDisplay(Display):
         self._bar.set_description_str(text, refresh=False)
         self._bar.refresh()
 
-    def event(self, kind: str, status: status_lib.Status) -> None:
+    def event(self, event: report.Event, status: status_lib.Status) -> None:
         """Draw the bar anew, at once."""
         self.update(status)
 
@@ -258,12 +260,12 @@ class Progress:
 
     def done(self) -> None:
         """Tell that the copy has succeeded."""
-        self._queue.put(lambda: self._display.done(self.status()))
+        self._queue.put(lambda: self._display.done(self._measure()))
 
     def failed(self, error: str, exit_code: int) -> None:
         """Tell that the copy has not succeeded."""
         self._queue.put(
-            lambda: self._display.failed(self.status(), error, exit_code)
+            lambda: self._display.failed(self._measure(), error, exit_code)
         )
 
     def status(self) -> status_lib.Status:
@@ -276,6 +278,11 @@ class Progress:
             delay=max(0.0, self._retry_at - self._clock()),
         )
 
+    def _measure(self) -> status_lib.Status:
+        """Take a sample of the rate, then look; on the thread alone."""
+        self._meter.add(self._clock(), self._received())
+        return self.status()
+
     def _note(self, event: report.Event) -> None:
         self._retry_at = self._clock() + (event.delay or 0.0)
         self._status = dataclasses.replace(
@@ -285,7 +292,7 @@ class Progress:
             attempts=event.attempts,
             error=event.error,
         )
-        self._display.event(event.kind, self.status())
+        self._display.event(event, self._measure())
 
     def _run(self) -> None:
         interval = self._display.interval
@@ -293,8 +300,7 @@ class Progress:
         while True:
             if interval is not None and self._clock() >= due:
                 due = self._clock() + interval
-                self._meter.add(self._clock(), self._received())
-                self._display.update(self.status())
+                self._display.update(self._measure())
             wait = None if interval is None else due - self._clock()
             try:
                 step = self._queue.get(timeout=wait and max(0.0, wait))

@@ -169,3 +169,8 @@ def clock(seconds: float) -> str:
     if hours:
         return '%d:%02d:%02d' % (hours, minutes, rest)
     return '%d:%02d' % (minutes, rest)
+
+
+def counted(number: int, what: str) -> str:
+    """Return '1 request', '2 requests'."""
+    return '%d %s%s' % (number, what, '' if number == 1 else 's')

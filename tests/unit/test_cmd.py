@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import signal
@@ -59,6 +60,11 @@ class Hints(base.TestCase):
         error = errors.StatusError('answered 401')
         error.status = 401
         self.assertIn('Authorization', hints.line(error))
+
+    def test_a_pipe_is_no_broken_disk(self) -> None:
+        error = errors.WriteError('writing to /dev/stdout: Broken pipe')
+        error.os_errno = errno.EPIPE
+        self.assertNotIn('dmesg', hints.line(error))
 
     def test_credentials_are_redacted(self) -> None:
         error = errors.StatusError(

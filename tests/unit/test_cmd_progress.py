@@ -127,6 +127,10 @@ class Status(base.TestCase):
         ):
             self.assertEqual(expected, status_lib.size(number))
 
+    def test_counted(self) -> None:
+        self.assertEqual('0 stalls', status_lib.counted(0, 'stall'))
+        self.assertEqual('1 stall', status_lib.counted(1, 'stall'))
+
     def test_clock(self) -> None:
         for seconds, expected in (
             (0, '0:00'),
@@ -154,28 +158,27 @@ class Recorder(progress.Display):
         self.told: list[tuple[str, status_lib.Status]] = []
         self.closed = False
 
-    def event(self, kind: str, status: status_lib.Status) -> None:
-        self.told.append((kind, status))
+    def event(self, event: report.Event, status: status_lib.Status) -> None:
+        self.told.append((event.kind, status))
 
     def close(self) -> None:
         self.closed = True
 
 
-class Progress(base.TestCase):
-    def event(self, kind: str, **given: Any) -> report.Event:
-        fields = {'offset': 0, 'length': 100, 'attempt': 1, 'attempts': 31}
-        return report.Event(kind, URL, **{**fields, **given})
+def event(kind: str, **given: Any) -> report.Event:
+    fields = {'offset': 0, 'length': 100, 'attempt': 1, 'attempts': 31}
+    return report.Event(kind, URL, **{**fields, **given})
 
+
+class Progress(base.TestCase):
     def test_events_become_status(self) -> None:
         recorder = Recorder()
         error = errors.ReceiveError('reset')
         with progress.Progress(recorder, 31, FakeClock()) as watch:
             watch.follow(lambda: 40, lambda: 30)
-            watch.observe(self.event('started'))
-            watch.observe(
-                self.event('retry', attempt=2, error=error, delay=4.0)
-            )
-            watch.observe(self.event('resumed', attempt=3))
+            watch.observe(event('started'))
+            watch.observe(event('retry', attempt=2, error=error, delay=4.0))
+            watch.observe(event('resumed', attempt=3))
         self.assertTrue(recorder.closed)
         self.assertEqual(
             ['started', 'retry', 'resumed'],
@@ -262,10 +265,11 @@ class Json(base.TestCase):
         display = progress.JsonDisplay(self.writer)
         error = errors.StatusError('503', url='http://u:p@h/?key=secret')
         status = status_lib.Status(attempt=2, error=error, delay=1.2345)
-        display.event('retry', status)
+        display.event(event('retry', offset=7, delay=1.2345), status)
         display.failed(status, 'gave up', 26)
         retry, failed = self.printed()
         self.assertEqual('retry', retry['event'])
+        self.assertEqual(7, retry['offset'])
         self.assertEqual(1.234, retry['delay'])
         self.assertEqual('503 (http://h/?***)', retry['error'])
         self.assertEqual('failed', failed['event'])
@@ -277,7 +281,7 @@ class Json(base.TestCase):
         os.close(self.reader)
         display.update(status_lib.Status())
         display.update(status_lib.Status())
-        self.assertEqual(1, self.log.output.count('nobody reads'))
+        self.assertEqual(1, self.log.output.count('cannot be printed'))
 
     def test_one_line_for_each_whatever_the_error_says(self) -> None:
         display = progress.JsonDisplay(self.writer)
@@ -292,8 +296,8 @@ class LogLines(base.TestCase):
         status = status_lib.Status(
             received=MIB, length=4 * MIB, rate=MIB, attempt=1
         )
-        display.event('started', status)
-        display.event('resumed', status)
+        display.event(event('started', length=4 * MIB), status)
+        display.event(event('resumed', offset=MIB), status)
         display.update(status)
         self.assertIn('the server answers: 4.0 MiB', self.log.output)
         self.assertIn('resumed at byte 1048576', self.log.output)
