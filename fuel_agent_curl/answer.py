@@ -113,7 +113,8 @@ def _unusable(
     now: datetime.datetime,
 ) -> errors.Error:
     """Return the error for a status that brings no representation."""
-    if 300 <= head.status < 400:
+    # A 304 is no redirect, but the answer to a question nobody asked.
+    if 300 <= head.status < 400 and head.status != 304:
         return errors.RedirectError(
             'status %d without a Location to go to' % head.status
         )
@@ -143,14 +144,15 @@ def _whole(
     if pin:
         same = _same_validator(pin, validator)
         _same_length(pin, length)
-        # A later answer may leave out what an earlier one stated.
+        # A later answer may leave out what an earlier one stated, or be the
+        # first of another mirror.
         length = pin.length if length is None else length
         ranges = pin.ranges if ranges is None else ranges
         if request.ranged:
             if request.if_range and same and ranges:
                 return _ask(Verdict.ASK_WITHOUT_IF_RANGE)
             return _ask(Verdict.REREAD)
-        pinned = dataclasses.replace(pin, length=length, ranges=ranges)
+        pinned = Representation(_either(pin, validator), length, ranges)
     else:
         if request.ranged and request.start:
             return _ask(Verdict.REREAD)
@@ -207,9 +209,9 @@ def _partial(
         return _ask(Verdict.REREAD)
     if given.start < request.start and request.guarded:
         return _ask(Verdict.ASK_UNGUARDED)
-    pinned = dataclasses.replace(
-        pin or Representation(validator), length=given.complete, ranges=True
-    )
+    if pin:
+        validator = _either(pin, validator)
+    pinned = Representation(validator, given.complete, ranges=True)
     return Judgement(Verdict.ACCEPT, given.start, given.stop, pinned)
 
 
@@ -247,6 +249,11 @@ def _same_validator(
 
 def _name(validator: http.Validator) -> str:
     return validator.etag or validator.last_modified or 'no validator'
+
+
+def _either(pin: Representation, validator: http.Validator) -> http.Validator:
+    known = pin.validator.etag or pin.validator.last_modified
+    return pin.validator if known else validator
 
 
 def _same_length(pin: Representation, length: int | None) -> None:

@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import random
 import re
@@ -31,13 +30,11 @@ from oslo_log import log as logging
 
 from fuel_agent_curl import budget
 from fuel_agent_curl import digest
-from fuel_agent_curl import easy
 from fuel_agent_curl import errors
-from fuel_agent_curl import head as http
+from fuel_agent_curl import metalink
 from fuel_agent_curl import multi
 from fuel_agent_curl import plan
 from fuel_agent_curl import report
-from fuel_agent_curl import segments
 from fuel_agent_curl import settings as settings_module
 from fuel_agent_curl import sources
 from fuel_agent_curl import transfer
@@ -50,6 +47,9 @@ Observer = Callable[[report.Event], None]
 # How long closing waits for the network thread, in seconds. It ends at once,
 # but for a resolver that libcurl waits for; that may go on by itself.
 _CLOSE_WAIT = 1.0
+
+# Piece hashes of a 1 TiB image in 1 MiB pieces fit easily.
+_DOCUMENT_MAX = 128 * settings_module.MIB
 
 
 def check_url(url: str) -> None:
@@ -86,13 +86,18 @@ class _Engine:
         urls: Sequence[str],
         settings: settings_module.Settings,
         checksum: bool,
+        expected: int | None,
+        pieces: metalink.Pieces | None,
         observe: Observer | None,
     ) -> None:
         self.stats = report.Stats()
         self.answered = threading.Event()
         self._loop = multi.Loop()
         self.window = window_module.Window(
-            settings.window, settings.chunk_size, self._loop.wake
+            settings.window,
+            _whole_pieces(settings, pieces),
+            self._loop.wake,
+            pieces,
         )
         self._observe = observe
         self._closing = False
@@ -107,6 +112,7 @@ class _Engine:
             window=self.window,
             loop=self._loop,
             sources=sources.Sources(sources_, joined=checksum),
+            expected=expected,
             stats=self.stats,
             budget=budget.Budget(settings.max_recv_speed, self._began),
             checksum=checksum,
@@ -176,11 +182,19 @@ class Download:
     :ivar stats: counters; they go on changing until the end.
     """
 
-    def __init__(self, engine: _Engine, url: str, check: digest.Digest | None):
+    def __init__(
+        self,
+        engine: _Engine,
+        url: str,
+        check: digest.Digest | None,
+        chunk_size: int,
+    ) -> None:
         self.url = errors.redact(url)
         self.stats = engine.stats
         self._engine = engine
         self._views = _views(engine.window, check)
+        if engine.window.chunk_size > chunk_size:
+            self._views = _cut(self._views, chunk_size)
         # Not self.close: that would keep this object alive.
         self._finalizer = weakref.finalize(self, engine.close)
 
@@ -221,6 +235,25 @@ class Download:
         self._finalizer()
 
 
+def _whole_pieces(
+    settings: settings_module.Settings, pieces: metalink.Pieces | None
+) -> int:
+    """Return the chunk size: what was asked for, in whole pieces."""
+    if pieces is None:
+        return settings.chunk_size
+    return max(1, settings.chunk_size // pieces.size) * pieces.size
+
+
+def _cut(
+    views: Iterator[memoryview], size: int
+) -> Iterator[memoryview]:
+    """Hand the views on in parts of at most ``size`` bytes."""
+    for view in views:
+        for at in range(0, len(view), size):
+            with view[at : at + size] as part:
+                yield part
+
+
 def _views(
     window: window_module.Window, check: digest.Digest | None
 ) -> Iterator[memoryview]:
@@ -250,6 +283,9 @@ def fetch(
 ) -> Download:
     """Begin to download what ``url`` names; return when it is answered.
 
+    :param url: http or https. One that ends in .meta4 is a Metalink 4
+        document (RFC 5854): its mirrors, length, checksum and piece hashes
+        are used.
     :param mirrors: further URLs of the same bytes, to fail over to. Bytes
         of two are joined only where a checksum is given; otherwise what was
         handed on is read again and compared.
@@ -267,128 +303,62 @@ def fetch(
     urls = list(dict.fromkeys([url, *mirrors]))
     for each in urls:
         check_url(each)
+    if metalink.is_metalink(url):
+        said = metalink.parse(_document(url, settings))
+        for each in said.urls:
+            check_url(each)
+        return _begin(
+            [*said.urls, *mirrors],
+            settings,
+            checksum or said.checksum,
+            observe,
+            said.length,
+            said.pieces,
+        )
+    return _begin(urls, settings, checksum, observe)
+
+
+def _document(url: str, settings: settings_module.Settings) -> bytes:
+    """Return a small document."""
+    parts = []
+    room = _DOCUMENT_MAX
+    with _begin([url], settings, None, None) as download:
+        for chunk in download:
+            parts.append(chunk)
+            room -= len(chunk)
+            if room < 0:
+                raise errors.ContentError(
+                    'a Metalink document of more than %d bytes is refused'
+                    % _DOCUMENT_MAX,
+                    url=url,
+                )
+    return b''.join(parts)
+
+
+def _begin(
+    urls: Sequence[str],
+    settings: settings_module.Settings,
+    checksum: str | None,
+    observe: Observer | None,
+    expected: int | None = None,
+    pieces: metalink.Pieces | None = None,
+) -> Download:
     check = digest.Digest(digest.parse(checksum)) if checksum else None
-    engine = _Engine(urls, settings, check is not None, observe)
+    if pieces and _whole_pieces(settings, pieces) > settings.window // 4:
+        LOG.info('Pieces of %d bytes are too large to check', pieces.size)
+        pieces = None
+    engine = _Engine(
+        urls,
+        settings,
+        check is not None or pieces is not None,
+        expected,
+        pieces,
+        observe,
+    )
     try:
         engine.answered.wait()
         engine.window.check()
     except BaseException:
         engine.close()
         raise
-    return Download(engine, url, check)
-
-
-@dataclasses.dataclass(frozen=True)
-class Probe:
-    """What one request for the first byte told about a server.
-
-    :ivar effective_url: the address that answered, redacted.
-    :ivar ranges: a range was served.
-    :ivar validator: ETag or Last-Modified, None without either.
-    :ivar strong: it may go into If-Range (RFC 9110 section 13.1.5).
-    :ivar length: complete length in bytes, None where not stated.
-    :ivar timings: seconds from the start until 'resolve', 'connect', 'tls',
-        'first_byte' and 'total' were done; 0 for what was not needed.
-    """
-
-    url: str
-    effective_url: str
-    status: int
-    http_version: str
-    ip: str | None
-    ranges: bool
-    validator: str | None
-    strong: bool
-    length: int | None
-    server: str | None
-    timings: dict[str, float]
-
-
-class _Glimpse:
-    """Takes a head, and no more of the body than it has to."""
-
-    def __init__(self) -> None:
-        self.answer: http.Head | None = None
-        self.received = 0
-        self.view = memoryview(b'')
-        self.at = self.room = 0
-
-    def head(self, head: http.Head) -> None:
-        self.answer = head
-        if head.status >= 300:
-            error = errors.StatusError(
-                'the server answered %d %s' % (head.status, head.reason)
-            )
-            error.status = head.status
-            raise error
-
-    def write(self, piece: memoryview) -> bool:
-        self.received += len(piece)
-        return True
-
-
-def probe(
-    url: str,
-    settings: settings_module.Settings | None = None,
-    *,
-    if_range: str | None = None,
-) -> Probe:
-    """Ask for the first byte, once, and return what the answer tells.
-
-    :param if_range: validator to send in If-Range; None for none.
-    :raises errors.Error: if there is no answer, or an error status.
-    """
-    settings = settings or settings_module.Settings()
-    check_url(url)
-    glimpse = _Glimpse()
-    loop = multi.Loop()
-    try:
-        attempt = easy.Attempt(
-            url,
-            segments.Request(0, 1, ranged=True, if_range=if_range),
-            settings,
-            glimpse,
-        )
-        loop.add(attempt)
-        until = time.monotonic() + (
-            settings.deadline
-            or settings.connect_timeout + settings.low_speed_time
-        )
-        # The head and one byte are enough: a server without ranges would
-        # send the whole image.
-        ended: tuple[int, str] | None = None
-        while ended is None and not glimpse.received and time.monotonic() < until:
-            for _attempt, code, text in loop.turn(0.25):
-                ended = code, text
-        error = attempt.result(*ended) if ended else None
-        if glimpse.answer is None and error is None:
-            error = errors.Stalled('no answer in time')
-        if error is not None:
-            error.url = errors.redact(url)
-            raise error
-        assert glimpse.answer is not None
-        return _describe(url, glimpse.answer, attempt)
-    finally:
-        loop.close()
-
-
-def _describe(url: str, head: http.Head, attempt: easy.Attempt) -> Probe:
-    validator = http.validator(head)
-    given = http.content_range(head)
-    if head.status == 206:
-        length = given.complete if given else None
-    else:
-        length = http.content_length(head)
-    return Probe(
-        url=errors.redact(url),
-        effective_url=errors.redact(attempt.effective_url),
-        status=head.status,
-        http_version=head.version,
-        ip=attempt.peer,
-        ranges=head.status == 206 and given is not None,
-        validator=validator.etag or validator.last_modified,
-        strong=validator.strong is not None,
-        length=length,
-        server=head.get('server'),
-        timings=attempt.timings(),
-    )
+    return Download(engine, urls[0], check, settings.chunk_size)

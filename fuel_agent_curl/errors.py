@@ -203,6 +203,12 @@ class ContentLengthError(ProtocolError):
     exit_code = 23
 
 
+class PieceMismatch(ProtocolError):
+    """A part of what a mirror sent does not match its piece hashes."""
+
+    exit_code = 28
+
+
 class RepresentationChanged(Error):
     """The server now has another representation than the one begun."""
 

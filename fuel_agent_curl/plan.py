@@ -52,7 +52,9 @@ class Plan:
         self._context = context
         self._window = context.window
         self._transfers: list[transfer.Transfer] = []
-        self._size = context.settings.segment
+        # Whole chunks, so that each is brought by one transfer.
+        chunk = context.window.chunk_size
+        self._size = max(1, context.settings.segment // chunk) * chunk
         self._limit = context.settings.connections
         # One transfer brings all that remains.
         self._single = self._limit == 1
@@ -128,6 +130,12 @@ class Plan:
         self._single = True
         return self._window.rewind()
 
+    def takes_all(self, moving: transfer.Transfer) -> None:
+        """The answer to the first range was a whole one: use it as it is."""
+        if not self._single:
+            LOG.info('The server has no ranges: one connection')
+        self._single = True
+
     def gives_up(
         self, moving: transfer.Transfer, error: errors.Error
     ) -> bool:
@@ -166,7 +174,9 @@ class Plan:
         segment: segments.Segment,
         rival: transfer.Transfer | None = None,
     ) -> None:
-        source = self._context.sources.best()
+        source = self._context.sources.best(
+            [moving.source for moving in self._transfers]
+        )
         if source is None:
             return
         self._transfers.append(
@@ -174,7 +184,9 @@ class Plan:
         )
 
     def _brought(self, moving: transfer.Transfer, now: float) -> None:
-        self._speeds.append(moving.speed(now))
+        speed = moving.speed(now)
+        self._speeds.append(speed)
+        moving.source.brought(speed)
         self._undisturbed += 1
         if (
             self._undisturbed >= _RECOVERY
@@ -189,11 +201,6 @@ class Plan:
         if length is None:
             return False
         if self._next is None:
-            if self._transfers and self._transfers[0].segment.stop is None:
-                # A whole answer to the first range: it is used as it is.
-                LOG.info('The server has no ranges: one connection')
-                self._single = True
-                return False
             self._next = self._size
         started = False
         while len(self._transfers) < self._limit:

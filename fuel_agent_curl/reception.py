@@ -234,14 +234,25 @@ class Reception:
         return min(size, end - self.offset)
 
     def settle(self) -> None:
-        """Commit what is in place; ``write`` goes on with a new lease."""
+        """Commit what is in place; ``write`` goes on with a new lease.
+
+        :raises errors.PieceMismatch: if that completes a chunk which is not
+            what it should be; ``offset`` is at its beginning then.
+        """
         count = self.at - self._leased
-        if count:
-            self._window.commit(self._base + self._leased, count)
+        begin = self._base + self._leased
         self._base = self.offset
         self._budget.give_back(self.room)
         self.view = memoryview(b'')
         self.at = self.room = self._leased = 0
+        if count and not self._window.commit(begin, count):
+            size = self._window.chunk_size
+            self._base = begin // size * size
+            self.surplus += begin + count - self._base
+            raise errors.PieceMismatch(
+                'the bytes from %d to %d do not match their hashes'
+                % (self._base, begin + count)
+            )
 
     def close(self) -> None:
         """Take no more bytes: another transfer has them."""
@@ -272,6 +283,10 @@ class Reception:
         judgement = self.judgement
         if judgement is None:
             return errors.ReceiveError('the answer ended before its head')
+        try:
+            self.settle()
+        except errors.PieceMismatch as error:
+            return error
         end = self._end() if judgement.stop is None else judgement.stop
         if self._to_skip or (end is not None and self.offset < end):
             return errors.ReceiveError('the body is shorter than it should be')

@@ -53,8 +53,9 @@ class Event:
 
     :ivar kind: 'started' (the first usable head is here), 'resumed' (at
         ``offset``), 'restarted' (from 0, another representation), 'reread'
-        (from 0, to be compared up to ``offset``) or 'retry' (``error`` ended
-        an attempt, the next starts in ``delay`` seconds).
+        (from 0, to be compared up to ``offset``), 'retry' (``error`` ended
+        an attempt, the next starts in ``delay`` seconds) or 'failover'
+        (``error`` ended one, the next asks the mirror ``url`` at once).
     :ivar url: redacted.
     :ivar offset: next byte of the representation.
     :ivar length: complete length in bytes, None where unknown.

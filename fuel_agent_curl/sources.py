@@ -28,6 +28,13 @@ from fuel_agent_curl import segments
 # Wrong answers to a Range in a row before the server is taken to have none.
 _WRONG_RANGES = 2
 
+# What a mirror is used last for.
+_UNTRUSTED = (
+    errors.Stalled,
+    errors.ProtocolError,
+    errors.RepresentationChanged,
+)
+
 
 class Source:
     """One URL, and what its server has been seen to do.
@@ -47,6 +54,7 @@ class Source:
         self.error: errors.Error | None = None
         self.location: str | None = None
         self.penalty = 0
+        self.speed = 0.0
         self._ranges = True
         self._guarded = True
         self._if_range = True
@@ -102,20 +110,16 @@ class Source:
         """Note a failure; a mirror that lied or stalled is used last."""
         self.stats.failures += 1
         self.location = None
-        self.penalty += 1
-        if isinstance(
-            error,
-            (
-                errors.Stalled,
-                errors.ProtocolError,
-                errors.RepresentationChanged,
-            ),
-        ):
+        if isinstance(error, _UNTRUSTED):
             self.penalty += 1
         if ranged and isinstance(error, errors.ContentRangeError):
             self._wrong_ranges += 1
             if self._wrong_ranges >= _WRONG_RANGES:
                 self._ranges = False
+
+    def brought(self, speed: float) -> None:
+        """Note the speed of one connection, in bytes per second."""
+        self.speed = speed if not self.speed else (self.speed + speed) / 2
 
 
 class Sources:
@@ -129,14 +133,30 @@ class Sources:
         self._sources = list(sources)
         self.joined = joined
 
-    def best(self, without: Sequence[Source] = ()) -> Source | None:
-        """Return the mirror to ask next, None if no usable one is left."""
+    def best(
+        self, busy: Sequence[Source] = (), without: Sequence[Source] = ()
+    ) -> Source | None:
+        """Return the mirror to ask next, None if no usable one is left.
+
+        :param busy: those of the transfers under way. Where bytes may be
+            joined they are spread so that each mirror has a share that fits
+            its speed; one not used yet counts as fast as the fastest.
+        :param without: those not to choose.
+        """
+        fastest = max(source.speed for source in self._sources) or 1.0
+
+        def rank(source: Source) -> tuple[int, float]:
+            if not self.joined:
+                return source.penalty, 0.0
+            share = (busy.count(source) + 1) / (source.speed or fastest)
+            return source.penalty, share
+
         usable = [
             source
             for source in self._sources
             if source.error is None and source not in without
         ]
-        return min(usable, key=lambda source: source.penalty, default=None)
+        return min(usable, key=rank, default=None)
 
     def instead(
         self, source: Source, progressed: bool, tried: list[Source]
@@ -152,7 +172,10 @@ class Sources:
             # Going on here costs nothing; elsewhere all is read again.
             return None
         other = self.best(without=tried)
-        if other is not None and not self.joined:
-            # What it proved earlier says nothing of another's bytes.
-            other.pin = None
+        if other is not None:
+            # Whoever asks next begins there as well.
+            source.penalty += 1
+            if not self.joined:
+                # What it proved earlier says nothing of another's bytes.
+                other.pin = None
         return other

@@ -73,6 +73,8 @@ class Context:
     random: Callable[[], float]
     observe: Callable[[report.Event], None]
     length: int | None = None
+    #: What the length has to be, None where that was not given.
+    expected: int | None = None
     #: Body bytes of the attempts that have ended.
     received: int = 0
 
@@ -88,6 +90,9 @@ class Plan(Protocol):
 
         The transfer is to bring all that remains.
         """
+
+    def takes_all(self, transfer: Transfer) -> None:
+        """The transfer receives all that remains."""
 
     def gives_up(self, transfer: Transfer, error: errors.Error) -> bool:
         """Tell whether a transfer that failed leaves its work to others."""
@@ -274,11 +279,14 @@ class Transfer:
         context.loop.add(self._attempt)
 
     def _pin(self) -> answer.Representation | None:
-        if not self._offset and self._plan.sole(self):
-            return None
-        return self.source.pin or answer.Representation(
-            length=self._context.length
-        )
+        context = self._context
+        if self._offset or not self._plan.sole(self):
+            return self.source.pin or answer.Representation(
+                length=context.length
+            )
+        if context.expected is not None:
+            return answer.Representation(length=context.expected)
+        return None
 
     def _next_request(
         self,
@@ -309,11 +317,13 @@ class Transfer:
         assert taken is not None and taken.pin is not None
         if taken.stop is None:
             self.segment = segments.Segment(self.segment.start)
+            self._plan.takes_all(self)
         if self._attempt is not None:
             self.source.moved(self._attempt.location, self._settings.headers)
         first = self.source.pin is None
         self.source.accepted(taken.pin)
         self._context.length = taken.pin.length
+        self._context.window.length = taken.pin.length
         if self._request.start:
             self._context.stats.resumes += self._request.start > (
                 self.segment.start
@@ -356,7 +366,10 @@ class Transfer:
     def _end_attempt(self) -> None:
         taken = self._reception
         if taken is not None:
-            taken.settle()
+            try:
+                taken.settle()
+            except errors.PieceMismatch as error:
+                LOG.info('%s', error)
             self._offset = taken.offset
             self._context.received += taken.received
             self.source.stats.received += taken.received
@@ -391,6 +404,9 @@ class Transfer:
                 decision = retry.Decision.RETRY
         if decision is not retry.Decision.RETRY:
             self.source.error = error
+        elif not progressed and self._plan.gives_up(self, error):
+            self._move(Trigger.DROP)
+            return
         other = self._context.sources.instead(
             self.source, progressed, self._tried
         )
@@ -401,8 +417,6 @@ class Transfer:
             self._report('failover', error)
         elif decision is not retry.Decision.RETRY:
             self._fail(error)
-        elif not progressed and self._plan.gives_up(self, error):
-            self._move(Trigger.DROP)
         else:
             self._back_off(error, progressed)
 

@@ -27,6 +27,8 @@ from collections.abc import Callable
 
 from zlib_ng import zlib_ng
 
+from fuel_agent_curl import metalink
+
 
 class _Chunk:
     """A buffer, how many bytes of it are in place, and their CRC-32."""
@@ -62,14 +64,23 @@ class Window:
         would not hold a few of them.
     :param wake: called on the consumer's thread when there is room for the
         offset that ``want`` named.
+    :param pieces: hashes to compare each chunk with before it is handed on;
+        a chunk is whole pieces then.
+    :ivar length: bytes in all, None until that is known.
     """
 
     def __init__(
-        self, capacity: int, chunk_size: int, wake: Callable[[], None]
+        self,
+        capacity: int,
+        chunk_size: int,
+        wake: Callable[[], None],
+        pieces: metalink.Pieces | None = None,
     ) -> None:
+        self.length: int | None = None
         self.chunk_size = max(1, min(chunk_size, capacity // 4))
         self._chunks = capacity // self.chunk_size
         self._wake = wake
+        self._pieces = pieces
         self._changed = threading.Condition()
         # By index in the representation: being filled, and complete.
         self._filling: dict[int, _Chunk] = {}
@@ -97,12 +108,25 @@ class Window:
             chunk = self._filling[index] = _Chunk(self._buffer())
         return chunk.view, at, self.chunk_size - at
 
-    def commit(self, offset: int, count: int) -> None:
-        """``count`` bytes from ``offset`` on, in one lease, are in place."""
+    def commit(self, offset: int, count: int) -> bool:
+        """``count`` bytes from ``offset`` on, in one lease, are in place.
+
+        :return: False where that completes a chunk which is not what its
+            piece hashes say: it is to be brought again, from its start.
+        """
         index = offset // self.chunk_size
         chunk = self._filling[index]
         chunk.filled += count
-        if chunk.filled == self.chunk_size:
+        start = index * self.chunk_size
+        size = self.chunk_size
+        if self.length is not None:
+            size = min(size, self.length - start)
+        if chunk.filled < size:
+            return True
+        if self._pieces and not self._pieces.match(start, chunk.view[:size]):
+            chunk.filled = 0
+            return False
+        if size == self.chunk_size:
             del self._filling[index]
             # Now, while the bytes are in the processor's cache.
             chunk.crc = zlib_ng.crc32(chunk.view)
@@ -110,6 +134,7 @@ class Window:
                 self._ready[index] = chunk
                 if index == self._taken:
                     self._changed.notify_all()
+        return True
 
     def has_room(self, stop: int) -> bool:
         """Tell whether all up to ``stop`` fits in the window now."""
