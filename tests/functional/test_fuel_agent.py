@@ -29,9 +29,7 @@ import subprocess
 import sys
 import time
 from typing import Any
-import zlib
 
-from fuel_agent import tests as fuel_agent_tests
 from testtools import content
 import yaml
 
@@ -39,6 +37,7 @@ from fuel_agent_curl import harmful
 from fuel_agent_curl import settings
 from fuel_agent_curl.harmful import faults
 from tests import base
+from tests import deployment
 from tests import fixtures
 from tests import loop
 
@@ -85,9 +84,7 @@ class _FuelAgentTestCase(base.FunctionalTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.need_root()
-        self.need_program(
-            'mkfs.ext4', 'e2fsck', 'resize2fs', 'losetup', 'mount'
-        )
+        self.need_program(*deployment.PROGRAMS)
         self.path = pathlib.Path(self.directory)
         self.server = self.start_server()
 
@@ -100,27 +97,9 @@ class _FuelAgentTestCase(base.FunctionalTestCase):
     def serve(self, data: bytes) -> None:
         self.server.representations[PATH] = harmful.Representation(data)
 
-    def make_image(self) -> pathlib.Path:
-        """Make an ext4 image of a tree of files."""
-        tree = self.path / 'tree'
-        (tree / 'etc').mkdir(parents=True)
-        (tree / 'etc' / 'hostname').write_text('node-1\n')
-        (tree / 'empty').write_bytes(b'')
-        noise = harmful.Pattern(self.noise)
-        (tree / 'noise').write_bytes(noise[0 : len(noise)])
-        image = self.path / 'image'
-        with image.open('wb') as file:
-            file.truncate(self.length)
-        _run('mkfs.ext4', '-q', '-F', '-d', str(tree), str(image))
-        return image
-
-    def pack(self, image: pathlib.Path) -> bytes:
-        packer = zlib.compressobj(6, wbits=31)
-        packed = []
-        with image.open('rb') as file:
-            while chunk := file.read(MIB):
-                packed.append(packer.compress(chunk))
-        return b''.join([*packed, packer.flush()])
+    def make_image(self) -> deployment.Image:
+        self.image = deployment.Image(self.path, self.length, self.noise)
+        return self.image
 
     def make_device(self) -> str:
         # Full of what must not shine through.
@@ -130,38 +109,9 @@ class _FuelAgentTestCase(base.FunctionalTestCase):
     def configure(
         self, device: str, text: str = '', **image: str
     ) -> list[str]:
-        """Return the command that deploys.
-
-        :param text: of the configuration, besides the line for the driver.
-        :param image: other values of the provisioning data for the image.
-        """
-        directory = pathlib.Path(fuel_agent_tests.__file__).parent
-        path = directory / 'fixtures' / 'simple_nailgun_driver.json'
-        data = json.loads(path.read_text())
-        data['ks_meta']['image_data'] = {
-            '/': {
-                'uri': self.server.url(PATH),
-                'format': 'ext4',
-                'container': 'gzip',
-                **image,
-            }
-        }
-        data['partitioning'] = {
-            'fss': [{'device': device, 'mount': '/', 'fs_type': 'ext4'}]
-        }
-        provision = self.path / 'provision.json'
-        provision.write_text(json.dumps(data))
-        configuration = self.path / 'fuel-agent.conf'
-        configuration.write_text(
-            '[DEFAULT]\ndata_driver = nailgun_simple_curl\n' + text
+        return deployment.configure(
+            self.path, self.server.url(PATH), device, text, **image
         )
-        return [
-            os.path.join(os.path.dirname(sys.executable), 'fa_copyimage'),
-            '--config-file',
-            str(configuration),
-            '--input_data_file',
-            str(provision),
-        ]
 
     def deploy(self, device: str, text: str = '', **image: str) -> Outcome:
         command = self.configure(device, text, **image)
@@ -183,15 +133,9 @@ class _FuelAgentTestCase(base.FunctionalTestCase):
     def assert_deployed(self, outcome: Outcome, device: str) -> None:
         """The filesystem mounts, and its files are those of the tree."""
         self.assertEqual(0, outcome.status)
-        mount = self.path / 'mount'
-        mount.mkdir()
-        _run('mount', '-o', 'ro', device, str(mount))
-        try:
-            self.assertEqual(_files(self.path / 'tree'), _files(mount))
-            grown = os.statvfs(mount)
-        finally:
-            _run('umount', str(mount))
-        self.assertGreater(grown.f_frsize * grown.f_blocks, self.length)
+        found, length = deployment.read_filesystem(device, self.path)
+        self.assertEqual(deployment.files(self.image.tree), found)
+        self.assertGreater(length, self.length)
 
     def image_requests(self) -> list[harmful.Request]:
         return [r for r in self.server.requests if r.path == PATH]
@@ -199,7 +143,7 @@ class _FuelAgentTestCase(base.FunctionalTestCase):
 
 class TestDeployment(_FuelAgentTestCase):
     def test_an_image_arrives_through_faults(self) -> None:
-        packed = self.pack(self.make_image())
+        packed = self.make_image().pack()
         self.serve(packed)
         step = len(packed) // 8
         self.server.script(
@@ -225,7 +169,7 @@ class TestDeployment(_FuelAgentTestCase):
     def test_memory_is_bounded_however_well_the_image_packs(self) -> None:
         self.length = 1024 * MIB
         self.noise = 100 * 1024
-        packed = self.pack(self.make_image())
+        packed = self.make_image().pack()
         self.assertLess(len(packed) * 500, self.length)
         self.serve(packed)
         device = self.make_device()
@@ -237,7 +181,7 @@ class TestDeployment(_FuelAgentTestCase):
         authority = self.useFixture(fixtures.Authority(self.directory))
         self.server = self.start_server(tls=authority.context())
         image = self.make_image()
-        self.serve(image.read_bytes())
+        self.serve(image.path.read_bytes())
         self.server.script(faults.cut(5 * MIB), path=PATH)
         device = self.make_device()
         outcome = self.deploy(
@@ -253,8 +197,8 @@ class TestDeployment(_FuelAgentTestCase):
 
     def test_the_image_is_compared_with_its_metadata(self) -> None:
         image = self.make_image()
-        raw = image.read_bytes()
-        packed = self.pack(image)
+        raw = image.path.read_bytes()
+        packed = image.pack()
         self.serve(packed)
         device = self.make_device()
         for digest, status in (
@@ -327,7 +271,7 @@ class TestFailure(_FuelAgentTestCase):
         self.assertLess(outcome.seconds, 30)
 
     def test_a_truncated_container_fails_and_is_not_bootable(self) -> None:
-        packed = self.pack(self.make_image())
+        packed = self.make_image().pack()
         self.serve(packed[:-9])
         outcome = self.deploy(self.device)
         self.assert_failed(outcome, 'gzip container ends')
@@ -335,7 +279,7 @@ class TestFailure(_FuelAgentTestCase):
             self.assertEqual(bytes(MIB), file.read(MIB))
 
     def test_sigterm_ends_it_promptly(self) -> None:
-        packed = self.pack(self.make_image())
+        packed = self.make_image().pack()
         for name, answer in {
             'stalled': faults.stall(len(packed) // 2),
             'trickling': faults.trickle(5000, len(packed) // 2),
@@ -363,25 +307,6 @@ class TestFailure(_FuelAgentTestCase):
             self.assertIn(b'was shut down gracefully', output)
 
 
-def _run(*command: str) -> str:
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise AssertionError('%s: %s' % (' '.join(command), done.stderr))
-    return done.stdout.strip()
-
-
 def _kill(process: subprocess.Popen[bytes]) -> None:
     with process:
         process.kill()
-
-
-def _files(directory: pathlib.Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(directory)): path.read_bytes()
-        for path in directory.rglob('*')
-        if path.is_file()
-    }
