@@ -157,9 +157,7 @@ def _whole(
         if request.ranged and request.start:
             return _ask(Verdict.REREAD)
         pinned = Representation(validator, length, ranges)
-    return Judgement(
-        Verdict.ACCEPT, 0, http.content_length(head), pinned
-    )
+    return Judgement(Verdict.ACCEPT, 0, http.content_length(head), pinned)
 
 
 def _partial(

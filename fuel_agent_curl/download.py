@@ -244,9 +244,7 @@ def _whole_pieces(
     return max(1, settings.chunk_size // pieces.size) * pieces.size
 
 
-def _cut(
-    views: Iterator[memoryview], size: int
-) -> Iterator[memoryview]:
+def _cut(views: Iterator[memoryview], size: int) -> Iterator[memoryview]:
     """Hand the views on in parts of at most ``size`` bytes."""
     for view in views:
         for at in range(0, len(view), size):

@@ -146,9 +146,7 @@ def _checksum(file: ElementTree.Element) -> str | None:
     return None
 
 
-def _pieces(
-    file: ElementTree.Element, length: int | None
-) -> Pieces | None:
+def _pieces(file: ElementTree.Element, length: int | None) -> Pieces | None:
     for element in file.findall(_NAMESPACE + 'pieces'):
         algorithm = _HASHES.get((element.get('type') or '').lower())
         size = _number(element.get('length'))

@@ -136,9 +136,7 @@ class Plan:
             LOG.info('The server has no ranges: one connection')
         self._single = True
 
-    def gives_up(
-        self, moving: transfer.Transfer, error: errors.Error
-    ) -> bool:
+    def gives_up(self, moving: transfer.Transfer, error: errors.Error) -> bool:
         """Tell whether a transfer that failed leaves its work to others.
 
         A server that lets only so many connections in refuses the rest:

@@ -104,7 +104,9 @@ def probe(
         # The head and one byte are enough: a server without ranges would
         # send the whole image.
         ended: tuple[int, str] | None = None
-        while ended is None and not glimpse.received and time.monotonic() < until:
+        while (
+            ended is None and not glimpse.received and time.monotonic() < until
+        ):
             for _attempt, code, text in loop.turn(0.25):
                 ended = code, text
         error = attempt.result(*ended) if ended else None

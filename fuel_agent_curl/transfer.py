@@ -186,8 +186,7 @@ class Transfer:
         if now >= self._context.deadline:
             self._fail(
                 errors.DeadlineExceeded(
-                    'the deadline of %g s has passed'
-                    % self._settings.deadline
+                    'the deadline of %g s has passed' % self._settings.deadline
                 )
             )
         elif self.state is State.ATTEMPTING:
@@ -215,9 +214,7 @@ class Transfer:
             # that the low-speed check sees the parts together.
             received = attempt.received
             self._end_attempt()
-            self._watchdog.continued(
-                time.monotonic(), self._offset, received
-            )
+            self._watchdog.continued(time.monotonic(), self._offset, received)
             self._chained = True
             self._move(Trigger.AGAIN)
 
