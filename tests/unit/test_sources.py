@@ -164,6 +164,11 @@ class ChoiceTest(base.TestCase):
             order.append(other)
         self.assertEqual(self.all, order)
 
+    def test_the_next_to_ask_begins_with_the_one_failed_over_to(self) -> None:
+        choice = sources.Sources(self.all, False)
+        choice.instead(self.a, False, [])
+        self.assertIs(self.b, choice.best())
+
     def test_stays_after_progress_where_leaving_is_dear(self) -> None:
         self.assertIsNone(
             sources.Sources(self.all, False).instead(self.a, True, [])

@@ -88,19 +88,27 @@ class WatchdogTest(base.TestCase):
         error = dog.check(7.6, 0, connecting=True, paused=False)
         self.assertIsInstance(error, errors.ConnectError)
 
-    def test_small_parts_in_a_row_are_watched_together(self) -> None:
+    def parts(self, size: int) -> tuple[float, errors.Error | None]:
+        """Run for 20 s with a part of ``size`` bytes each 0.2 s."""
         now = 100.0
-        offset = 0
-        for _part in range(100):
-            self.dog.check(now, 0, connecting=False, paused=False)
+        for part in range(100):
+            error = self.dog.check(now, 0, connecting=False, paused=False)
             now += 0.2
-            error = self.dog.check(now, 100, connecting=False, paused=False)
+            error = error or self.dog.check(
+                now, size, connecting=False, paused=False
+            )
             if error is not None:
-                break
-            offset += 1
-            self.dog.continued(now, offset, 100)
+                return now - 100, error
+            self.dog.continued(now, part * size, size)
+        return math.inf, None
+
+    def test_small_parts_in_a_row_are_watched_together(self) -> None:
+        after, error = self.parts(100)
         self.assertIsInstance(error, errors.Stalled)
-        self.assertTrue(4 <= now - 100 <= 5, now)
+        self.assertTrue(4 <= after <= 5, after)
+
+    def test_small_parts_that_come_fast_enough_are_left_alone(self) -> None:
+        self.assertEqual((math.inf, None), self.parts(300))
 
     def test_tells_what_the_rest_needs_at_the_recent_speed(self) -> None:
         for step in range(41):
