@@ -76,6 +76,8 @@ _CODES: dict[int, type[errors.Error]] = {
 }
 _OK = 0
 _UNSUPPORTED_PROTOCOL = 1
+_URL_MALFORMAT = 3
+_WEIRD_SERVER_REPLY = 8
 _HTTP_RETURNED_ERROR = 22
 _WRITE_ERROR = 23
 _OPERATION_TIMEDOUT = 28
@@ -155,6 +157,7 @@ class Attempt:
         self._head_size = 0
         self._heads_size = 0
         self._head: http.Head | None = None
+        self._redirected = False
         self._decided = False
         self._error: BaseException | None = None
         self.handle = pycurl.Curl()
@@ -232,9 +235,9 @@ class Attempt:
             self.handle.setopt(pycurl.SSL_VERIFYPEER, 0)
             self.handle.setopt(pycurl.SSL_VERIFYHOST, 0)
 
-    def _set_range(self, request: segments.Request) -> list[str]:
+    def _set_range(self, request: segments.Request) -> list[str | bytes]:
         """Ask for the range; return the fields that go with it."""
-        fields = ['Accept-Encoding: identity']
+        fields: list[str | bytes] = ['Accept-Encoding: identity']
         if not request.ranged:
             return fields
         if request.guarded and request.start:
@@ -246,7 +249,9 @@ class Attempt:
                 'Range: ' + segments.range_text(request.start, request.stop)
             )
         if request.if_range:
-            fields.append('If-Range: ' + request.if_range)
+            # As it came: an entity tag may hold octets above 0x7f
+            # (RFC 9110 section 8.8.3).
+            fields.append(b'If-Range: ' + request.if_range.encode('latin-1'))
         return fields
 
     # Callbacks: pycurl swallows an exception, so each is kept for ``result``.
@@ -308,6 +313,7 @@ class Attempt:
                 hint='give the final URL',
             )
         self.location = target
+        self._redirected = True
         self._head = None
         self.connecting = True
 
@@ -388,8 +394,11 @@ class Attempt:
             kind = errors.ProtocolError
         elif code == _RANGE_ERROR:
             kind = errors.ContentRangeError
-        elif code == 3 and self.location != self._url:
+        elif code == _URL_MALFORMAT and self._redirected:
             kind = errors.RedirectError
+        elif code == _WEIRD_SERVER_REPLY and 'Content-Length' in message:
+            # libcurl reads each field before it hands it over.
+            kind = errors.ContentLengthError
         error = kind(
             '%s (curl error %d)' % (message or 'failed', code),
             hint=_HINTS.get(kind),

@@ -24,15 +24,19 @@ with it, ``server`` the sockets.
 from fuel_agent_curl.harmful.exchange import Ending
 from fuel_agent_curl.harmful.exchange import Pattern
 from fuel_agent_curl.harmful.exchange import Pause
+from fuel_agent_curl.harmful.exchange import Reply
 from fuel_agent_curl.harmful.exchange import Representation
 from fuel_agent_curl.harmful.exchange import Request
+from fuel_agent_curl.harmful.exchange import Step
 from fuel_agent_curl.harmful.server import Server
 
 __all__ = [
     'Ending',
     'Pattern',
     'Pause',
+    'Reply',
     'Representation',
     'Request',
     'Server',
+    'Step',
 ]
