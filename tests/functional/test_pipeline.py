@@ -1,0 +1,250 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The pipeline at work: pipes, signals, overlap, memory."""
+
+from __future__ import annotations
+
+import bz2
+from collections.abc import Iterator
+import hashlib
+import lzma
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+from zlib_ng import zlib_ng
+
+from fuel_agent_curl import digest
+from fuel_agent_curl import errors
+from fuel_agent_curl import pipeline
+from tests import base
+
+MIB = 1024 * 1024
+
+_RANDOM = random.Random(20261125)
+IMAGE = _RANDOM.randbytes(3 * MIB) + bytes(2 * MIB) + b'the end'
+
+# Copies a file to a file, and tells the peak of its memory in MiB.
+_COPY = """
+import os, sys
+from fuel_agent_curl import pipeline
+
+class Source:
+    length = os.path.getsize(sys.argv[1])
+
+    def views(self):
+        with open(sys.argv[1], 'rb', buffering=0) as image:
+            buffer = bytearray(1 << 20)
+            while count := image.readinto(buffer):
+                yield memoryview(buffer)[:count]
+
+    def close(self):
+        pass
+
+print(pipeline.copy(Source(), sys.argv[2], image_checksum=sys.argv[3]).written)
+# Not ru_maxrss: that is kept from the process that started this one.
+with open('/proc/self/status') as status:
+    peak = dict(line.split(':', 1) for line in status)['VmHWM']
+print(int(peak.split()[0]) // 1024)
+"""
+
+
+class PipeTest(base.FunctionalTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = os.path.join(self.directory, 'pipe')
+        os.mkfifo(self.path)
+
+    def _reader(self, length: int | None) -> list[bytes]:
+        """Read so many bytes, then close the pipe; None: all."""
+        found: list[bytes] = []
+
+        def read() -> None:
+            with open(self.path, 'rb') as pipe:
+                found.append(pipe.read(-1 if length is None else length))
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        self.addCleanup(thread.join)
+        return found
+
+    def test_all_of_it(self) -> None:
+        found = self._reader(None)
+        pipeline.write([IMAGE], self.path)
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread():
+                thread.join(10)
+        self.assertTrue(found == [IMAGE])
+
+    def test_reader_goes_away(self) -> None:
+        self._reader(100_000)
+        error = self.assertRaises(
+            errors.WriteError, pipeline.write, [IMAGE] * 5, self.path
+        )
+        assert isinstance(error, errors.WriteError)
+        assert error.offset is not None
+        self.assertLessEqual(100_000, error.offset)
+        self.assertIn('pipe', str(error))
+
+    def test_reader_that_stopped_is_not_waited_for(self) -> None:
+        reader = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+
+        def chunks() -> Iterator[bytes]:
+            yield IMAGE
+            # The pipe is full by now, or soon.
+            raise KeyboardInterrupt
+
+        started = time.monotonic()
+        self.assertRaises(
+            KeyboardInterrupt, pipeline.write, chunks(), self.path
+        )
+        self.assertLess(time.monotonic() - started, 10)
+
+
+class SignalTest(base.FunctionalTestCase):
+    """The main thread is interrupted wherever it waits."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = os.path.join(self.directory, 'target')
+
+        class Terminated(BaseException):
+            """As fuel-agent's handler of SIGTERM, or ours, raises."""
+
+        self.terminated = Terminated
+
+        def handler(*_args: Any) -> None:
+            raise Terminated
+
+        before = signal.signal(signal.SIGUSR1, handler)
+        self.addCleanup(signal.signal, signal.SIGUSR1, before)
+
+    def _soon(self) -> None:
+        main = threading.main_thread().ident
+        assert main is not None
+        timer = threading.Timer(
+            0.2, signal.pthread_kill, (main, signal.SIGUSR1)
+        )
+        timer.start()
+        self.addCleanup(timer.join)
+
+    def test_while_the_source_waits(self) -> None:
+        def chunks() -> Iterator[bytes]:
+            yield IMAGE
+            self._soon()
+            threading.Event().wait(60)
+
+        self.assertRaises(self.terminated, pipeline.write, chunks(), self.path)
+        self.assertEqual([], os.listdir(self.directory))
+
+    def test_while_the_target_is_slow(self) -> None:
+        """All buffers are full, and the pipe is not read."""
+        os.mkfifo(self.path)
+        reader = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        self._soon()
+        self.assertRaises(
+            self.terminated, pipeline.write, [IMAGE] * 10, self.path
+        )
+
+
+class OverlapTest(base.FunctionalTestCase):
+    def test_written_while_the_source_waits(self) -> None:
+        path = os.path.join(self.directory, 'target')
+
+        def chunks() -> Iterator[bytes]:
+            yield _RANDOM.randbytes(3 * MIB)
+            until = time.monotonic() + 20
+            while os.stat(path).st_size < 3 * MIB:
+                if time.monotonic() > until:
+                    raise AssertionError('nothing was written meanwhile')
+                time.sleep(0.01)
+            yield b'the end'
+
+        written = pipeline.write(chunks(), path)
+        self.assertEqual(3 * MIB + 7, written)
+
+    def test_hashed_while_the_target_is_written(self) -> None:
+        """A slow digest does not hold up what is before it."""
+        path = os.path.join(self.directory, 'target')
+        taken = []
+
+        def update(self: Any, buffer: memoryview) -> None:
+            hashing.wait(20)
+
+        hashing = threading.Event()
+        self.patch(digest.Digest, 'update', update)
+        self.patch(digest.Digest, 'verify', lambda self: None)
+
+        class Source:
+            length = 4 * MIB
+
+            def views(self) -> Iterator[memoryview]:
+                for _number in range(4):
+                    taken.append(time.monotonic())
+                    yield memoryview(bytes(MIB))
+                hashing.set()
+
+            def close(self) -> None:
+                pass
+
+        pipeline.copy(Source(), path, image_checksum='md5:' + '0' * 32)
+        self.assertLess(taken[-1] - taken[0], 10)
+
+
+class MemoryTest(base.FunctionalTestCase):
+    """Bounded whatever the image, and however well it is compressed."""
+
+    def _copy(self, packed: bytes, checksum: str) -> int:
+        path = os.path.join(self.directory, 'image')
+        with open(path, 'wb') as image:
+            image.write(packed)
+        result = subprocess.run(
+            [sys.executable, '-c', _COPY, path, path + '-target', checksum],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        written, peak = map(int, result.stdout.split())
+        self.assertEqual(self.length, written)
+        return peak
+
+    def test_containers(self) -> None:
+        self.length = 128 * MIB
+        image = bytes(self.length)
+        checksum = 'sha256:' + hashlib.sha256(image).hexdigest()
+        for name, packed in (
+            ('gzip', zlib_ng.compress(image, 1, 31)),
+            ('xz', lzma.compress(image, preset=6)),
+            ('bzip2', bz2.compress(bytes(32 * MIB)) * 4),
+        ):
+            peak = self._copy(packed, checksum)
+            self.assertLess(peak, 80, name)
+
+    def test_flat(self) -> None:
+        """Four times the image takes no more."""
+        peaks = []
+        for count in (1, 4):
+            self.length = count * 128 * MIB
+            packed = zlib_ng.compress(bytes(128 * MIB), 1, 31) * count
+            expected = hashlib.sha1()
+            for _number in range(self.length // MIB):
+                expected.update(bytes(MIB))
+            peaks.append(self._copy(packed, 'sha1:' + expected.hexdigest()))
+        self.assertLess(peaks[1] - peaks[0], 8)

@@ -1,0 +1,160 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Buffers on their way through threads, and how that ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import ctypes
+import threading
+
+from fuel_agent_curl import relay
+from tests import base
+
+
+def _nothing() -> None:
+    """Interrupt nothing."""
+
+
+class RelayTest(base.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        before = threading.active_count()
+        self.addCleanup(
+            lambda: self.assertEqual(before, threading.active_count())
+        )
+
+    def test_each_task_gets_everything_in_order(self) -> None:
+        seen: dict[str, list[bytes]] = {'first': [], 'second': []}
+        buffers = relay.Relay(
+            [
+                lambda view: seen['first'].append(bytes(view)),
+                lambda view: seen['second'].append(bytes(view)),
+            ]
+        )
+        data = bytes(range(256)) * (relay.SIZE // 256) * 20 + b'the end'
+        for start in range(0, len(data), 1_000_003):
+            buffers.write(data[start : start + 1_000_003])
+        buffers.finish()
+        for name, views in seen.items():
+            self.assertTrue(data == b''.join(views), name)
+            self.assertEqual(
+                [relay.SIZE] * 20 + [7], [len(view) for view in views]
+            )
+
+    def test_buffers_are_aligned_and_used_again(self) -> None:
+        addresses = []
+
+        def task(view: memoryview) -> None:
+            first = ctypes.c_char.from_buffer(view)
+            addresses.append(ctypes.addressof(first))
+
+        buffers = relay.Relay([task])
+        for _number in range(5 * relay.COUNT):
+            buffers.write(bytes(relay.SIZE))
+        buffers.finish()
+        self.assertEqual({0}, {address % 4096 for address in addresses})
+        self.assertEqual(relay.COUNT, len(set(addresses)))
+
+    def test_nothing_at_all(self) -> None:
+        seen: list[bytes] = []
+        buffers = relay.Relay([lambda view: seen.append(bytes(view))])
+        buffers.write(b'')
+        buffers.finish()
+        self.assertEqual([], seen)
+
+    def test_dead_task_stops_the_producer(self) -> None:
+        """Whichever it is, and however much is still to come."""
+        for place in (0, 1, 2):
+            cause = ValueError('dead')
+            cancelled: list[int] = []
+
+            def fail(view: memoryview, cause: ValueError = cause) -> None:
+                raise cause
+
+            tasks = [lambda view: None, lambda view: None]
+            tasks.insert(place, fail)
+            buffers = relay.Relay(tasks, lambda: cancelled.append(1))  # noqa: B023
+            written = 0
+
+            def produce(buffers: relay.Relay = buffers) -> None:
+                nonlocal written
+                while True:
+                    buffers.write(bytes(relay.SIZE))
+                    written += 1
+
+            error = self.assertRaises(ValueError, produce)
+            self.assertIs(cause, error)
+            self.assertLessEqual(written, relay.COUNT)
+            buffers.abort(_nothing)
+            self.assertEqual([1], cancelled)
+
+    def test_failure_in_the_last_buffer(self) -> None:
+        def fail(view: memoryview) -> None:
+            raise ValueError('dead')
+
+        cases: list[list[Callable[[memoryview], None]]] = [
+            [fail],
+            [lambda view: None, fail],
+            [fail, print],
+        ]
+        for tasks in cases:
+            buffers = relay.Relay(tasks)
+            buffers.write(b'little')
+            self.assertRaises(ValueError, buffers.finish)
+
+    def test_first_failure_counts(self) -> None:
+        failed = threading.Event()
+
+        def first(view: memoryview) -> None:
+            # The second one has its buffer, and fails, before.
+            if view[0]:
+                failed.wait(30)
+                raise ValueError('later')
+
+        def second(view: memoryview) -> None:
+            raise KeyError('earlier')
+
+        buffers = relay.Relay([first, second], failed.set)
+        buffers.write(bytes(relay.SIZE))
+        buffers.write(b'\x01' * relay.SIZE)
+        self.assertRaises(KeyError, buffers.finish)
+        buffers.abort(_nothing)
+
+    def test_abort_ends_a_task_that_waits(self) -> None:
+        waiting = threading.Event()
+        seen = []
+
+        def task(view: memoryview) -> None:
+            seen.append(len(view))
+            waiting.wait(30)
+
+        buffers = relay.Relay([task])
+        for _number in range(3):
+            buffers.write(bytes(relay.SIZE))
+        while not seen:
+            pass
+        buffers.abort(waiting.set)
+        self.assertTrue(waiting.is_set())
+        # What was waiting behind it is not begun.
+        self.assertEqual([relay.SIZE], seen)
+
+    def test_write_after_the_end(self) -> None:
+        buffers = relay.Relay([lambda view: None])
+        buffers.abort(_nothing)
+
+        def produce() -> None:
+            for _number in range(relay.COUNT + 1):
+                buffers.write(bytes(relay.SIZE))
+
+        self.assertRaises(RuntimeError, produce)
