@@ -49,6 +49,8 @@ LOG = logging.getLogger(__name__)
 
 # How often a transfer under way is looked at, in seconds.
 _TICK = 0.25
+# Bytes kept to be compared with a part that begins too early.
+_OVERLAP_MAX = 4096
 
 
 @dataclasses.dataclass
@@ -120,6 +122,7 @@ class Transfer:
         self.source = source
         self.rival = rival
         self.ahead = False
+        self._beaten = False
         self.error: errors.Error | None = None
         self._context = context
         self._settings = context.settings
@@ -131,12 +134,16 @@ class Transfer:
         self._highest = segment.start
         self._tried: list[sources_module.Source] = []
         self._due = 0.0
+        self._last_error: errors.Error | None = None
         # Of the attempt under way:
         self._attempt: easy.Attempt | None = None
         self._reception: reception.Reception | None = None
         self._request = segments.Request()
+        self._known: tuple[answer.Representation | None, int | None]
+        self._known = None, None
         self._fresh = False
         self._chained = False
+        self._redirected = False
         self._watchdog = watchdog.Watchdog(self._settings, 0.0, 0)
         # Times that another transfer was set on the same bytes.
         self.challenges = 0
@@ -178,17 +185,15 @@ class Transfer:
 
     def tick(self, now: float) -> float:
         """Do what is due; return the seconds until there is more to do."""
+        if self._beaten:
+            self.drop()
         if self.state not in UNDER_WAY:
             return math.inf
         if self._reception and self._reception.at_end():
             self._complete()
             return 0.0
         if now >= self._context.deadline:
-            self._fail(
-                errors.DeadlineExceeded(
-                    'the deadline of %g s has passed' % self._settings.deadline
-                )
-            )
+            self._fail(self._too_late())
         elif self.state is State.ATTEMPTING:
             self._watch(now)
         elif self.state is State.WAITING or now >= self._due:
@@ -202,6 +207,9 @@ class Transfer:
     def finished(self, attempt: easy.Attempt, code: int, text: str) -> None:
         """Take the end of an attempt: CURLcode and error text."""
         if attempt is not self._attempt or self._reception is None:
+            return
+        if self._beaten:
+            self.drop()
             return
         error = attempt.result(code, text) or self._reception.ended()
         if self._reception.at_end():
@@ -226,6 +234,7 @@ class Transfer:
 
     def overtaken(self) -> int:
         """Take no more bytes; return the offset another goes on at."""
+        self._beaten = True
         if self._reception:
             self._reception.close()
         return self.offset
@@ -250,6 +259,7 @@ class Transfer:
             self._request,
         )
         self._move(Trigger.START)
+        self._known = self.source.pin, context.length
         self._reception = reception.Reception(
             self._request,
             context.window,
@@ -257,10 +267,15 @@ class Transfer:
             pin=self._pin(),
             stop=self.segment.stop,
             reread=reread,
+            before=context.window.before(
+                self._offset,
+                min(_OVERLAP_MAX, self._offset - self.segment.start),
+            ),
             checksum=context.checksum,
             on_accept=self._accepted,
             on_start=self._body_started,
         )
+        self._redirected = self.source.location not in (None, self.source.url)
         try:
             self._attempt = easy.Attempt(
                 self.source.location or self.source.url,
@@ -367,6 +382,11 @@ class Transfer:
                 taken.settle()
             except errors.PieceMismatch as error:
                 LOG.info('%s', error)
+            if taken.unproven:
+                # What its head said may be of another representation: the
+                # bytes handed on are not to be joined to that by a Range.
+                self.source.pin, self._context.length = self._known
+                self._context.window.length = self._context.length
             self._offset = taken.offset
             self._context.received += taken.received
             self.source.stats.received += taken.received
@@ -376,6 +396,14 @@ class Transfer:
             self._attempt = None
 
     # What follows.
+
+    def _too_late(self) -> errors.DeadlineExceeded:
+        text = 'the deadline of %g s has passed' % self._settings.deadline
+        if self._last_error is not None:
+            text += '; the last error was: ' + self._last_error.message
+        error = errors.DeadlineExceeded(text)
+        error.__cause__ = self._last_error
+        return error
 
     def _failed(self, error: errors.Error) -> None:
         judgement = self._reception.judgement if self._reception else None
@@ -392,7 +420,13 @@ class Transfer:
         progressed = new >= self._settings.progress
         if progressed:
             self._tried.clear()
+        self._last_error = error
         decision = retry.decide(error)
+        if decision is retry.Decision.FAIL and self._redirected:
+            # What a redirect once led to may have expired since.
+            LOG.info('%s: asking the original URL again', error)
+            self._move(Trigger.AGAIN)
+            return
         if decision is retry.Decision.RESTART:
             # Begin again with another representation, if nothing was handed
             # on of the one before.
