@@ -29,19 +29,19 @@ import sys
 import time
 from typing import Any
 
-from testtools import content
 from testtools import matchers
+import yaml
 
 from fuel_agent_curl import errors
-from tests import base
+from tests import deployment
+from tests import loop
 from tests import nameserver
 from tests import netns
+from tests import network
 
 _MIB = 1024 * 1024
 #: Of a representation: four seconds at the pace of the link.
 _LENGTH = 16 * _MIB
-#: How much of it has come when a fault begins.
-_BEFORE = 4 * _MIB
 
 #: Seconds; what is lost by a fault, beyond the time it lasts, is less.
 _CONNECT_TIMEOUT = 2
@@ -55,127 +55,8 @@ _FAST = (
 #: Seconds for a process to start, and for a busy machine.
 _SLACK = 8
 
-_HOST = 'images.example.test'
 
-
-class _NetworkTestCase(base.FunctionalTestCase):
-    """A server, a client and a network between them.
-
-    :ivar images: the directory that nginx serves.
-    """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.need_root()
-        self.need_program('ip', 'iptables', 'losetup', 'nginx', 'ss', 'tc')
-        self.network = self.useFixture(
-            netns.Network(self.unique_name('network'))
-        )
-        self.images = pathlib.Path(self.directory) / 'images'
-        self.images.mkdir()
-        self.nginx = self.useFixture(
-            netns.Nginx(self.network.server, str(self.images))
-        )
-
-    def make_device(self, length: int) -> str:
-        """Return a loop device that holds something else already."""
-        backing = os.path.join(self.directory, 'disk')
-        with open(backing, 'wb') as file:
-            file.write(b'\xa5' * 2 * _MIB)
-            file.truncate(length)
-        device = netns.run('losetup', '--find', '--show', backing).strip()
-        self.addCleanup(netns.run, 'losetup', '--detach', device)
-        return device
-
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start ``command`` in the client's namespace.
-
-        What it prints is shown when the test fails.
-        """
-        self.stdout = pathlib.Path(self.directory) / 'stdout'
-        stderr = pathlib.Path(self.directory) / 'stderr'
-        self._received_before = self.network.client.received()
-        with self.stdout.open('wb') as out, stderr.open('wb') as err:
-            process = subprocess.Popen(
-                self.network.client.command(*command),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-            )
-        for path in (self.stdout, stderr):
-            self.addCleanup(self._show, path)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        return process
-
-    def _show(self, path: pathlib.Path) -> None:
-        self.addDetail(path.name, content.text_content(path.read_text()))
-
-    def wait(self, process: subprocess.Popen[bytes], seconds: float) -> int:
-        """Return its exit code, which it must have within ``seconds``."""
-        try:
-            return process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.fail('still running after %g s' % seconds)
-
-    def received(self) -> int:
-        """Return how many bytes came to the client since ``start``."""
-        return self.network.client.received() - self._received_before
-
-    def wait_until_under_way(self, process: subprocess.Popen[bytes]) -> None:
-        def under_way() -> bool:
-            self.assertIsNone(process.poll(), 'it has ended')
-            return self.received() > _BEFORE
-
-        netns.wait_for('some of the image has come', under_way, 30)
-
-    # The faults: each returns when it is over.
-
-    def drop_for_15_seconds(self) -> None:
-        self.network.blackhole()
-        time.sleep(15)
-        self.heal()
-
-    def reset_for_a_while(self) -> None:
-        self.network.server.refuse(
-            *('-p', 'tcp', '-j', 'REJECT', '--reject-with', 'tcp-reset')
-        )
-        time.sleep(3)
-        self.heal()
-
-    def link_down(self, namespace: netns.Namespace, seconds: float) -> None:
-        namespace.link('down')
-        time.sleep(seconds)
-        namespace.link('up')
-
-    def restart_the_server(self) -> None:
-        self.nginx.kill()
-        time.sleep(3)
-        self.nginx.start()
-
-    def heal(self) -> None:
-        self.assertThat(
-            self.network.heal(), matchers.GreaterThan(0), 'no packet was hit'
-        )
-
-    def assert_nothing_fetched_twice(self, length: int) -> None:
-        """What was on its way when a connection died may be sent again."""
-        requests = self.nginx.requests('/image')
-        self.addDetail(
-            'requests',
-            content.text_content('\n'.join(str(r) for r in requests)),
-        )
-        resumes = [r for r in requests if r.range]
-        self.assertEqual([206] * len(resumes), [r.status for r in resumes])
-        lost = len(resumes) * netns.Nginx.IN_FLIGHT
-        self.assertLessEqual(sum(r.sent for r in requests), length + lost)
-        # nginx did not log what it was sending when it was killed. Heads of
-        # packets are a twentieth.
-        self.assertLess(self.received(), 1.1 * length + lost)
-        self.assertEqual(length, requests[-1].start + requests[-1].sent)
-
-
-class _CopyTestCase(_NetworkTestCase):
+class _CopyTestCase(network.NetworkTestCase):
     """``fuel-agent-curl copy``."""
 
     def setUp(self) -> None:
@@ -183,6 +64,11 @@ class _CopyTestCase(_NetworkTestCase):
         self.image = random.Random(1).randbytes(_LENGTH)
         (self.images / 'image').write_bytes(self.image)
         self.target = os.path.join(self.directory, 'target')
+
+    def make_device(self, length: int) -> str:
+        """Return a block device that holds something else already."""
+        device = self.useFixture(loop.LoopDevice(self.directory, length))
+        return device.path
 
     def start_copy(
         self, *options: str, host: str = netns.SERVER
@@ -212,7 +98,7 @@ class _CopyTestCase(_NetworkTestCase):
         self.assertEqual(('done', _LENGTH), (last['event'], last['written']))
         # Not assertEqual: it would print both.
         self.assertTrue(self.image == self.read_target(_LENGTH))
-        self.assert_nothing_fetched_twice(_LENGTH)
+        self.assert_nothing_fetched_twice('/image', _LENGTH)
 
     def assert_failed(
         self,
@@ -352,33 +238,27 @@ class TestNameServer(_CopyTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.names = self.useFixture(
-            nameserver.NameServer(self.network, {_HOST: netns.SERVER})
+            nameserver.NameServer(self.network, {network.HOST: netns.SERVER})
         )
 
     def test_silent_at_first(self) -> None:
         self.names.silent = True
-        copy = self.start_copy(host=_HOST)
+        copy = self.start_copy(host=network.HOST)
         time.sleep(6)
         self.names.silent = False
         self.assert_copied(copy)
         self.assertThat(self.count('retry'), matchers.GreaterThan(0))
 
     def test_silent_while_the_server_moves(self) -> None:
-        copy = self.start_copy(host=_HOST)
+        copy = self.start_copy(host=network.HOST)
         self.wait_until_under_way(copy)
-        self.names.silent = True
-        self.nginx.kill()
-        time.sleep(6)
-        self.network.move_server()
-        self.nginx.start()
-        self.names.records[_HOST] = netns.SERVER_ELSEWHERE
-        self.names.silent = False
+        self.move_the_server(self.names)
         self.assert_copied(copy)
         self.assertEqual(1, self.count('resumed'))
 
     def test_silent_for_good(self) -> None:
         self.names.silent = True
-        copy = self.start_copy('--attempts', '2', host=_HOST)
+        copy = self.start_copy('--attempts', '2', host=network.HOST)
         # Not the resolver's own ten seconds for each.
         bound = 2 * (_CONNECT_TIMEOUT + _BACKOFF_MAX) + _SLACK
         self.assert_failed(errors.AttemptsExhausted.exit_code, copy, bound)
@@ -386,8 +266,85 @@ class TestNameServer(_CopyTestCase):
 
     def test_sigterm_while_it_is_silent(self) -> None:
         self.names.silent = True
-        copy = self.start_copy('--connect-timeout', '30', host=_HOST)
+        copy = self.start_copy('--connect-timeout', '30', host=network.HOST)
         netns.wait_for('a question', lambda: self.names.questions > 0, 15)
         copy.terminate()
         # The resolver would wait for ten seconds.
         self.assert_failed(143, copy, 5)
+
+
+class TestFuelAgent(network.NetworkTestCase):
+    """``fa_copyimage``, with nothing in its configuration but our driver.
+
+    So the timeouts are fuel-agent's own, ten seconds each.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.need_program(*deployment.PROGRAMS)
+        self.path = pathlib.Path(self.directory)
+        # The filesystem has a little to itself.
+        self.image = deployment.Image(self.path, _LENGTH + 8 * _MIB, _LENGTH)
+        packed = self.image.pack()
+        self.length = len(packed)
+        (self.images / 'image.gz').write_bytes(packed)
+        content = self.image.path.read_bytes()
+        metadata = {
+            'container_name': 'image.gz',
+            'raw_size': len(content),
+            'raw_md5': hashlib.md5(content).hexdigest(),
+        }
+        (self.images / 'image.yaml').write_text(
+            yaml.safe_dump({'images': [metadata]})
+        )
+        self.device = self.useFixture(
+            loop.LoopDevice(self.directory, len(content) + 8 * _MIB)
+        ).path
+
+    def deploy(self, host: str = netns.SERVER) -> subprocess.Popen[bytes]:
+        """Return when the deployment is under way."""
+        url = 'http://%s/image.gz' % host
+        process = self.start(
+            *deployment.configure(self.path, url, self.device)
+        )
+        self.wait_until_under_way(process)
+        return process
+
+    def assert_deployed(self, process: subprocess.Popen[bytes]) -> None:
+        """Every byte is there, by fuel-agent's check and by ours."""
+        self.assertEqual(0, self.wait(process, 40))
+        (metadata,) = self.nginx.requests('/image.yaml')
+        self.assertEqual(200, metadata.status)
+        found, _ = deployment.read_filesystem(self.device, self.path)
+        self.assertTrue(deployment.files(self.image.tree) == found)
+        self.assert_nothing_fetched_twice('/image.gz', self.length)
+        last = self.nginx.requests('/image.gz')[-1]
+        self.assertEqual(206, last.status)
+
+    def test_packets_dropped_for_15_seconds(self) -> None:
+        process = self.deploy()
+        self.drop_for_15_seconds()
+        self.assert_deployed(process)
+
+    def test_connection_reset_and_refused(self) -> None:
+        process = self.deploy()
+        self.reset_for_a_while()
+        self.assert_deployed(process)
+
+    def test_link_down_and_up(self) -> None:
+        process = self.deploy()
+        self.link_down(self.network.client, 13)
+        self.assert_deployed(process)
+
+    def test_server_killed_and_restarted(self) -> None:
+        process = self.deploy()
+        self.restart_the_server()
+        self.assert_deployed(process)
+
+    def test_name_server_silent_while_the_server_moves(self) -> None:
+        names = self.useFixture(
+            nameserver.NameServer(self.network, {network.HOST: netns.SERVER})
+        )
+        process = self.deploy(network.HOST)
+        self.move_the_server(names)
+        self.assert_deployed(process)
