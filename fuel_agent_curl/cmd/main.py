@@ -49,9 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = _run(sys.argv[1:] if argv is None else argv)
             sys.stdout.flush()
             return code
-    except SystemExit as end:
-        # argparse: --help, --version, or wrong usage.
-        return end.code if isinstance(end.code, int) else 1
     except signals.Interrupted as interrupted:
         _complain(str(interrupted))
         return interrupted.exit_code
@@ -68,6 +65,9 @@ def _run(argv: Sequence[str]) -> int:
 
     try:
         return _run_verb(argv)
+    except SystemExit as end:
+        # argparse: --help, --version, or wrong usage.
+        return end.code if isinstance(end.code, int) else _BUG
     except errors.Error as error:
         _complain(hints.line(error))
         return error.exit_code

@@ -20,9 +20,9 @@ import json
 
 from oslo_config import cfg
 
-from fuel_agent_curl import download
 from fuel_agent_curl import errors
 from fuel_agent_curl import opts
+from fuel_agent_curl import probe as prober
 from fuel_agent_curl import settings
 from fuel_agent_curl.cmd import status
 
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace, conf: cfg.ConfigOpts) -> int:
     :raises errors.Error: if there is no usable answer.
     """
     values = opts.settings_from(conf)
-    found = download.probe(arguments.url, values)
+    found = prober.probe(arguments.url, values)
     guard = _try_if_range(arguments.url, values, found)
     if arguments.json:
         record = dataclasses.asdict(found)
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace, conf: cfg.ConfigOpts) -> int:
 
 
 def _try_if_range(
-    url: str, values: settings.Settings, found: download.Probe
+    url: str, values: settings.Settings, found: prober.Probe
 ) -> str:
     """Return what the server does with If-Range (RFC 9110 section 13.1.5).
 
@@ -67,7 +67,7 @@ def _try_if_range(
     served = []
     for validator in (found.validator, '"no such thing"'):
         try:
-            again = download.probe(url, values, if_range=validator)
+            again = prober.probe(url, values, if_range=validator)
         except errors.Error as error:
             return 'unknown, as asking failed: %s' % error.message
         served.append(again.ranges)
@@ -82,7 +82,7 @@ def _try_if_range(
     }[served[0], served[1]]
 
 
-def describe(found: download.Probe, guard: str) -> list[str]:
+def describe(found: prober.Probe, guard: str) -> list[str]:
     """Return what was found, as lines for a human."""
     rows = [('URL', found.url)]
     if found.effective_url != found.url:
@@ -103,7 +103,7 @@ def describe(found: download.Probe, guard: str) -> list[str]:
     return ['%-10s %s' % row for row in rows]
 
 
-def resume(found: download.Probe) -> str:
+def resume(found: prober.Probe) -> str:
     """Return what would follow if a download from there broke off."""
     if not found.ranges:
         return (
@@ -122,13 +122,13 @@ def resume(found: download.Probe) -> str:
     )
 
 
-def _length(found: download.Probe) -> str:
+def _length(found: prober.Probe) -> str:
     if found.length is None:
         return 'not stated: no percentage, and no check of the target first'
     return '%d bytes (%s)' % (found.length, status.size(found.length))
 
 
-def _validator(found: download.Probe) -> str:
+def _validator(found: prober.Probe) -> str:
     if found.validator is None:
         return 'none'
     return '%s (%s)' % (
@@ -137,7 +137,7 @@ def _validator(found: download.Probe) -> str:
     )
 
 
-def _timings(found: download.Probe) -> str:
+def _timings(found: prober.Probe) -> str:
     texts = []
     before = 0.0
     for phase, name in _PHASES:

@@ -21,8 +21,8 @@ import signal
 import sys
 from typing import Any
 
-from fuel_agent_curl import download
 from fuel_agent_curl import errors
+from fuel_agent_curl import probe as prober
 from fuel_agent_curl.cmd import arguments
 from fuel_agent_curl.cmd import hints
 from fuel_agent_curl.cmd import main
@@ -34,7 +34,7 @@ MIB = 1024 * 1024
 URL = 'http://server/image'
 
 
-class Hints(base.TestCase):
+class TestHints(base.TestCase):
     def test_every_failure_says_what_to_do(self) -> None:
         classes = [errors.Error]
         for cls in classes:
@@ -84,7 +84,7 @@ class Hints(base.TestCase):
         self.assertNotIn('\x1b', hints.line(error))
 
 
-class Signals(base.TestCase):
+class TestSignals(base.TestCase):
     def test_codes_and_words(self) -> None:
         interrupted = signals.Interrupted(signal.SIGINT)
         self.assertEqual(130, interrupted.exit_code)
@@ -118,7 +118,7 @@ class Signals(base.TestCase):
             signal.raise_signal(signal.SIGHUP)
 
 
-class Main(base.TestCase):
+class TestMain(base.TestCase):
     def run_main(self, *argv: str) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
         self.patch(sys, 'stdout', out)
@@ -161,8 +161,8 @@ class Main(base.TestCase):
         )
 
 
-class Probe(base.TestCase):
-    def probe(self, **given: Any) -> download.Probe:
+class TestProbe(base.TestCase):
+    def probe(self, **given: Any) -> prober.Probe:
         fields: dict[str, Any] = {
             'url': URL,
             'effective_url': URL,
@@ -181,7 +181,7 @@ class Probe(base.TestCase):
                 'first_byte': 0.004,
             },
         }
-        return download.Probe(**{**fields, **given})
+        return prober.Probe(**{**fields, **given})
 
     def test_good(self) -> None:
         text = '\n'.join(probe.describe(self.probe(), 'honoured'))

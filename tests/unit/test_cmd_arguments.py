@@ -30,7 +30,7 @@ MIB = 1024 * 1024
 URL = 'http://server/image'
 
 
-class Arguments(base.TestCase):
+class TestArguments(base.TestCase):
     def settings(self, *argv: str) -> settings_module.Settings:
         conf = cfg.ConfigOpts()
         opts.register(conf)

@@ -33,7 +33,7 @@ MIB = 1024 * 1024
 URL = 'http://server/image'
 
 
-class Meter(base.TestCase):
+class TestMeter(base.TestCase):
     def test_no_rate_without_two_samples(self) -> None:
         meter = status_lib.Meter()
         self.assertEqual(0.0, meter.rate)
@@ -70,7 +70,7 @@ class Meter(base.TestCase):
         self.assertEqual(0.0, meter.rate)
 
 
-class Status(base.TestCase):
+class TestStatus(base.TestCase):
     def test_left_and_percent(self) -> None:
         status = status_lib.Status(received=25, length=100, rate=5.0)
         self.assertEqual(15.0, status.left)
@@ -170,7 +170,7 @@ def event(kind: str, **given: Any) -> report.Event:
     return report.Event(kind, URL, **{**fields, **given})
 
 
-class Progress(base.TestCase):
+class TestProgress(base.TestCase):
     def test_events_become_status(self) -> None:
         recorder = Recorder()
         error = errors.ReceiveError('reset')
@@ -226,7 +226,7 @@ class Progress(base.TestCase):
         self.assertEqual(3, len(rates))
 
 
-class Json(base.TestCase):
+class TestJson(base.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.reader, self.writer = os.pipe()
@@ -290,7 +290,7 @@ class Json(base.TestCase):
         self.assertEqual('a\nb \udcff é', record['error'])
 
 
-class LogLines(base.TestCase):
+class TestLogLines(base.TestCase):
     def test_lines(self) -> None:
         display = progress.LogDisplay()
         status = status_lib.Status(
@@ -310,7 +310,7 @@ class LogLines(base.TestCase):
         self.assertEqual('', self.log.output)
 
 
-class Bar(base.TestCase):
+class TestBar(base.TestCase):
     def drawn(self, status: status_lib.Status) -> str:
         stream = io.StringIO()
         display = progress.BarDisplay(stream)

@@ -1,0 +1,228 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The program as its user sees it, when all goes well in the end."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import subprocess
+import time
+
+from fuel_agent_curl import harmful
+from fuel_agent_curl.harmful import faults
+from tests import loop
+from tests import program
+
+MIB = program.MIB
+
+
+def _sha256(content: bytes) -> str:
+    return 'sha256:' + hashlib.sha256(content).hexdigest()
+
+
+class TestCopy(program.ProgramTestCase):
+    def test_raw(self) -> None:
+        done = self.check_success(self.url)
+        self.assertEqual('', done.stdout)
+        last = done.stderr.splitlines()[-1]
+        self.assertIn('%d bytes written to ' % len(self.image), last)
+        self.assertIn('1 request, 0 resumes, 0 stalls', last)
+        self.assertIn('no checksum given', last)
+        self.assertEqual([None], self.server.ranges)
+
+    def test_gzip_with_checksums(self) -> None:
+        packed = gzip.compress(self.image, 1)
+        self.server.representations['/packed'] = harmful.Representation(packed)
+        done = self.check_success(
+            self.server.url('/packed'),
+            '--checksum=' + _sha256(packed),
+            '--image-checksum=' + _sha256(self.image),
+            '--verify',
+        )
+        last = done.stderr.splitlines()[-1]
+        self.assertIn('(gzip)', last)
+        self.assertIn('sha256 of the download verified', last)
+        self.assertIn('sha256 of the image verified', last)
+        self.assertIn('read back and compared', last)
+
+    def test_to_a_block_device(self) -> None:
+        self.need_root()
+        device = self.useFixture(loop.LoopDevice(self.directory, 4 * MIB))
+        done = self.run_program('copy', self.url, device.path)
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertEqual(self.image, device.read()[: len(self.image)])
+
+    def test_through_a_reset(self) -> None:
+        self.server.script(faults.reset(MIB + 1))
+        done = self.check_success(*program.QUICK, self.url)
+        self.assertEqual([None, 'bytes=%d-' % (MIB + 1)], self.server.ranges)
+        self.assertIn('WARNING', done.stderr)
+        self.assertIn('at byte %d, attempt 1 of 2' % (MIB + 1), done.stderr)
+        self.assertIn('resumed at byte %d' % (MIB + 1), done.stderr)
+        self.assertIn('2 requests, 1 resume, 0 stalls', done.stderr)
+
+    def test_silence_where_it_is_asked_for(self) -> None:
+        self.server.script(faults.reset(MIB + 1))
+        done = self.check_success(
+            '--progress', 'none', *program.QUICK, self.url
+        )
+        self.assertEqual(('', ''), (done.stdout, done.stderr))
+
+    def test_an_existing_file_ends_where_the_image_does(self) -> None:
+        with open(self.target, 'wb') as old:
+            old.write(b'old' * 2 * MIB)
+        self.check_success(self.url)
+
+    def test_a_flag_beats_the_file(self) -> None:
+        path = self.path('our.conf')
+        with open(path, 'w') as conf:
+            conf.write('[fuel_agent_curl]\nuser_agent = file\nheaders = A: 1')
+        for flags, agent in (
+            ((), 'file'),
+            (('--user-agent', 'flag'), 'flag'),
+        ):
+            for place in (0, 1):
+                argv = ['copy', *flags, self.url, self.target]
+                argv[place:place] = ['--config-file', path]
+                done = self.run_program(*argv)
+                self.assertEqual(0, done.returncode, done.stderr)
+                request = self.server.requests[-1]
+                self.assertEqual(agent, request.field('User-Agent'))
+                self.assertEqual('1', request.field('A'))
+
+    def test_the_rate_is_limited(self) -> None:
+        began = time.monotonic()
+        self.check_success('--limit-rate', '1.5M', self.url)
+        self.assertGreater(time.monotonic() - began, 1.0)
+
+    def test_to_a_pipe(self) -> None:
+        done = subprocess.run(
+            [*program.PROGRAM, 'copy', self.url, '/dev/stdout'],
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        self.assertEqual(0, done.returncode)
+        self.assertEqual(self.image, done.stdout)
+
+    def test_closed_standard_streams(self) -> None:
+        """Else the target would be opened as one of them, and printed to."""
+        for progress in ('json', 'auto'):
+            self.check_success(
+                '--progress',
+                progress,
+                self.url,
+                before=('sh', '-c', 'exec "$@" <&- >&- 2>&-', 'sh'),
+            )
+
+
+class TestSecrets(program.ProgramTestCase):
+    def test_credentials_are_nowhere(self) -> None:
+        self.server.script(faults.reset(MIB), then=faults.status(403))
+        host = '127.0.0.1:%d' % self.server.port
+        for progress in ('json', 'auto'):
+            done = self.run_program(
+                'copy',
+                '--debug',
+                '--progress',
+                progress,
+                '--header',
+                'Authorization: Bearer hush',
+                *program.QUICK,
+                'http://user:hush@%s/image?signature=hush' % host,
+                self.target,
+            )
+            self.assertEqual(19, done.returncode, done.stderr)
+            self.assertNotIn('hush', done.stdout + done.stderr)
+            self.assertIn('http://%s/image?***' % host, done.stderr)
+
+
+class TestOtherVerbs(program.ProgramTestCase):
+    def test_demo(self) -> None:
+        began = time.monotonic()
+        done = self.run_program('demo')
+        self.assertEqual((0, ''), (done.returncode, done.stderr))
+        self.assertLess(time.monotonic() - began, 30)
+        for part in (
+            'resets the connection',
+            'falls silent',
+            'answers 503',
+            'short of the length',
+            'request 5: bytes=',
+            'Bytes fetched twice: 0.',
+            'Verdict: right.',
+        ):
+            self.assertIn(part, done.stdout)
+        self.assertEqual([], os.listdir(self.directory))
+
+    def test_demo_needs_no_proxy(self) -> None:
+        done = self.run_program(
+            'demo', env={**os.environ, 'http_proxy': 'http://127.0.0.1:1'}
+        )
+        self.assertEqual((0, ''), (done.returncode, done.stderr))
+
+    def test_probe(self) -> None:
+        done = self.run_program('probe', self.url)
+        self.assertEqual((0, ''), (done.returncode, done.stderr))
+        for part in (
+            'server     127.0.0.1, HTTP/1.1',
+            'length     %d bytes' % len(self.image),
+            'validator  "1" (strong)',
+            'If-Range   honoured',
+            'asks for the missing bytes only',
+        ):
+            self.assertIn(part, done.stdout)
+        self.assertEqual(['bytes=0-0'] * 3, self.server.ranges)
+        self.assertEqual('"1"', self.server.if_ranges[1])
+
+    def test_probe_where_if_range_is_ignored(self) -> None:
+        self.server.script(then=faults.ignore_if_range())
+        done = self.run_program('probe', '--json', self.url)
+        self.assertEqual((0, ''), (done.returncode, done.stderr))
+        record = json.loads(done.stdout)
+        self.assertEqual(206, record['status'])
+        self.assertIn('ignored', record['if_range'])
+
+    def test_probe_of_a_server_without_ranges(self) -> None:
+        self.server.script(then=faults.ignore_range())
+        done = self.run_program('probe', self.url)
+        self.assertEqual((0, ''), (done.returncode, done.stderr))
+        self.assertIn('ranges     not served', done.stdout)
+        self.assertIn('reads again from byte 0', done.stdout)
+
+    def test_probe_fails(self) -> None:
+        done = self.run_program('probe', self.server.url('/none'))
+        self.assertEqual((19, ''), (done.returncode, done.stdout))
+        self.assertEqual(1, done.stderr.count('\n'))
+
+    def test_usage(self) -> None:
+        done = self.run_program()
+        self.assertEqual((2, ''), (done.returncode, done.stdout))
+        self.assertIn('a verb is missing', done.stderr)
+
+    def test_a_reader_of_the_help_that_has_seen_enough(self) -> None:
+        reader, writer = os.pipe()
+        os.close(reader)
+        self.addCleanup(os.close, writer)
+        for argv in (('--help',), ('copy', '--help')):
+            done = subprocess.run(
+                [*program.PROGRAM, *argv],
+                stdout=writer,
+                stderr=subprocess.PIPE,
+                check=False,
+                timeout=60,
+            )
+            self.assertEqual(b'', done.stderr)
