@@ -116,6 +116,11 @@ class Reception:
             and self.judgement.verdict is answer.Verdict.ACCEPT
         )
 
+    @property
+    def unproven(self) -> bool:
+        """It is a reread, and not all of it has been compared yet."""
+        return self._reread is not None and self._to_skip > 0
+
     def head(self, head: http.Head) -> None:
         """Judge the head.
 

@@ -386,7 +386,6 @@ class Transfer:
                 # What its head said may be of another representation: the
                 # bytes handed on are not to be joined to that by a Range.
                 self.source.pin, self._context.length = self._known
-                self._context.window.length = self._context.length
             self._offset = taken.offset
             self._context.received += taken.received
             self.source.stats.received += taken.received

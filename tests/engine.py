@@ -125,6 +125,7 @@ class EngineTestCase(base.FunctionalTestCase):
         self,
         url: str | None = None,
         *,
+        mirrors: Sequence[str] = (),
         checksum: str | None = None,
         observe: Any = None,
         **settings: Any,
@@ -132,6 +133,7 @@ class EngineTestCase(base.FunctionalTestCase):
         """Begin a download with the settings of the tests."""
         return fuel_agent_curl.fetch(
             url or self.server.url(),
+            mirrors=mirrors,
             checksum=checksum,
             settings=fuel_agent_curl.Settings(**{**SETTINGS, **settings}),
             observe=observe,
