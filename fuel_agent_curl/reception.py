@@ -34,6 +34,9 @@ from fuel_agent_curl import head as http
 from fuel_agent_curl import segments
 from fuel_agent_curl import window as window_module
 
+# Bytes that have to be the same where a part begins before the byte asked.
+_OVERLAP_MIN = 16
+
 
 class Reception:
     """Takes the answer to ``request`` into the window.
@@ -44,6 +47,8 @@ class Reception:
     :param budget: how many bytes may be received now.
     :param reread: what was handed on, where the answer is a whole one whose
         beginning is to be compared with that.
+    :param before: bytes that are in place before those asked for, to be
+        compared with a part that begins early.
     :param checksum: a checksum of the whole was given.
     :param on_accept: called when the head is accepted.
     :param on_start: called before the first body byte; returns the offset
@@ -68,6 +73,7 @@ class Reception:
         pin: answer.Representation | None,
         stop: int | None,
         reread: window_module.HandedOn | None,
+        before: bytes = b'',
         checksum: bool,
         on_accept: Callable[[], None],
         on_start: Callable[[int], int],
@@ -84,6 +90,7 @@ class Reception:
         self.pin = pin
         self.stop = stop
         self._reread = reread
+        self._before = before
         self._checksum = checksum
         self._on_accept = on_accept
         self._on_start = on_start
@@ -135,6 +142,8 @@ class Reception:
         )
         if judgement.verdict is not answer.Verdict.ACCEPT:
             raise judgement.error or errors.ProtocolError('unusable answer')
+        if head.status == 206:
+            self._check_overlap(judgement)
         self.pin = judgement.pinned
         self._to_skip = self.offset - judgement.start
         if head.status == 200:
@@ -182,6 +191,8 @@ class Reception:
         count = min(len(piece), self._to_skip)
         if self._reread:
             self._compare(piece[:count], self._reread)
+        elif self._before:
+            self._compare_overlap(piece[:count])
         self._to_skip -= count
         self._dealt_with += count
         self.surplus += count
@@ -202,6 +213,39 @@ class Reception:
                 raise errors.RepresentationChanged(
                     'the bytes before %d are others than before' % position
                 )
+
+    def _check_overlap(self, judgement: answer.Judgement) -> None:
+        """Refuse a part that begins early if that cannot be seen from it.
+
+        A server that is wrong about where its part begins would shift all
+        that follows; only bytes that are here already can tell.
+        """
+        overlap = self._request.start - judgement.start
+        known = self._before[-overlap:] if overlap else b''
+        # Where all bytes are the same, a shift does not show.
+        if overlap and (len(known) < _OVERLAP_MIN or len(set(known)) == 1):
+            raise self._no_proof(
+                'the part sent begins %d bytes early, too few of them known'
+                % overlap
+            )
+
+    def _compare_overlap(self, piece: memoryview) -> None:
+        # Where the piece is in ``before``; some may lie ahead of that, and,
+        # of what a rival has brought, behind.
+        at = self.offset - self._to_skip - self._request.start
+        at += len(self._before)
+        known = self._before[max(0, at) : max(0, at + len(piece))]
+        skip = max(0, -at)
+        if piece[skip : skip + len(known)] != known:
+            raise self._no_proof(
+                'the part sent does not fit what is there before byte %d'
+                % self._request.start
+            )
+
+    def _no_proof(self, message: str) -> errors.Error:
+        error = errors.ContentRangeError(message)
+        self.judgement = answer.Judgement(answer.Verdict.REREAD, error=error)
+        return error
 
     def _lease(self) -> bool:
         """Get room for the next bytes; False if there is none."""

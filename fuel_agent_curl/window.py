@@ -136,6 +136,17 @@ class Window:
                     self._changed.notify_all()
         return True
 
+    def before(self, offset: int, count: int) -> bytes:
+        """Return up to ``count`` bytes before ``offset``, of its chunk.
+
+        None of them where the chunk begins at ``offset``.
+        """
+        index, at = divmod(offset, self.chunk_size)
+        chunk = self._filling.get(index)
+        if chunk is None:
+            return b''
+        return bytes(chunk.view[max(0, at - count) : at])
+
     def has_room(self, stop: int) -> bool:
         """Tell whether all up to ``stop`` fits in the window now."""
         return (stop - 1) // self.chunk_size < self._taken + self._chunks

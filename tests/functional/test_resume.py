@@ -243,13 +243,32 @@ class TestPartialAnswers(engine.EngineTestCase):
         self.assertEqual(WHOLE, outcome.stats.received)
 
     def test_part_that_begins_early_is_skipped_into(self) -> None:
-        for early in (-1, -1000, -9000):
+        for early in (-16, -1000, -9000):
             self.server.requests.clear()
-            self.assert_arrives(
-                faults.cut(9000), then=faults.move_range(early)
+            outcome = self.assert_arrives(
+                faults.cut(9000),
+                then=faults.move_range(early),
+                ranges=[None, 9000, 9000],
             )
-            self.assertLessEqual(len(self.server.requests), 3)
-            self.assertEqual('bytes=9000-', self.server.ranges[-1])
+            self.assertLessEqual(outcome.stats.received, WHOLE - early)
+
+    def test_part_that_begins_too_little_early_is_no_proof(self) -> None:
+        # What would tell it from a lie: see the test after the next.
+        self.assert_arrives(faults.cut(9000), then=faults.move_range(-1))
+        self.assertIsNone(self.server.ranges[-1])
+
+    def test_part_that_begins_early_amid_zeros_is_no_proof(self) -> None:
+        self.name(content=bytes(20000) + self.content)
+        self.assert_arrives(faults.cut(9000), then=faults.move_range(-1000))
+        self.assertIsNone(self.server.ranges[-1])
+
+    def test_part_that_says_it_begins_early_and_does_not(self) -> None:
+        for early in (-1, -16, -1000, -9000):
+            harm = faults.content_range('bytes {first}-{last}/{length}', early)
+            # Often enough to be believed, or for good.
+            for answers in ([harm], [harm] * 2, [harm] * 3, [harm] * 9):
+                self.server.requests.clear()
+                self.assert_arrives(faults.cut(9000), *answers)
 
     def test_part_that_begins_late_is_never_joined(self) -> None:
         for late in (1, 1000, 40000):
