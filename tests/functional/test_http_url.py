@@ -64,14 +64,14 @@ class _HttpUrlTestCase(base.FunctionalTestCase):
         super().setUp()
         self.server = self.serve(IMAGE)
         self.before = self.useFixture(leaks.Leaks(self.directory))
-        for name, value in {
-            'attempts': 3,
-            'backoff': 0.01,
-            'low_speed_time': 1,
-            'chunk_size': 65536,
-        }.items():
-            cfg.CONF.set_override(name, value, opts.GROUP)
-            self.addCleanup(cfg.CONF.clear_override, name, opts.GROUP)
+        self.set('attempts', 3)
+        self.set('backoff', 0.01)
+        self.set('low_speed_time', 1)
+        self.set('chunk_size', 65536)
+
+    def set(self, name: str, value: float) -> None:
+        cfg.CONF.set_override(name, value, opts.GROUP)
+        self.addCleanup(cfg.CONF.clear_override, name, opts.GROUP)
 
     def serve(self, data: bytes) -> harmful.Server:
         representation = harmful.Representation(data)
@@ -135,24 +135,39 @@ class TestHttpUrl(_HttpUrlTestCase):
         )
         self.assertEqual(100000, error.offset)
 
-    def test_one_that_is_dropped_ends(self) -> None:
-        self.server.script(then=faults.stall(100000))
-        stream = self.open()
-        next(stream)
-        del stream
 
-    def test_one_that_is_dropped_unread_ends(self) -> None:
-        self.server.script(then=faults.stall(100000))
-        self.open()
+class TestEnd(_HttpUrlTestCase):
+    """From a server that would keep a download waiting for a minute."""
 
-    def test_one_below_a_gunzip_that_is_dropped_ends(self) -> None:
+    def setUp(self) -> None:
+        super().setUp()
+        self.set('low_speed_time', 60)
+        self.server.script(then=faults.stall(2 * settings.MIB))
+
+    def serve_packed(self) -> None:
         self.server.representations['/image'] = harmful.Representation(
             gzip.compress(IMAGE)
         )
-        self.server.script(then=faults.stall(200000))
+
+    def assert_ended(self) -> None:
+        self.assertEqual([], self.before.find(self.patience))
+
+    def test_one_that_is_dropped_ends(self) -> None:
+        stream = self.open()
+        next(stream)
+        del stream
+        self.assert_ended()
+
+    def test_one_that_is_dropped_unread_ends(self) -> None:
+        self.open()
+        self.assert_ended()
+
+    def test_one_below_a_gunzip_that_is_dropped_ends(self) -> None:
+        self.serve_packed()
         stream = artifact.GunzipStream(self.open())
         next(stream)
         del stream
+        self.assert_ended()
 
     def test_a_target_that_cannot_be_opened_ends_it(self) -> None:
         for make in (self.open, lambda: artifact.GunzipStream(self.open())):
@@ -163,7 +178,8 @@ class TestHttpUrl(_HttpUrlTestCase):
                 os.path.join(self.directory, 'none', 'target'),
             )
             self.assertIsInstance(error, fuel_agent_errors.BaseError)
-            self.assert_ended(stream)
+            self.assert_ended()
+            del stream
 
     def test_a_full_target_ends_it(self) -> None:
         stream = self.open()
@@ -171,23 +187,21 @@ class TestHttpUrl(_HttpUrlTestCase):
             errors.DeviceError, stream.target, '/dev/full'
         )
         self.assertIsInstance(error, fuel_agent_errors.BaseError)
-        self.assert_ended(stream)
+        self.assert_ended()
+        del stream
 
     def test_damage_ends_it(self) -> None:
-        self.server.representations['/image'] = harmful.Representation(
-            gzip.compress(IMAGE)
+        self.serve_packed()
+        self.server.script(
+            then=[faults.flip(12), faults.stall(2 * settings.MIB)]
         )
-        self.server.script(faults.flip(100000))
-        stream = artifact.GunzipStream(self.open())
         target = os.path.join(self.directory, 'target')
-        self.assertRaises(errors.ContentError, stream.target, target)
+        for consume in (list, lambda stream: stream.target(target)):
+            stream = artifact.GunzipStream(self.open())
+            self.assertRaises(errors.ContentError, consume, stream)
+            self.assert_ended()
+            del stream
         self.assertFalse(os.path.exists(target))
-        self.assert_ended(stream)
-
-    def assert_ended(self, stream: Any) -> None:
-        """The thread has gone although the object is still there."""
-        self.assertEqual([], self.before.find(self.patience))
-        del stream
 
 
 class TestChain(_HttpUrlTestCase):
@@ -211,12 +225,8 @@ class TestChain(_HttpUrlTestCase):
         self.assertTrue(b''.join(written) == IMAGE)
 
     def test_several_connections_through_the_chain(self) -> None:
-        for name, value in {
-            'connections': 3,
-            'segment_size': 512 * 1024,
-        }.items():
-            cfg.CONF.set_override(name, value, opts.GROUP)
-            self.addCleanup(cfg.CONF.clear_override, name, opts.GROUP)
+        self.set('connections', 3)
+        self.set('segment_size', 512 * 1024)
         target = os.path.join(self.directory, 'target')
         fuel_agent_artifact.HttpUrl(self.server.url()).target(target)
         with open(target, 'rb') as file:
