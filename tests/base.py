@@ -133,14 +133,17 @@ class FunctionalTestCase(_Base):
     def setUp(self) -> None:
         super().setUp()
         self._limit_time()
-        # What is in force while a leak is looked for: the last cleanup but
-        # that of the fixtures above.
+        # A loop device on a tmpfs, which /tmp may be, is in memory: it does
+        # not do what a disk does, and takes what the tests need.
+        if 'TMPDIR' not in os.environ:
+            self.patch(tempfile, 'tempdir', '/var/tmp')
         self.useFixture(fixtures.NestedTempfile())
         self.directory = tempfile.gettempdir()
         self.useFixture(fixtures.EnvironmentVariable('TMPDIR', self.directory))
         for name in _PROXIES:
             for variable in (name, name.upper()):
                 self.useFixture(fixtures.EnvironmentVariable(variable))
+        # Its cleanup comes after all those of the test itself.
         found = self.useFixture(leaks.Leaks(self.directory))
         self.addCleanup(self._check_leaks, found)
 

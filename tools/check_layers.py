@@ -45,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ('blockdev', 'readback', 'sink'),
     ('faults',),
     # The engine.
+    ('probe',),
     ('download',),
     ('plan',),
     ('transfer',),
@@ -59,6 +60,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         'budget',
         'head',
         'lowspeed',
+        'metalink',
         'report',
         'retry',
         'segments',
@@ -75,6 +77,7 @@ RULES = frozenset(
         'budget',
         'head',
         'lowspeed',
+        'metalink',
         'report',
         'retry',
         'segments',
