@@ -18,9 +18,9 @@ goes out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import enum
 import math
-from collections.abc import Callable
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import settings as settings_module
@@ -47,6 +47,7 @@ class Decision(enum.Enum):
 # The most special class comes first.
 _TABLE: tuple[tuple[type[errors.Error], Decision], ...] = (
     (errors.OptionError, Decision.FAIL),
+    (errors.RetryAfterTooLong, Decision.FAIL),
     (errors.CertificateError, Decision.FAIL),
     (errors.NetworkError, Decision.RETRY),
     (errors.ProtocolError, Decision.RETRY),
@@ -56,13 +57,13 @@ _TABLE: tuple[tuple[type[errors.Error], Decision], ...] = (
 
 def decide(error: errors.Error) -> Decision:
     """Return what to do about the error."""
+    for kind, decision in _TABLE:
+        if isinstance(error, kind):
+            return decision
     if isinstance(error, errors.StatusError):
         if 400 <= error.status < 500 and error.status not in _TRANSIENT_4XX:
             return Decision.FAIL
         return Decision.RETRY
-    for kind, decision in _TABLE:
-        if isinstance(error, kind):
-            return decision
     return Decision.FAIL
 
 

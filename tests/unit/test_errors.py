@@ -40,6 +40,7 @@ EXIT_CODES = {
     'DeadlineExceeded': 25,
     'AttemptsExhausted': 26,
     'RetryAfterTooLong': 27,
+    'PieceMismatch': 28,
     'ContentError': 30,
     'CorruptError': 31,
     'TruncatedError': 32,
