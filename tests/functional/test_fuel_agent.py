@@ -229,7 +229,7 @@ class TestFailure(_FuelAgentTestCase):
 
     def assert_failed(self, outcome: Outcome, text: str) -> None:
         self.assertEqual(255, outcome.status)
-        self.assertTrue(text in outcome.output, text)
+        self.assertIn(text, outcome.output)
 
     def test_an_image_that_is_not_there_is_asked_for_once(self) -> None:
         outcome = self.deploy(self.device)
