@@ -106,6 +106,7 @@ def run(arguments: argparse.Namespace, conf: cfg.ConfigOpts) -> int:
     with progress.Progress(shown, settings.attempts) as watch:
         try:
             result, stats = copy(arguments, settings, watch)
+            signals.too_late()
         except errors.Error as error:
             watch.failed(hints.line(error), error.exit_code)
             raise

@@ -166,24 +166,31 @@ class BarDisplay(Display):
         tqdm.monitor_interval = 0
         self._redirect = tqdm_logging.logging_redirect_tqdm()
         self._redirect.__enter__()
+        known = _knows_its_size(stream)
         self._bar = tqdm(
             file=stream,
             leave=False,
-            dynamic_ncols=True,
+            dynamic_ncols=known,
+            ncols=None if known else 80,
+            nrows=None if known else 24,
             bar_format='{desc}',
         )
 
     def update(self, status: status_lib.Status) -> None:
         """Draw the bar anew."""
-        text = status.trouble() or status.pace()
+        trouble = status.trouble()
         percent = status.percent
         if percent is not None:
             self._bar.n, self._bar.total = percent, 100
-            self._bar.bar_format = '{n:3d}%|{bar:20}| {desc}'
-        if percent is not None or status.received:
-            text = '%s, %s' % (status.amount(), text)
-        elif status.error is None:
+            # What is wrong needs the room more than the bar does.
+            bar = '{n:3d}%| {desc}' if trouble else '{n:3d}%|{bar:20}| {desc}'
+            self._bar.bar_format = bar
+        if trouble:
+            text = trouble
+        elif percent is None and not status.received:
             text = 'waiting for the server'
+        else:
+            text = '%s, %s' % (status.amount(), status.pace())
         self._bar.set_description_str(text, refresh=False)
         self._bar.refresh()
 
@@ -195,6 +202,14 @@ class BarDisplay(Display):
         """Remove the bar."""
         self._bar.close()
         self._redirect.__exit__(None, None, None)
+
+
+def _knows_its_size(stream: typing.TextIO) -> bool:
+    """Tell whether the terminal has a size; a serial console has 0 by 0."""
+    try:
+        return all(os.get_terminal_size(stream.fileno()))
+    except OSError:
+        return False
 
 
 def display(kind: str) -> Display:

@@ -53,6 +53,12 @@ class Interrupted(KeyboardInterrupt):
         return 128 + self.signum
 
 
+def too_late() -> None:
+    """Ignore the signals from now on: what they would end is done."""
+    for signum in _SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def caught() -> Iterator[None]:
     """Raise ``Interrupted`` in the main thread for the first signal.

@@ -107,7 +107,9 @@ class Status:
         return '%s of %s' % (size(self.received), size(self.length))
 
     def pace(self) -> str:
-        """Return '3.4 MiB/s, 1:02 left'."""
+        """Return '3.4 MiB/s, 1:02 left', or what is done after that."""
+        if self.received and self.received == self.length:
+            return '%s written' % size(self.written)
         text = size(self.rate) + '/s'
         left = self.left
         return text if left is None else '%s, %s left' % (text, clock(left))

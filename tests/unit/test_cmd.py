@@ -111,6 +111,11 @@ class TestSignals(base.TestCase):
         self.assertRaises(signals.Interrupted, interrupt)
         self.assertEqual(before, signal.getsignal(signal.SIGTERM))
 
+    def test_too_late(self) -> None:
+        with signals.caught():
+            signals.too_late()
+            signal.raise_signal(signal.SIGTERM)
+
     def test_what_was_ignored_stays_ignored(self) -> None:
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self.addCleanup(signal.signal, signal.SIGHUP, before)

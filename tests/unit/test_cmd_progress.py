@@ -98,6 +98,12 @@ class TestStatus(base.TestCase):
         self.assertEqual('1.0 MiB', unknown.amount())
         self.assertEqual('0 B/s', unknown.pace())
 
+    def test_all_received_and_not_yet_all_written(self) -> None:
+        status = status_lib.Status(
+            received=MIB, length=MIB, written=9 * MIB, rate=MIB
+        )
+        self.assertEqual('9.0 MiB written', status.pace())
+
     def test_trouble(self) -> None:
         error = errors.ReceiveError('connection reset', offset=77, url=URL)
         status = status_lib.Status(
