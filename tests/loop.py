@@ -65,6 +65,7 @@ class LoopDevice(fixtures.Fixture):
         self._directory = directory
         self.length = length
         self._fill = fill
+        self._read_only = read_only
         self._options = ['--sector-size', str(sector_size)]
         self._options += ['--read-only'] if read_only else []
         self._options += ['--partscan'] if partition_scan else []
@@ -79,6 +80,9 @@ class LoopDevice(fixtures.Fixture):
         self.addCleanup(os.unlink, self.backing)
         self.path = self._attach()
         self.addCleanup(self._detach)
+        # Write protection outlives the file behind the device: a test that
+        # was killed may have left it.
+        self.protect(self._read_only)
 
     def _attach(self) -> str:
         for _turn in range(_TURNS):
@@ -110,6 +114,10 @@ class LoopDevice(fixtures.Fixture):
     def heal(self) -> None:
         """Undo ``fail``."""
         _run('chattr', '-i', self.backing)
+
+    def protect(self, on: bool) -> None:
+        """Refuse writes, or take them again."""
+        _run('blockdev', '--setro' if on else '--setrw', self.path)
 
     def shrink(self, length: int) -> None:
         """The device has ``length`` bytes from now on; 0: as if pulled."""

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import errno
 import gzip
 import os
 import random
@@ -100,10 +101,11 @@ class _TestCase(base.FunctionalTestCase):
         self.need_program('losetup', 'chattr')
 
     def device(
-        self, length: int = 16 * MIB, **options: int
+        self, length: int = 16 * MIB, **options: Any
     ) -> loop.LoopDevice:
-        found = loop.LoopDevice(self.directory, length, **options)  # type: ignore[arg-type]
-        return self.useFixture(found)
+        return self.useFixture(
+            loop.LoopDevice(self.directory, length, **options)
+        )
 
     def assert_device(
         self, target: loop.LoopDevice, image: bytes, what: str = ''
@@ -279,7 +281,9 @@ class RefusalTest(_TestCase):
 
     def test_read_only(self) -> None:
         target = self.device(read_only=True)
-        self._refused(errors.TargetReadOnly, target.path)
+        self.assertRaises(
+            errors.TargetReadOnly, device.open_target, target.path
+        )
         self.assert_untouched(target)
 
     def test_in_use(self) -> None:
@@ -380,6 +384,43 @@ class FailureTest(_TestCase):
         target.heal()
         self.assert_blank(target)
         self.assertIn(target.path, str(error))
+
+    def test_write_protected_meanwhile(self) -> None:
+        target = self.device()
+        # The flag outlives the file behind the device.
+        self.addCleanup(target.protect, False)
+
+        def chunks() -> Iterator[bytes]:
+            yield IMAGE[: 3 * MIB]
+            target.protect(True)
+            yield IMAGE[3 * MIB :]
+
+        self.assertRaises(
+            errors.TargetReadOnly, pipeline.copy, Source(chunks()), target.path
+        )
+
+    def test_last_sync_fails(self) -> None:
+        """The image's first mebibyte is there by then, and goes again."""
+        for turn in (3, 2, 1):
+            target = self.device()
+            turns: list[int] = []
+
+            def failing(
+                fd: int, turns: list[int] = turns, turn: int = turn
+            ) -> None:
+                turns.append(fd)
+                if len(turns) == turn:
+                    raise OSError(errno.EIO, 'Input/output error')
+                _FDATASYNC(fd)
+
+            with fixtures.MonkeyPatch('os.fdatasync', failing):
+                self.assertRaises(
+                    errors.WriteError,
+                    pipeline.copy,
+                    whole(IMAGE),
+                    target.path,
+                )
+            self.assert_blank(target)
 
     def test_vanishes(self) -> None:
         for length in (0, 5 * MIB):
