@@ -195,6 +195,7 @@ class Download:
         self._views = _views(engine.window, check)
         if engine.window.chunk_size > chunk_size:
             self._views = _cut(self._views, chunk_size)
+        self._error: errors.Error | None = None
         # Not self.close: that would keep this object alive.
         self._finalizer = weakref.finalize(self, engine.close)
 
@@ -221,11 +222,30 @@ class Download:
         return self
 
     def __next__(self) -> bytes:
-        return bytes(next(self._views))
+        return bytes(self.next_view())
 
     def views(self) -> Iterator[memoryview]:
         """Iterate without a copy: each view is valid until the next."""
-        return self._views
+        return _Views(self)
+
+    def next_view(self) -> memoryview:
+        """Return the next view; what ended in an error never just ends.
+
+        :raises StopIteration: after the last.
+        """
+        if self._error is not None:
+            raise self._error
+        try:
+            return next(self._views)
+        except StopIteration:
+            raise
+        except errors.Error as error:
+            self._error = error
+            raise
+        except BaseException:
+            # Ctrl-C, for one. The generator is exhausted by it.
+            self._error = errors.Error('reading was interrupted')
+            raise
 
     def close(self) -> None:
         """End the download, wherever it is; may be called again.
@@ -233,6 +253,19 @@ class Download:
         A consumer waiting in another thread gets an ``errors.Error``.
         """
         self._finalizer()
+
+
+class _Views:
+    """The views of a download, which it keeps from being dropped."""
+
+    def __init__(self, download: Download) -> None:
+        self._download = download
+
+    def __iter__(self) -> Iterator[memoryview]:
+        return self
+
+    def __next__(self) -> memoryview:
+        return self._download.next_view()
 
 
 def _whole_pieces(

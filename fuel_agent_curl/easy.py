@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import ssl
 import urllib.parse
 from typing import Any
@@ -82,6 +83,8 @@ _HTTP_RETURNED_ERROR = 22
 _WRITE_ERROR = 23
 _OPERATION_TIMEDOUT = 28
 _RANGE_ERROR = 33
+
+_URL = re.compile(r'[a-z][a-z0-9+.-]*://[^\s\'"]+', re.IGNORECASE)
 
 _HINTS: dict[type[errors.Error], str] = {
     errors.ResolveError: 'check the name and the name server',
@@ -399,6 +402,8 @@ class Attempt:
         elif code == _WEIRD_SERVER_REPLY and 'Content-Length' in message:
             # libcurl reads each field before it hands it over.
             kind = errors.ContentLengthError
+        # libcurl names a proxy as it was given.
+        message = _URL.sub(lambda url: errors.redact(url[0]), message)
         error = kind(
             '%s (curl error %d)' % (message or 'failed', code),
             hint=_HINTS.get(kind),

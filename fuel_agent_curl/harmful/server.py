@@ -86,12 +86,10 @@ class Server:
     def url(self, path: str = '/image', *, host: str | None = None) -> str:
         """Return the URL of a path."""
         scheme = 'https' if self._tls else 'http'
-        return '%s://%s:%d%s' % (
-            scheme,
-            host or self._address[0],
-            self.port,
-            path,
-        )
+        host = host or self._address[0]
+        if ':' in host:
+            host = '[%s]' % host
+        return '%s://%s:%d%s' % (scheme, host, self.port, path)
 
     @property
     def port(self) -> int:
@@ -138,7 +136,11 @@ class Server:
 
     def up(self) -> None:
         """Listen (again)."""
-        listener = socket.create_server(self._address, backlog=128)
+        host = self._address[0]
+        family = socket.AF_INET6 if ':' in host else socket.AF_INET
+        listener = socket.create_server(
+            self._address, family=family, backlog=128
+        )
         self._address = listener.getsockname()[:2]
         self._listener = listener
         self._acceptor = threading.Thread(
