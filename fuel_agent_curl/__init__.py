@@ -12,9 +12,30 @@
 
 """Bring an image over HTTP through a network that fails, byte for byte."""
 
-from fuel_agent_curl import errors
-from fuel_agent_curl.download import Download
-from fuel_agent_curl.download import fetch
-from fuel_agent_curl.settings import Settings
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from fuel_agent_curl import errors
+    from fuel_agent_curl.download import Download
+    from fuel_agent_curl.download import fetch
+    from fuel_agent_curl.settings import Settings
 
 __all__ = ['Download', 'Settings', 'errors', 'fetch']
+
+
+def __getattr__(name: str) -> typing.Any:
+    """Import a public name when it is first used.
+
+    The program has to be in charge of Ctrl-C before libcurl and oslo are
+    imported, which takes most of the time until it begins.
+    """
+    if name == 'errors':
+        return importlib.import_module('fuel_agent_curl.errors')
+    if name in ('Download', 'fetch'):
+        module = importlib.import_module('fuel_agent_curl.download')
+        return getattr(module, name)
+    if name == 'Settings':
+        module = importlib.import_module('fuel_agent_curl.settings')
+        return module.Settings
+    raise AttributeError('module %r has no attribute %r' % (__name__, name))
