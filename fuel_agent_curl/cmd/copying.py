@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace, conf: cfg.ConfigOpts) -> int:
     :raises signals.Interrupted: with how far it got in its ``detail``.
     """
     settings = opts.settings_from(conf)
-    _check(arguments)
+    check(arguments)
     shown = progress.display(arguments.progress)
     with progress.Progress(shown, settings.attempts) as watch:
         try:
@@ -210,7 +210,7 @@ def _checked(arguments: argparse.Namespace) -> str:
     return ', '.join(done) or 'no checksum given'
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def check(arguments: argparse.Namespace) -> None:
     """Refuse what can be known to be wrong before anything is touched."""
     for url in (arguments.url, *arguments.mirrors):
         download.check_url(url)

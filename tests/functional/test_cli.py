@@ -19,10 +19,12 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 import time
 
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
+from tests import fixtures
 from tests import loop
 from tests import program
 
@@ -73,6 +75,15 @@ class TestCopy(program.ProgramTestCase):
         self.assertIn('at byte %d, attempt 1 of 2' % (MIB + 1), done.stderr)
         self.assertIn('resumed at byte %d' % (MIB + 1), done.stderr)
         self.assertIn('2 requests, 1 resume, 0 stalls', done.stderr)
+
+    def test_the_second_url_where_the_first_fails(self) -> None:
+        port = self.useFixture(fixtures.ClosedPort()).port
+        for first in (
+            'http://127.0.0.1:%d/image' % port,
+            self.server.url('/none'),
+        ):
+            done = self.check_success(*program.QUICK, first, self.url)
+            self.assertIn('no checksum given', done.stderr)
 
     def test_silence_where_it_is_asked_for(self) -> None:
         self.server.script(faults.reset(MIB + 1))
@@ -207,6 +218,21 @@ class TestOtherVerbs(program.ProgramTestCase):
         done = self.run_program('probe', self.server.url('/none'))
         self.assertEqual((19, ''), (done.returncode, done.stdout))
         self.assertEqual(1, done.stderr.count('\n'))
+
+    def test_in_charge_of_ctrl_c_before_the_long_imports(self) -> None:
+        done = subprocess.run(
+            [
+                sys.executable,
+                '-c',
+                'import sys, fuel_agent_curl.cmd.main\n'
+                'print({"pycurl", "oslo_config", "tqdm"} & {*sys.modules})',
+            ],
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=60,
+        )
+        self.assertEqual('set()\n', done.stdout)
 
     def test_usage(self) -> None:
         done = self.run_program()
