@@ -15,11 +15,9 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -30,7 +28,6 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from tests import engine
-import fuel_agent_curl
 
 THREAD = 'fuel-agent-curl'
 
@@ -263,16 +260,14 @@ class TestExit(engine.EngineTestCase):
         self.assertLess(seconds, 5)
 
     def test_ctrl_c_while_waiting(self) -> None:
-        code, text, seconds = self.run_program(
-            'list(download)', signal.SIGINT
-        )
+        code, text, seconds = self.run_program('list(download)', signal.SIGINT)
         self.assertIn('KeyboardInterrupt', text)
         self.assertEqual(-signal.SIGINT, code)
         self.assertLess(seconds, 5)
 
     def test_ctrl_c_before_the_answer(self) -> None:
         self.server.script(then=faults.stall(0, in_head=True))
-        code, text, seconds = self.run_program('', signal.SIGINT)
+        _code, text, seconds = self.run_program('', signal.SIGINT)
         self.assertIn('KeyboardInterrupt', text)
         self.assertLess(seconds, 5)
 

@@ -49,18 +49,28 @@ class TestRedirects(engine.EngineTestCase):
         self.assertEqual(['/0', '/image'] * 3, self.paths())
         self.assertEqual(
             ['bytes=9000-', '"1"'],
-            [self.server.requests[-1].range, self.server.requests[-1].if_range]
+            [
+                self.server.requests[-1].range,
+                self.server.requests[-1].if_range,
+            ],
         )
 
     def test_other_target_on_the_retry(self) -> None:
         other = self.start_server()
         self.server.script(
-            faults.redirect(other.url()), then=faults.redirect('/image'),
+            faults.redirect(other.url()),
+            then=faults.redirect('/image'),
             path='/0',
         )
         other.script(then=faults.reset(9000))
         self.assert_arrives(url=self.server.url('/0'))
-        self.assertEqual([None, None, ], other.ranges + self.server.ranges[:1])
+        self.assertEqual(
+            [
+                None,
+                None,
+            ],
+            other.ranges + self.server.ranges[:1],
+        )
         self.assertEqual('bytes=9000-', self.server.ranges[-1])
 
     def test_loop(self) -> None:
@@ -84,7 +94,9 @@ class TestRedirects(engine.EngineTestCase):
 
     def test_without_location_on_a_resume(self) -> None:
         self.assert_fails(
-            errors.RedirectError, faults.cut(9000), faults.redirect(None),
+            errors.RedirectError,
+            faults.cut(9000),
+            faults.redirect(None),
             requests=2,
         )
 
@@ -95,31 +107,47 @@ class TestRedirects(engine.EngineTestCase):
         self.assertLessEqual(len(self.server.requests), 25)
 
     def test_to_another_scheme(self) -> None:
-        for location in ('ftp://127.0.0.1/image', 'file:///etc/hostname',
-                         'gopher://127.0.0.1/', 'data:,hello', 'FILE:///x',
-                         'mailto:a@example.com', 'javascript:0', 'dict://x/'):
+        for location in (
+            'ftp://127.0.0.1/image',
+            'file:///etc/hostname',
+            'gopher://127.0.0.1/',
+            'data:,hello',
+            'FILE:///x',
+            'mailto:a@example.com',
+            'javascript:0',
+            'dict://x/',
+        ):
             self.server.requests.clear()
             url = self.redirect(location)
             self.assert_fails(errors.RedirectError, url=url, requests=1)
 
     def test_to_nonsense(self) -> None:
-        for location in ('http://', 'http://:80/', 'http://127.0.0.1:99999/',
-                         'http://[::1/', 'http:///x', 'http://a b/',
-                         '//'):
+        for location in (
+            'http://',
+            'http://:80/',
+            'http://127.0.0.1:99999/',
+            'http://[::1/',
+            'http:///x',
+            'http://a b/',
+            '//',
+        ):
             self.server.requests.clear()
             url = self.redirect(location)
             self.server.script(path='//')
             outcome = self.download(url, attempts=2)
             self.assertIsInstance(outcome.error, errors.Error, location)
             self.assertNotIsInstance(
-                outcome.error, errors.OptionError, location)
+                outcome.error, errors.OptionError, location
+            )
 
     def test_to_a_dead_host_is_tried_again_from_the_original(self) -> None:
         port = self.useFixture(fixtures.ClosedPort()).port
         dead = 'http://127.0.0.1:%d/image' % port
         self.server.script(
-            faults.redirect(dead), faults.redirect(dead),
-            then=faults.redirect('/image'), path='/0',
+            faults.redirect(dead),
+            faults.redirect(dead),
+            then=faults.redirect('/image'),
+            path='/0',
         )
         outcome = self.assert_arrives(url=self.server.url('/0'), requests=4)
         self.assertEqual([errors.ConnectError] * 2, outcome.retries)
@@ -133,7 +161,10 @@ class TestRedirects(engine.EngineTestCase):
         port = self.useFixture(fixtures.FullPort()).port
         url = self.redirect('http://127.0.0.1:%d/image' % port)
         self.assert_gives_up(
-            errors.ConnectError, url=url, requests=2, attempts=2,
+            errors.ConnectError,
+            url=url,
+            requests=2,
+            attempts=2,
             connect_timeout=0.5,
         )
 
@@ -154,8 +185,8 @@ class TestRedirects(engine.EngineTestCase):
         url = url.replace('://', '://user:secret@')
         self.assertIsNone(
             self.download(
-                url, headers=('Authorization: Bearer secret',
-                              'Cookie: a=secret')
+                url,
+                headers=('Authorization: Bearer secret', 'Cookie: a=secret'),
             ).error
         )
         self.assertEqual(
@@ -170,6 +201,7 @@ class TestRedirects(engine.EngineTestCase):
             path='/0',
         )
         self.assert_arrives(
-            faults.cut(9000), url=self.server.url('/0'),
+            faults.cut(9000),
+            url=self.server.url('/0'),
             if_ranges=[None, None, '"1"', '"1"'],
         )

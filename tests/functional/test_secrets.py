@@ -14,13 +14,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fuel_agent_curl import errors
 from fuel_agent_curl.harmful import faults
 from tests import engine
 from tests import fixtures
 
 SECRET = 'Pa55word'
-HOW = {'headers': ('X-Auth-Token: ' + SECRET,)}
+HOW: dict[str, Any] = {'headers': ('X-Auth-Token: ' + SECRET,)}
 
 
 class TestSecrets(engine.EngineTestCase):
@@ -45,7 +47,7 @@ class TestSecrets(engine.EngineTestCase):
         outcome = self.download(self.secret_url(), **HOW)
         self.assertEqual(self.content, outcome.data)
         for request in self.server.requests:
-            self.assertIn('Basic', request.field('Authorization'))
+            self.assertIn('Basic', request.field('Authorization') or '')
             self.assertEqual(SECRET, request.field('X-Auth-Token'))
             self.assertIn(SECRET, request.target)
         self.assert_silent(outcome)
@@ -58,8 +60,9 @@ class TestSecrets(engine.EngineTestCase):
             faults.status(503, retry_after=86400),
             faults.redirect(None),
             faults.redirect('ftp://user:%s@127.0.0.1/?%s' % (SECRET, SECRET)),
-            faults.redirect('http://user:%s@127.0.0.1:%d/?s=%s'
-                            % (SECRET, closed, SECRET)),
+            faults.redirect(
+                'http://user:%s@127.0.0.1:%d/?s=%s' % (SECRET, closed, SECRET)
+            ),
             faults.redirect('http://u:%s@a b/?s=%s' % (SECRET, SECRET)),
             faults.redirect('http://u:%s@[::1/?s=%s' % (SECRET, SECRET)),
             faults.redirect('http://u:%s@x.invalid/?s=%s' % (SECRET, SECRET)),
@@ -131,12 +134,19 @@ class TestErrors(engine.EngineTestCase):
 
     def test_unlimited_attempts_are_named_so(self) -> None:
         outcome = self.assert_fails(
-            errors.StatusError, faults.cut(9000), faults.status(404),
+            errors.StatusError,
+            faults.cut(9000),
+            faults.status(404),
             attempts=0,
         )
-        self.assertEqual((9000, 1, 0), (
-            outcome.error.offset, outcome.error.attempt,
-            outcome.error.attempts))
+        self.assertEqual(
+            (9000, 1, 0),
+            (
+                outcome.error.offset,
+                outcome.error.attempt,
+                outcome.error.attempts,
+            ),
+        )
 
     def test_server_cannot_forge_lines(self) -> None:
         text = b'HTTP/1.1 404 No\x1b[2J\x07\x9b such\rthing\x00\r\n\r\n'
@@ -145,7 +155,8 @@ class TestErrors(engine.EngineTestCase):
         message = str(outcome.error)
         self.assertTrue(message.isprintable(), ascii(message))
         self.assertTrue(
-            all(line.isprintable() for line in self.log.output.split('\n')))
+            all(line.isprintable() for line in self.log.output.split('\n'))
+        )
 
     def test_events_tell_the_story(self) -> None:
         outcome = self.assert_arrives(

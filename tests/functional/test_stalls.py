@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
@@ -24,7 +25,9 @@ from tests import engine
 
 
 class TestStalls(engine.EngineTestCase):
-    def assert_noticed(self, *harms, noticed: float = 2.5, **how):
+    def assert_noticed(
+        self, *harms: faults.Fault, noticed: float = 2.5, **how: Any
+    ) -> engine.Outcome:
         """The stall is noticed in time, and the download goes on."""
         self.server.requests.clear()
         outcome = self.assert_arrives([*harms], **how)
@@ -75,7 +78,9 @@ class TestStalls(engine.EngineTestCase):
     def test_stall_while_reading_again(self) -> None:
         self.name(ranges=False)
         self.assert_arrives(
-            faults.cut(9000), faults.stall(4000), faults.stall(9000),
+            faults.cut(9000),
+            faults.stall(4000),
+            faults.stall(9000),
             requests=4,
         )
 
@@ -134,8 +139,10 @@ class TestStalls(engine.EngineTestCase):
         outcome = self.assert_gives_up(
             errors.Stalled, faults.stall(300), requests=4
         )
-        self.assertEqual([None, 'bytes=300-', 'bytes=600-', 'bytes=900-'],
-                         self.server.ranges)
+        self.assertEqual(
+            [None, 'bytes=300-', 'bytes=600-', 'bytes=900-'],
+            self.server.ranges,
+        )
         self.assertLess(time.monotonic() - began, 15)
         self.assertEqual(1200, outcome.error.offset)
 
@@ -177,8 +184,11 @@ class TestStalls(engine.EngineTestCase):
 
     def test_unlimited_attempts_last_until_the_server_is_well(self) -> None:
         self.assert_arrives(
-            *[faults.status(503)] * 40, requests=41, attempts=0,
-            backoff=0.001, backoff_max=0.002,
+            *[faults.status(503)] * 40,
+            requests=41,
+            attempts=0,
+            backoff=0.001,
+            backoff_max=0.002,
         )
 
     def test_one_attempt_is_one_request(self) -> None:
@@ -219,9 +229,7 @@ class TestConsumer(engine.EngineTestCase):
         # a consumer that pauses often: the dead server is noticed.
         length = 400_000
         self.name(content=harmful.Pattern(length))
-        self.server.script(
-            [faults.trickle(150_000), faults.stall(300_000)]
-        )
+        self.server.script([faults.trickle(150_000), faults.stall(300_000)])
         with self.fetch(window_size=65536, chunk_size=1024) as download:
             data = b''
             for chunk in download:

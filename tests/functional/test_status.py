@@ -26,9 +26,34 @@ DAY = 86400
 
 class TestStatus(engine.EngineTestCase):
     def test_permanent_status_fails_after_one_request(self) -> None:
-        for code in (400, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411,
-                     412, 413, 414, 415, 417, 418, 421, 422, 423, 424, 426,
-                     428, 431, 451, 499):
+        for code in (
+            400,
+            401,
+            402,
+            403,
+            404,
+            405,
+            406,
+            407,
+            409,
+            410,
+            411,
+            412,
+            413,
+            414,
+            415,
+            417,
+            418,
+            421,
+            422,
+            423,
+            424,
+            426,
+            428,
+            431,
+            451,
+            499,
+        ):
             self.server.requests.clear()
             outcome = self.assert_fails(
                 errors.StatusError, faults.status(code), requests=1
@@ -73,14 +98,18 @@ class TestStatus(engine.EngineTestCase):
 
     def test_permanent_status_in_the_middle_fails_at_once(self) -> None:
         outcome = self.assert_fails(
-            errors.StatusError, faults.cut(9000), faults.status(404),
+            errors.StatusError,
+            faults.cut(9000),
+            faults.status(404),
             requests=2,
         )
         self.assertEqual(9000, outcome.error.offset)
 
     def test_transient_status_on_a_resume_keeps_the_offset(self) -> None:
         self.assert_arrives(
-            faults.cut(9000), faults.status(503), faults.status(500),
+            faults.cut(9000),
+            faults.status(503),
+            faults.status(500),
             ranges=[None, 9000, 9000, 9000],
         )
 
@@ -132,15 +161,25 @@ class TestRetryAfter(engine.EngineTestCase):
 
     def test_on_a_resume_it_is_honoured_as_well(self) -> None:
         self.assert_arrives(
-            faults.cut(300), faults.status(503, retry_after=1),
+            faults.cut(300),
+            faults.status(503, retry_after=1),
             ranges=[None, 300, 300],
         )
         _first, second, third = self.server.requests
         self.assertGreaterEqual(third.moment - second.moment, 1.0)
 
     def test_nothing_or_nonsense_means_the_usual_backoff(self) -> None:
-        values = ('0', '', '-1', 'soon', '1.5', '1,1', '١', 'Thu, 99 Foo',
-                  exchange.http_date(-DAY))
+        values = (
+            '0',
+            '',
+            '-1',
+            'soon',
+            '1.5',
+            '1,1',
+            '١',
+            'Thu, 99 Foo',
+            exchange.http_date(-DAY),
+        )
         for value in values:
             self.server.requests.clear()
             answer = faults.status(

@@ -49,7 +49,7 @@ class TestTLS(engine.EngineTestCase):
                 continue
             self.serve(certificate)
             self.assert_fails(errors.CertificateError, requests=0)
-            self.assertEqual(1, self.server.connections, certificate)
+            self.assertEqual(1, self.server.connections, certificate.name)
 
     def test_insecure_does_not_look(self) -> None:
         for certificate in Certificate:
@@ -102,7 +102,10 @@ class TestTLS(engine.EngineTestCase):
         self.assert_arrives(requests=1)
 
     def test_no_tls_at_all_for_good_uses_up_the_attempts(self) -> None:
-        plain = [b'HTTP/1.1 400 Bad Request\r\n\r\n', harmful.Ending.CUT]
+        plain: list[harmful.Step] = [
+            b'HTTP/1.1 400 Bad Request\r\n\r\n',
+            harmful.Ending.CUT,
+        ]
         self.server.greet(*[plain] * 10)
         self.assert_gives_up(errors.TLSError, requests=0)
         self.assertEqual(4, self.server.connections)
