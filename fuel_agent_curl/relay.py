@@ -37,6 +37,12 @@ SIZE = 1 * MIB
 #: many minus two smooth out what is uneven.
 COUNT = 8
 
+# Zeros are looked for in pieces of this length, and left out by as many.
+_GRAIN = 64 * KIB
+
+_ZEROS = bytes(_GRAIN)
+
+_Entry = tuple[memoryview, memoryview]
 _Task = Callable[[memoryview], None]
 
 
@@ -44,8 +50,9 @@ class Relay:
     """Buffers that go from the caller's thread through other threads.
 
     :param tasks: functions that each full buffer is handed to, one after
-        the other, each in a thread of its own. All but the last buffer are
-        SIZE bytes long; each is aligned to a page.
+        the other, each in a thread of its own. A buffer is aligned to a
+        page, SIZE bytes long if it is not the last, or all zeros and
+        shorter, but a multiple of a page.
     :param cancel: called once, from whichever thread, if a task fails, to
         end what the caller may be waiting for.
     """
@@ -66,9 +73,11 @@ class Relay:
         self._filling: memoryview | None = None
         self._filled = 0
         self._threads: list[threading.Thread] = []
-        #: One queue before each task. An entry is a buffer and how much of
-        #: it is filled; None: the end.
-        self._queues: list[queue.SimpleQueue[tuple[memoryview, int] | None]]
+        # Handed on in the place of a buffer full of zeros.
+        self._zeros = memoryview(mmap.mmap(-1, SIZE, prot=mmap.PROT_READ))
+        #: One queue before each task. An entry is a buffer and what is to be
+        #: taken in its place, a part of it or zeros; None: the end.
+        self._queues: list[queue.SimpleQueue[_Entry | None]]
         self._queues = [queue.SimpleQueue() for _task in tasks]
         for number, task in enumerate(tasks):
             # Daemons: a write that never returns must not keep the process
@@ -96,13 +105,18 @@ class Relay:
                 if self._filling is None:
                     self.check()
                     raise RuntimeError('written to after it was ended')
+            if not self._filled and (count := _leading_zeros(view)):
+                # Most of many an image: not worth a copy.
+                self._pass_on(self._zeros[:count])
+                view = view[count:]
+                continue
             count = min(SIZE - self._filled, len(view))
             stop = self._filled + count
             self._filling[self._filled : stop] = view[:count]
             self._filled = stop
             view = view[count:]
             if stop == SIZE:
-                self._pass_on()
+                self._pass_on(self._filling)
 
     def check(self) -> None:
         """Raise what a task has raised, if one has."""
@@ -114,8 +128,8 @@ class Relay:
 
         :raises BaseException: what a task has raised.
         """
-        if self._filled:
-            self._pass_on()
+        if self._filling is not None:
+            self._pass_on(self._filling[: self._filled])
         self._queues[0].put(None)
         for thread in self._threads:
             thread.join()
@@ -131,9 +145,10 @@ class Relay:
         for thread in self._threads:
             thread.join()
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, view: memoryview) -> None:
         assert self._filling is not None
-        self._queues[0].put((self._filling, self._filled))
+        # Zeros take a buffer along, too: there are only so many on the way.
+        self._queues[0].put((self._filling, view))
         self._filling = None
         self._filled = 0
 
@@ -150,8 +165,8 @@ class Relay:
             while (entry := self._queues[number].get()) is not None:
                 if self._ending:
                     return
-                buffer, filled = entry
-                task(buffer[:filled])
+                buffer, view = entry
+                task(view)
                 if following is None:
                     self._free.put(buffer)
                 else:
@@ -168,3 +183,13 @@ class Relay:
             self.error = error
             self._end()
         self._cancel()
+
+
+def _leading_zeros(view: memoryview) -> int:
+    """Return how many whole grains, in bytes, the view begins with."""
+    stop = min(len(view), SIZE) // _GRAIN * _GRAIN
+    for start in range(0, stop, _GRAIN):
+        # By startswith it is a memcmp without a copy.
+        if not _ZEROS.startswith(view[start : start + _GRAIN]):
+            return start
+    return stop

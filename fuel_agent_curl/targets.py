@@ -69,30 +69,52 @@ class File(storage.Storage):
         os.ftruncate(self._fd, self.written)
 
     def _end(self) -> None:
+        if not self._is_there():
+            raise faults.refusal(
+                errors.TargetVanished,
+                '%s was removed or replaced while it was being written'
+                % self.path,
+            )
         if self._created:
-            # The name has to be on the medium, too (fsync(2)).
+            self._sync_name()
+
+    def _sync_name(self) -> None:
+        """Have the file found after a crash, too (see fsync(2))."""
+        try:
             directory = os.open(
                 os.path.dirname(self._real), os.O_RDONLY | os.O_DIRECTORY
             )
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+        except PermissionError:
+            # One may write to a directory that one may not read.
+            return
+        try:
+            os.fsync(directory)
+        except OSError as exc:
+            # What file systems without such a thing answer.
+            if exc.errno != errno.EINVAL:
+                raise
+        finally:
+            os.close(directory)
+
+    def _is_there(self) -> bool:
+        """Return whether the name still is that of our file."""
+        try:
+            there = os.stat(self._real)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(self._fd))
 
     def abort(self) -> None:
         if self._fd >= 0 and self._created:
             try:
-                self._unlink()
+                # Before the lock is let go, and only if it is ours.
+                if self._is_there():
+                    os.unlink(self._real)
             except OSError as exc:
                 LOG.warning('%s could not be removed: %s', self.path, exc)
         # Else the space it takes is given back, too.
         self._blanked = False
         super().abort()
-
-    def _unlink(self) -> None:
-        # Before the lock is let go, and only if it still is our file.
-        if os.path.samestat(os.stat(self._real), os.fstat(self._fd)):
-            os.unlink(self._real)
 
 
 class Device(storage.Storage):

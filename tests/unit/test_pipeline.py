@@ -28,6 +28,7 @@ import lzma
 import os
 import random
 import threading
+from typing import Any
 
 import fixtures
 
@@ -326,6 +327,33 @@ class OrderTest(_TestCase):
         pipeline.copy(whole(IMAGE), self.path)
         self.assertEqual(('fsync', 0), self.calls[-1])
 
+    def test_name_that_cannot_be_synced(self) -> None:
+        """As on some file systems, and in directories nobody may read."""
+        real = os.open
+        for failing in ('fsync', 'open'):
+
+            def refused(*args: Any, failing: str = failing) -> int:
+                if failing == 'fsync':
+                    raise OSError(errno.EINVAL, 'Invalid argument')
+                if args[1] & os.O_DIRECTORY:
+                    raise PermissionError(errno.EACCES, 'Permission denied')
+                return real(*args)
+
+            with fixtures.MonkeyPatch('os.' + failing, refused):
+                pipeline.copy(whole(IMAGE), self.path)
+            self.assert_image(IMAGE)
+            os.unlink(self.path)
+
+    def test_name_whose_sync_fails(self) -> None:
+        def failing(fd: int) -> None:
+            raise OSError(errno.EIO, 'Input/output error')
+
+        self.patch(os, 'fsync', failing)
+        self.assertRaises(
+            errors.WriteError, pipeline.copy, whole(IMAGE), self.path
+        )
+        self.assert_nothing()
+
     def test_a_killed_copy_looks_empty(self) -> None:
         """At every moment but the last, the first mebibyte is zeros."""
         self.old(IMAGE)
@@ -538,6 +566,22 @@ class FailureTest(_TestCase):
             self.assertIn('does not give back', str(error))
             offset = getattr(error, 'offset', -1)
             self.assertEqual(at - at % MIB, offset)
+
+    def test_file_removed_or_replaced_meanwhile(self) -> None:
+        """Written to nowhere is no success."""
+        for replaced in (False, True):
+
+            def chunks(replaced: bool = replaced) -> Iterator[bytes]:
+                yield IMAGE
+                os.unlink(self.path)
+                if replaced:
+                    self.old()
+
+            error = self.assertRaises(
+                errors.TargetVanished, pipeline.write, chunks(), self.path
+            )
+            self.assertIn(self.path, str(error))
+        self.assertEqual(b'old' * MIB, self.content())
 
     def test_file_replaced_meanwhile_is_not_removed(self) -> None:
         def chunks() -> Iterator[bytes | BaseException]:

@@ -61,10 +61,59 @@ class RelayTest(base.TestCase):
 
         buffers = relay.Relay([task])
         for _number in range(5 * relay.COUNT):
-            buffers.write(bytes(relay.SIZE))
+            buffers.write(b'\x01' * relay.SIZE)
         buffers.finish()
         self.assertEqual({0}, {address % 4096 for address in addresses})
         self.assertEqual(relay.COUNT, len(set(addresses)))
+
+    def test_zeros(self) -> None:
+        """Wherever they begin and end, and however many come at once."""
+        data = b''.join(
+            (
+                bytes(relay.SIZE * 3 // 2),
+                b'\x01' * 70_000,
+                bytes(100),
+                b'\x01',
+                bytes(relay.SIZE * 2 + 5),
+                b'\x01' * relay.SIZE,
+                bytes(relay.SIZE),
+            )
+        )
+        for size in (relay.SIZE // 4, 65_536, 65_537, len(data)):
+            seen: list[bytes] = []
+            buffers = relay.Relay([lambda view: seen.append(bytes(view))])  # noqa: B023
+            for start in range(0, len(data), size):
+                buffers.write(data[start : start + size])
+            buffers.finish()
+            self.assertTrue(data == b''.join(seen), str(size))
+            self.assertEqual({0}, {len(view) % 4096 for view in seen[:-1]})
+
+    def test_zeros_wait_for_a_buffer_too(self) -> None:
+        """Or a fast source would fill the memory with their numbers."""
+        seen: list[int] = []
+
+        def task(view: memoryview) -> None:
+            waiting.wait(30)
+            seen.append(len(view))
+
+        def produce() -> None:
+            for number in range(10 * relay.COUNT):
+                buffers.write(bytes(relay.SIZE))
+                written.append(number)
+            buffers.finish()
+
+        written: list[int] = []
+        waiting = threading.Event()
+        buffers = relay.Relay([task])
+        producer = threading.Thread(target=produce)
+        producer.start()
+        while len(written) < relay.COUNT:
+            pass
+        producer.join(0.1)
+        self.assertEqual(relay.COUNT, len(written))
+        waiting.set()
+        producer.join()
+        self.assertEqual([relay.SIZE] * 10 * relay.COUNT, seen)
 
     def test_nothing_at_all(self) -> None:
         seen: list[bytes] = []
