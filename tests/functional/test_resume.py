@@ -244,8 +244,9 @@ class TestEveryCut(engine.EngineTestCase):
                 self.assert_arrives(
                     [end(at), *framing], chunk_size=1000, low_speed_time=0.2
                 )
-                # One to ask for a range, and one to find that it is ignored.
-                self.assertLessEqual(len(self.server.requests), 3)
+                # A range that is ignored, or one after the end, may have to
+                # be asked for before all is read again.
+                self.assertLessEqual(len(self.server.requests), 4)
 
     def test_ranges_and_strong_entity_tag(self) -> None:
         self.check()
