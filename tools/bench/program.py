@@ -1,0 +1,161 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the programs share: options, the report, how they end."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from collections.abc import Iterator
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import platform
+import sys
+from typing import Any
+
+from tools.bench import chart
+from tools.bench import figures
+from tools.bench import measure
+from tools.bench import needs
+from tools.bench import report
+from tools.bench import rounds
+from tools.bench import scratch
+
+#: Takes the options and a directory that will be removed; yields what was
+#: compared, one section after the other.
+Comparison = Callable[
+    [argparse.Namespace, pathlib.Path], Iterator[figures.Section]
+]
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that every benchmark has."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument(
+        '--runs',
+        type=positive,
+        default=5,
+        help='how often each contender is measured (default: 5)',
+    )
+    made.add_argument(
+        '--scratch',
+        metavar='DIR',
+        help='where to make what is needed, on a disk, not in memory'
+        ' (default: where temporary files go)',
+    )
+    made.add_argument(
+        '--output',
+        metavar='DIR',
+        default='bench-results',
+        help='where the report goes (default: bench-results)',
+    )
+    made.add_argument(
+        '--only',
+        metavar='NAME[,NAME...]',
+        type=lambda text: text.split(','),
+        help='sections to run (default: all)',
+    )
+    made.add_argument(
+        '--quick',
+        action='store_true',
+        help='small sizes, one run, no warm-up: to see that it works',
+    )
+    return made
+
+
+def positive(text: str) -> int:
+    """Convert an argument; for argparse."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def wanted(options: argparse.Namespace, *keys: str) -> bool:
+    """Return whether one of the sections is asked for."""
+    return not options.only or any(key in options.only for key in keys)
+
+
+def run(
+    name: str, title: str, options: argparse.Namespace, compare: Comparison
+) -> int:
+    """Run a benchmark; return its exit code.
+
+    The report is written anew after every section, so that what was measured
+    is there whatever comes later.
+
+    :param name: of the files of the report, without a suffix.
+    """
+    about = _about(options)
+    if about['load'] > 0.5:
+        rounds.say(
+            'the machine is not idle (load %.1f): the figures will not mean'
+            ' much' % about['load']
+        )
+    for variable in list(os.environ):
+        if variable.lower().endswith('_proxy'):
+            # Loopback is all that is asked for.
+            del os.environ[variable]
+    sections: list[figures.Section] = []
+    with scratch.interruptible():
+        try:
+            with scratch.directory(options.scratch) as directory:
+                for section in compare(options, directory):
+                    if options.quick:
+                        # Nobody should believe any of it.
+                        section = dataclasses.replace(section, goals=())
+                    print(report.table(section), flush=True)
+                    sections.append(section)
+                    _write(options.output, name, title, sections, about)
+        except needs.Missing as error:
+            print(error, file=sys.stderr)
+            return 2
+        except (measure.Failed, OSError) as error:
+            print('failed: %s' % error, file=sys.stderr)
+            return 1
+    return 0
+
+
+def _write(
+    output: str,
+    name: str,
+    title: str,
+    sections: list[figures.Section],
+    about: dict[str, Any],
+) -> None:
+    directory = pathlib.Path(output)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / name
+    path.with_suffix('.txt').write_text(
+        '\n'.join(report.table(section) for section in sections)
+    )
+    path.with_suffix('.json').write_text(
+        json.dumps(report.document(sections, about), indent=1) + '\n'
+    )
+    path.with_suffix('.svg').write_text(chart.svg(title, sections))
+
+
+def _about(options: argparse.Namespace) -> dict[str, Any]:
+    now = datetime.datetime.now(datetime.UTC)
+    return {
+        'date': now.isoformat(timespec='seconds'),
+        'options': vars(options),
+        'load': os.getloadavg()[0],
+        'cpus': os.cpu_count(),
+        'machine': platform.machine(),
+        'kernel': platform.release(),
+        'python': platform.python_version(),
+    }

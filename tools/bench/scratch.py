@@ -1,0 +1,127 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What is made for a benchmark, and removed after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+import contextlib
+import hashlib
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import types
+
+from tools.bench import figures
+from tools.bench import measure
+
+_PIECE = figures.MIB
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Have every signal that asks for the end unwind the stack first."""
+
+    def handle(number: int, _frame: types.FrameType | None) -> None:
+        # Another one does not end the clearing up.
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    before = {each: signal.signal(each, handle) for each in _SIGNALS}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextlib.contextmanager
+def directory(parent: str | None) -> Iterator[pathlib.Path]:
+    """Make a directory that is removed with all that is in it.
+
+    :param parent: where; None: where temporary files go.
+    """
+    path = pathlib.Path(
+        tempfile.mkdtemp(prefix='fuel-agent-curl-bench-', dir=parent)
+    )
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def loop_device(
+    path: pathlib.Path, length: int, *, fill: bool, direct_io: bool
+) -> Iterator[str]:
+    """Make a loop device over a new file.
+
+    :param fill: there is something on it that must not shine through; else
+        its blocks are only reserved, and read as zeros.
+    :param direct_io: what is written to it passes the page cache, as it does
+        on its way to a disk.
+    """
+    with path.open('wb') as file:
+        if fill:
+            for _mebibyte in range(-(-length // _PIECE)):
+                file.write(b'\xa5' * _PIECE)
+            file.truncate(length)
+        else:
+            os.posix_fallocate(file.fileno(), 0, length)
+    device = None
+    try:
+        device = _losetup(
+            '--find',
+            '--show',
+            '--direct-io=%s' % ('on' if direct_io else 'off'),
+            str(path),
+        )
+        # Nobody pays for what was there before.
+        os.sync()
+        yield device
+    finally:
+        if device is not None:
+            _losetup('--detach', device)
+        path.unlink()
+
+
+def digest(path: str | pathlib.Path, length: int) -> str:
+    """Return the SHA-256 of the first ``length`` bytes of a file."""
+    with open(path, 'rb', buffering=0) as file:
+        return digest_of(
+            file.read(min(_PIECE, length - start))
+            for start in range(0, length, _PIECE)
+        )
+
+
+def digest_of(pieces: Iterable[bytes]) -> str:
+    """Return the SHA-256 of all pieces together."""
+    found = hashlib.sha256()
+    for piece in pieces:
+        found.update(piece)
+    return found.hexdigest()
+
+
+def _losetup(*arguments: str) -> str:
+    done = subprocess.run(
+        ['losetup', *arguments], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise measure.Failed('losetup: ' + done.stderr.strip())
+    return done.stdout.strip()
