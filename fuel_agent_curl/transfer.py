@@ -337,10 +337,10 @@ class Transfer:
         self._context.length = taken.pin.length
         self._context.window.length = taken.pin.length
         if self._request.start:
-            self._context.stats.resumes += self._request.start > (
-                self.segment.start
-            )
-            self._report('resumed')
+            # Else it is merely where the segment begins.
+            if self._request.start > self.segment.start:
+                self._context.stats.resumes += 1
+                self._report('resumed')
         elif first:
             self._report('started')
         else:

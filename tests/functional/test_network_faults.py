@@ -135,6 +135,19 @@ class TestCopy(_CopyTestCase):
         self.assert_copied(copy)
         self.assertEqual(1, self.count('resumed'))
 
+    def test_four_connections_reset_and_refused(self) -> None:
+        connections = 4
+        copy = self.start_copy(
+            *('--connections', str(connections), '--segment-size', '1M')
+        )
+        self.wait_until_under_way(copy)
+        self.reset_for_a_while()
+        self.assert_copied(copy)
+        # Each where it was; the beginning of a segment is no resume.
+        resumes = self.count('resumed')
+        self.assertThat(resumes, matchers.GreaterThan(0))
+        self.assertThat(resumes, matchers.LessThan(connections + 1))
+
     def test_host_unreachable_for_a_while(self) -> None:
         copy = self.start_copy()
         self.wait_until_under_way(copy)
