@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
@@ -104,8 +105,8 @@ def configure(
 
 def read_filesystem(
     device: str, directory: pathlib.Path
-) -> tuple[dict[str, bytes], int]:
-    """Return the files on ``device`` and the length of its filesystem.
+) -> tuple[dict[str, str], int]:
+    """Return ``files`` of ``device``, and the length of its filesystem.
 
     :param directory: the mount point is made in it.
     """
@@ -119,10 +120,12 @@ def read_filesystem(
         _run('umount', str(mount))
 
 
-def files(directory: pathlib.Path) -> dict[str, bytes]:
-    """Return what every file in ``directory`` holds."""
+def files(directory: pathlib.Path) -> dict[str, str]:
+    """Return the digest of every file in ``directory``."""
     return {
-        str(path.relative_to(directory)): path.read_bytes()
+        str(path.relative_to(directory)): hashlib.sha256(
+            path.read_bytes()
+        ).hexdigest()
         for path in directory.rglob('*')
         if path.is_file()
     }

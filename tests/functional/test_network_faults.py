@@ -96,8 +96,9 @@ class _CopyTestCase(network.NetworkTestCase):
         self.assertEqual(0, self.wait(process, seconds))
         last = self.events()[-1]
         self.assertEqual(('done', _LENGTH), (last['event'], last['written']))
-        # Not assertEqual: it would print both.
-        self.assertTrue(self.image == self.read_target(_LENGTH))
+        self.assertEqual(
+            _digest(self.image), _digest(self.read_target(_LENGTH))
+        )
         self.assert_nothing_fetched_twice('/image', _LENGTH)
 
     def assert_failed(
@@ -120,9 +121,7 @@ class TestCopy(_CopyTestCase):
 
     def test_packets_dropped_for_15_seconds(self) -> None:
         self.target = self.make_device(_LENGTH + _MIB)
-        copy = self.start_copy(
-            '--checksum', 'sha256:' + hashlib.sha256(self.image).hexdigest()
-        )
+        copy = self.start_copy('--checksum', 'sha256:' + _digest(self.image))
         self.wait_until_under_way(copy)
         self.drop_for_15_seconds()
         self.assert_copied(copy)
@@ -329,7 +328,7 @@ class TestFuelAgent(network.NetworkTestCase):
         (metadata,) = self.nginx.requests('/image.yaml')
         self.assertEqual(200, metadata.status)
         found, _ = deployment.read_filesystem(self.device, self.path)
-        self.assertTrue(deployment.files(self.image.tree) == found)
+        self.assertEqual(deployment.files(self.image.tree), found)
         self.assert_nothing_fetched_twice('/image.gz', self.length)
         last = self.nginx.requests('/image.gz')[-1]
         self.assertEqual(206, last.status)
@@ -361,3 +360,7 @@ class TestFuelAgent(network.NetworkTestCase):
         process = self.deploy(network.HOST)
         self.move_the_server(names)
         self.assert_deployed(process)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
