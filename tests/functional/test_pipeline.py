@@ -31,8 +31,11 @@ from zlib_ng import zlib_ng
 
 from fuel_agent_curl import digest
 from fuel_agent_curl import errors
+from fuel_agent_curl import harmful
 from fuel_agent_curl import pipeline
+from fuel_agent_curl.harmful import faults
 from tests import base
+from tests import engine
 
 MIB = 1024 * 1024
 
@@ -206,6 +209,39 @@ class OverlapTest(base.FunctionalTestCase):
 
         pipeline.copy(Source(), path, image_checksum='md5:' + '0' * 32)
         self.assertLess(taken[-1] - taken[0], 10)
+
+
+class DownloadTest(engine.EngineTestCase):
+    """With a real download before it."""
+
+    def test_target_fails_while_the_network_is_silent(self) -> None:
+        self.name(content=harmful.Pattern(1 << 30))
+        self.server.script(faults.stall(2_000_000))
+        began = time.monotonic()
+        self.assertRaises(
+            errors.TargetFull,
+            pipeline.copy,
+            self.fetch(low_speed_time=60),
+            '/dev/full',
+        )
+        self.assertLess(time.monotonic() - began, 10)
+
+    def test_wrong_bytes_on_the_wire(self) -> None:
+        """The engine compares before its last chunk, we publish after."""
+        path = os.path.join(self.directory, 'target')
+        content = harmful.Pattern(5 * MIB)
+        self.name(content=content)
+        wrong = 'sha256:' + '0' * 64
+        self.assertRaises(
+            errors.DigestMismatch,
+            pipeline.copy,
+            self.fetch(checksum=wrong),
+            path,
+        )
+        self.assertFalse(os.path.exists(path))
+        pipeline.copy(self.fetch(), path)
+        with open(path, 'rb') as target:
+            self.assertTrue(content[0 : 5 * MIB] == target.read())
 
 
 class MemoryTest(base.FunctionalTestCase):
