@@ -64,8 +64,8 @@ _QUICK = _Sizes(24 * _MIB, 32 * _MIB, 8 * _MIB, (1, 4), (8 * _MIB, 16 * _MIB))
 def main(argv: list[str] | None = None) -> int:
     parser = program.parser(
         'Copy an image to a file over many connections, with this project'
-        ' and with what else there is. Sections: paced, slow, unlimited,'
-        ' numbers, lengths.'
+        ' and with what else there is.',
+        _SECTIONS,
     )
     options = parser.parse_args(argv)
     if options.quick:
@@ -82,13 +82,7 @@ def _compare(
     bench = _Bench(options, directory)
     sizes = bench.sizes
     needs.require_space(directory, max(2 * sizes.unlimited, *sizes.by_length))
-    for key, compare in (
-        ('paced', _paced),
-        ('slow', _slow),
-        ('unlimited', _unlimited),
-        ('numbers', _numbers),
-        ('lengths', _lengths),
-    ):
+    for key, compare in _SECTIONS.items():
         if program.wanted(options, key):
             yield compare(bench)
 
@@ -334,3 +328,13 @@ def _sweep(
         ),
         notes=('limit: seconds, by arithmetic',),
     )
+
+
+#: In their order.
+_SECTIONS = {
+    'paced': _paced,
+    'slow': _slow,
+    'unlimited': _unlimited,
+    'numbers': _numbers,
+    'lengths': _lengths,
+}

@@ -151,7 +151,7 @@ def _section(
         not options.quick,
     )
     return figures.Section(
-        'faults',
+        contender.name,
         '%s: %d MiB, raw, to a file' % (contender.name, len(content) >> 20),
         tuple(
             _with_counts(row, rows[0], by_name, twice, requests)

@@ -76,21 +76,24 @@ def _answer(connection: socket.socket, body: harmful.Pattern) -> None:
     # The client may go whenever it likes.
     with contextlib.suppress(OSError), connection:
         requests = connection.makefile('rb')
-        while fields := _head(requests):
-            start, stop = 0, len(body)
-            match = re.fullmatch(
-                rb'bytes=(\d+)-(\d*)', fields.get(b'range', b'')
+        while fields := read_head(requests):
+            start, stop, ranged = positions(
+                fields.get(b'range', b''), len(body)
             )
-            if match:
-                start = int(match[1])
-                stop = min(int(match[2] or stop) + 1, stop)
-            head = _answer_head(start, stop, len(body), bool(match))
-            connection.sendall(head)
+            connection.sendall(answer_head(start, stop, len(body), ranged))
             for first in range(start, stop, _PIECE):
                 connection.sendall(body[first : min(first + _PIECE, stop)])
 
 
-def _head(requests: BinaryIO) -> dict[bytes, bytes]:
+def positions(value: bytes, length: int) -> tuple[int, int, bool]:
+    """Return what a Range asks for, half-open, and whether it is one."""
+    match = re.fullmatch(rb'bytes=(\d+)-(\d*)', value)
+    if match is None:
+        return 0, length, False
+    return int(match[1]), min(int(match[2] or length) + 1, length), True
+
+
+def read_head(requests: BinaryIO) -> dict[bytes, bytes]:
     """Return the fields of the next request; nothing: there is no more."""
     fields = {}
     request_line = requests.readline()
@@ -100,7 +103,8 @@ def _head(requests: BinaryIO) -> dict[bytes, bytes]:
     return {**fields, b'': request_line} if request_line else {}
 
 
-def _answer_head(start: int, stop: int, length: int, ranged: bool) -> bytes:
+def answer_head(start: int, stop: int, length: int, ranged: bool) -> bytes:
+    """Return the status line and the fields."""
     lines = [
         'HTTP/1.1 ' + ('206 Partial Content' if ranged else '200 OK'),
         'Content-Length: %d' % (stop - start),

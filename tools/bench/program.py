@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
 import dataclasses
 import datetime
@@ -41,8 +42,21 @@ Comparison = Callable[
 ]
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser with the options that every benchmark has."""
+def parser(
+    description: str, sections: Collection[str]
+) -> argparse.ArgumentParser:
+    """Return a parser with the options that every benchmark has.
+
+    :param sections: the keys of what it compares.
+    """
+
+    def keys(text: str) -> list[str]:
+        given = text.split(',')
+        for key in given:
+            if key not in sections:
+                raise argparse.ArgumentTypeError('no section: %r' % key)
+        return given
+
     made = argparse.ArgumentParser(description=description)
     made.add_argument(
         '--runs',
@@ -65,8 +79,8 @@ def parser(description: str) -> argparse.ArgumentParser:
     made.add_argument(
         '--only',
         metavar='NAME[,NAME...]',
-        type=lambda text: text.split(','),
-        help='sections to run (default: all)',
+        type=keys,
+        help='sections to run: %s (default: all)' % ', '.join(sections),
     )
     made.add_argument(
         '--quick',
@@ -84,9 +98,9 @@ def positive(text: str) -> int:
     return value
 
 
-def wanted(options: argparse.Namespace, *keys: str) -> bool:
-    """Return whether one of the sections is asked for."""
-    return not options.only or any(key in options.only for key in keys)
+def wanted(options: argparse.Namespace, key: str) -> bool:
+    """Return whether a section is asked for."""
+    return not options.only or key in options.only
 
 
 def run(

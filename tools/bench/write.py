@@ -45,8 +45,8 @@ _START_UP = ', start-up'
 def main(argv: list[str] | None = None) -> int:
     parser = program.parser(
         'Copy an image from HTTP onto a loop device, with this project and'
-        ' with what else there is. Sections: gzip, zstd, xz, raw, chunks,'
-        ' memory.'
+        ' with what else there is.',
+        _SECTIONS,
     )
     parser.add_argument(
         '--size',
@@ -96,16 +96,14 @@ def _compare(
     # memory is measured with is smaller.
     needs.require_space(directory, 5 * bench.length)
     with servers.nginx(directory / 'nginx', bench.root) as bench.url:
-        for key, compare in (
-            ('gzip', _gzip),
-            ('zstd', _zstd),
-            ('xz', _xz),
-            ('raw', _raw),
-            ('chunks', _chunks),
-            ('memory', _memory),
-        ):
-            if program.wanted(options, key):
-                yield compare(bench)
+        for key, compare in _SECTIONS.items():
+            missing = needs.missing({key} & set(images.PACKERS.values()))
+            if not program.wanted(options, key):
+                continue
+            if missing:
+                rounds.say('left out: %s: missing: %s' % (key, missing[0]))
+                continue
+            yield compare(bench)
 
 
 class _Bench:
@@ -128,12 +126,12 @@ class _Bench:
         self._image: images.Image | None = None
 
     def image(self) -> images.Image:
-        """Make the image, once; None of it is made before it is needed."""
+        """Return the image, made when it is first asked for."""
         if self._image is None:
             suffixes = [
                 suffix
                 for suffix, packer in images.PACKERS.items()
-                if program.wanted(self.options, _SECTIONS[suffix])
+                if program.wanted(self.options, packer)
                 and not needs.missing([packer])
             ]
             rounds.say('making the image (%s)' % ', '.join(suffixes))
@@ -186,27 +184,19 @@ class _Bench:
         return usage
 
 
-_SECTIONS = {'gz': 'gzip', 'zst': 'zstd', 'xz': 'xz'}
-
-
-def _packed(bench: _Bench, suffix: str, tool: str) -> str:
+def _packed(bench: _Bench, suffix: str) -> str:
     image = bench.image()
-    length = image.packed.get(suffix)
-    if length is None:
-        raise needs.Missing(
-            'missing: %s; leave its section out with --only'
-            % ', '.join(needs.missing([tool]))
-        )
+    length = image.packed[suffix]
     return '%d MiB ext4 image, %d MiB as %s (%.1f %%)' % (
         image.length >> 20,
         length >> 20,
-        tool,
+        images.PACKERS[suffix],
         100 * length / image.length,
     )
 
 
 def _gzip(bench: _Bench) -> figures.Section:
-    title = _packed(bench, 'gz', 'gzip')
+    title = _packed(bench, 'gz')
     name = 'image.gz'
     rows = bench.compare(
         [
@@ -232,10 +222,8 @@ def _gzip(bench: _Bench) -> figures.Section:
     )
 
 
-def _unpacked(
-    bench: _Bench, suffix: str, tool: str, factor: float
-) -> figures.Section:
-    title = _packed(bench, suffix, tool)
+def _unpacked(bench: _Bench, suffix: str, factor: float) -> figures.Section:
+    title, tool = _packed(bench, suffix), images.PACKERS[suffix]
     name = 'image.' + suffix
     rows = bench.compare(
         [contenders.copy(name), contenders.pipe(name, tool + ' -d -c')],
@@ -252,11 +240,11 @@ def _unpacked(
 
 
 def _zstd(bench: _Bench) -> figures.Section:
-    return _unpacked(bench, 'zst', 'zstd', 1.3)
+    return _unpacked(bench, 'zst', 1.3)
 
 
 def _xz(bench: _Bench) -> figures.Section:
-    return _unpacked(bench, 'xz', 'xz', 1)
+    return _unpacked(bench, 'xz', 1)
 
 
 def _raw(bench: _Bench) -> figures.Section:
@@ -398,3 +386,14 @@ def _flat(
         1.1,
         at_most=True,
     )
+
+
+#: In their order; three are named as the tool that packs the image.
+_SECTIONS = {
+    'gzip': _gzip,
+    'zstd': _zstd,
+    'xz': _xz,
+    'raw': _raw,
+    'chunks': _chunks,
+    'memory': _memory,
+}
