@@ -21,9 +21,9 @@ of at most 16 KiB that libcurl hands over.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 import threading
-from collections.abc import Callable
 
 from zlib_ng import zlib_ng
 
@@ -177,10 +177,21 @@ class Window:
             )
 
     def finish(self, length: int) -> None:
-        """All ``length`` bytes are here and proven complete."""
+        """All ``length`` bytes are here and proven complete.
+
+        :raises RuntimeError: if they are not: a bug, and no false success.
+        """
         with self._changed:
             self._ready.update(self._filling)
             self._filling.clear()
+            size = self.chunk_size
+            handed_on = self._taken * size
+            found = {at * size: c.filled for at, c in self._ready.items()}
+            places = range(handed_on, length, size)
+            if handed_on > length or found != {
+                at: min(size, length - at) for at in places
+            }:
+                raise RuntimeError('not the %d bytes that it is' % length)
             self._end = length
             self._changed.notify_all()
 
