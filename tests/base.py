@@ -31,6 +31,7 @@ from typing import Any
 from typing import NoReturn
 
 import fixtures
+from oslo_config import cfg
 import testtools
 from testtools import content
 
@@ -98,6 +99,24 @@ class _Base(testtools.TestCase):
     def _must_be_empty(self, title: str, lines: list[str]) -> None:
         if lines:
             self.fail('%s: %s' % (title, '; '.join(lines)))
+
+    def set_option(
+        self,
+        conf: cfg.ConfigOpts,
+        name: str,
+        value: object,
+        group: str | None = None,
+    ) -> None:
+        """Override an option until the test ends."""
+
+        def forget() -> None:
+            conf.clear_override(name, group)
+            # That leaves the location behind, and the option would count
+            # as given in the tests to come.
+            conf._get_opt_info(name, group).pop('location', None)
+
+        self.addCleanup(forget)
+        conf.set_override(name, value, group)
 
     def skipTest(self, reason: str) -> NoReturn:
         """Skip, or fail where everything has to run."""

@@ -71,8 +71,7 @@ class _HttpUrlTestCase(base.FunctionalTestCase):
         self.set('chunk_size', 65536)
 
     def set(self, name: str, value: float) -> None:
-        cfg.CONF.set_override(name, value, opts.GROUP)
-        self.addCleanup(cfg.CONF.clear_override, name, opts.GROUP)
+        self.set_option(cfg.CONF, name, value, opts.GROUP)
 
     def serve(self, data: bytes) -> harmful.Server:
         representation = harmful.Representation(data)

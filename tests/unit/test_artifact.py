@@ -124,10 +124,8 @@ class TestHttpUrl(_ArtifactTestCase):
         self.assertEqual([b'one'], list(stream))
 
     def test_it_is_asked_with_the_settings_of_the_configuration(self) -> None:
-        self.addCleanup(cfg.CONF.clear_override, 'attempts', opts.GROUP)
-        cfg.CONF.set_override('attempts', 7, opts.GROUP)
-        self.addCleanup(cfg.CONF.clear_override, 'http_retry_delay')
-        cfg.CONF.set_override('http_retry_delay', 0.5)
+        self.set_option(cfg.CONF, 'attempts', 7, opts.GROUP)
+        self.set_option(cfg.CONF, 'http_retry_delay', 0.5)
         self.answer(b'')
         artifact.HttpUrl(URL)
         self.assertEqual(
@@ -299,8 +297,7 @@ class TestErrors(_ArtifactTestCase):
             self.assertIs(failure, error)
 
     def test_a_configuration_that_cannot_be_used(self) -> None:
-        self.addCleanup(cfg.CONF.clear_override, 'headers', opts.GROUP)
-        cfg.CONF.set_override('headers', ['no colon'], opts.GROUP)
+        self.set_option(cfg.CONF, 'headers', ['no colon'], opts.GROUP)
         self.assertRaises(errors.OptionError, artifact.HttpUrl, URL)
         self.assertEqual([], self.asked)
 

@@ -26,6 +26,7 @@ import unittest
 import warnings
 
 import fixtures
+from oslo_config import cfg
 import testtools
 from testtools import matchers
 
@@ -177,6 +178,20 @@ class TestBothKinds(base.TestCase):
         self.assertFails(
             'TypeError', lambda test: base.LOG.debug('%d', 'no number')
         )
+
+    def test_option_is_as_if_never_set(self) -> None:
+        conf = cfg.ConfigOpts()
+        conf.register_opts([cfg.IntOpt('number', default=1)], group='group')
+        conf([])
+
+        def body(test: base.TestCase) -> None:
+            test.set_option(conf, 'number', 2, 'group')
+            test.assertEqual(2, conf.group.number)
+
+        before = conf.get_location('number', 'group')
+        self.assertTrue(run(body, base.TestCase).wasSuccessful())
+        self.assertEqual(1, conf.group.number)
+        self.assertEqual(before, conf.get_location('number', 'group'))
 
     def test_output_is_kept(self) -> None:
         def body(test: base.TestCase) -> None:
