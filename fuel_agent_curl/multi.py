@@ -101,10 +101,12 @@ class Loop:
         queued = 1
         while queued:
             queued, succeeded, failed = self._multi.info_read()
-            for handle in succeeded:
-                yield self._attempts[handle], 0, ''
-            for handle, code, message in failed:
-                yield self._attempts[handle], code, message
+            ended = [(handle, 0, '') for handle in succeeded] + failed
+            for handle, code, message in ended:
+                # What came of one may have removed the next.
+                attempt = self._attempts.get(handle)
+                if attempt is not None:
+                    yield attempt, code, message
 
     def _watch(
         self, what: int, fd: int, _multi: object, _data: object

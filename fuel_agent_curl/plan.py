@@ -27,6 +27,7 @@ from oslo_log import log as logging
 
 from fuel_agent_curl import easy
 from fuel_agent_curl import errors
+from fuel_agent_curl import exchange
 from fuel_agent_curl import segments
 from fuel_agent_curl import states
 from fuel_agent_curl import transfer
@@ -48,7 +49,7 @@ _CROWDED = frozenset((429, 503))
 class Plan:
     """The transfers of one download; lives on the network thread."""
 
-    def __init__(self, context: transfer.Context) -> None:
+    def __init__(self, context: exchange.Context) -> None:
         self._context = context
         self._window = context.window
         self._transfers: list[transfer.Transfer] = []
@@ -125,6 +126,7 @@ class Plan:
                 other.drop()
         self._transfers = [moving]
         self._returned = []
+        self._next = None
         if not self._single:
             LOG.info('Going on with one connection')
         self._single = True

@@ -255,19 +255,17 @@ def multipart() -> Fault:
     def change(reply: Reply) -> Reply:
         if reply.status != http.HTTPStatus.PARTIAL_CONTENT:
             return reply
-        part = '--%s\r\nContent-Range: %s\r\n\r\n' % (
-            _BOUNDARY,
-            reply.field('Content-Range'),
-        )
+        text = reply.field('Content-Length') or ''
+        length = int(text) if text.isdigit() else 0
+        part = '--%s\r\n' % _BOUNDARY
+        part += 'Content-Range: %s\r\n\r\n' % reply.field('Content-Range')
         last = '\r\n--%s--\r\n' % _BOUNDARY
-        length = int(reply.field('Content-Length') or 0)
-        wrapped = reply.having(
-            'Content-Type', 'multipart/byteranges; boundary=' + _BOUNDARY
-        ).having('Content-Length', str(len(part) + length + len(last)))
-        return replace(
-            wrapped.having('Content-Range', None),
-            body=itertools.chain([part.encode()], reply.body, [last.encode()]),
-        )
+        length += len(part) + len(last)
+        media_type = 'multipart/byteranges; boundary=' + _BOUNDARY
+        reply = reply.having('Content-Type', media_type)
+        reply = reply.having('Content-Length', str(length))
+        body = itertools.chain([part.encode()], reply.body, [last.encode()])
+        return replace(reply.having('Content-Range', None), body=body)
 
     return _on_reply(change)
 
