@@ -31,13 +31,13 @@ from oslo_log import log as logging
 from fuel_agent_curl import budget
 from fuel_agent_curl import digest
 from fuel_agent_curl import errors
+from fuel_agent_curl import exchange
 from fuel_agent_curl import metalink
 from fuel_agent_curl import multi
 from fuel_agent_curl import plan
 from fuel_agent_curl import report
 from fuel_agent_curl import settings as settings_module
 from fuel_agent_curl import sources
-from fuel_agent_curl import transfer
 from fuel_agent_curl import window as window_module
 
 LOG = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class _Engine:
             mirror = report.MirrorStats()
             self.stats.mirrors[errors.redact(url)] = mirror
             sources_.append(sources.Source(url, mirror))
-        self._context = transfer.Context(
+        self._context = exchange.Context(
             settings=settings,
             window=self.window,
             loop=self._loop,

@@ -12,31 +12,26 @@
 
 """One transfer: a segment brought in, attempt after attempt.
 
-Its states and what moves them are the table in ``states``. What an answer proves is
-decided in ``answer``, what an error means in ``retry``, which mirror is
-asked and how in ``sources``; the requests are made by ``easy``.
+Its states and what moves them are the table in ``states``. What an answer
+proves is decided in ``answer``, what an error means in ``retry``, which mirror
+is asked and how in ``sources``; each request is an ``exchange``.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 from oslo_log import log as logging
 
 from fuel_agent_curl import answer
-from fuel_agent_curl import budget
 from fuel_agent_curl import easy
 from fuel_agent_curl import errors
-from fuel_agent_curl import multi
-from fuel_agent_curl import reception
+from fuel_agent_curl import exchange
 from fuel_agent_curl import report
 from fuel_agent_curl import retry
 from fuel_agent_curl import segments
-from fuel_agent_curl import settings as settings_module
 from fuel_agent_curl import sources as sources_module
 from fuel_agent_curl import watchdog
 from fuel_agent_curl import window as window_module
@@ -49,36 +44,6 @@ LOG = logging.getLogger(__name__)
 
 # How often a transfer under way is looked at, in seconds.
 _TICK = 0.25
-# Bytes kept to be compared with a part that begins too early.
-_OVERLAP_MAX = 4096
-
-
-@dataclasses.dataclass
-class Context:
-    """What the transfers of one download share.
-
-    :ivar checksum: a checksum of the whole was given.
-    :ivar deadline: monotonic time, infinite for none.
-    :ivar random: returns a number from 0 up to 1.
-    :ivar observe: called with each event.
-    :ivar length: complete length in bytes, None until an answer states it.
-    """
-
-    settings: settings_module.Settings
-    window: window_module.Window
-    loop: multi.Loop
-    sources: sources_module.Sources
-    stats: report.Stats
-    budget: budget.Budget
-    checksum: bool
-    deadline: float
-    random: Callable[[], float]
-    observe: Callable[[report.Event], None]
-    length: int | None = None
-    #: What the length has to be, None where that was not given.
-    expected: int | None = None
-    #: Body bytes of the attempts that have ended.
-    received: int = 0
 
 
 class Plan(Protocol):
@@ -111,7 +76,7 @@ class Transfer:
 
     def __init__(
         self,
-        context: Context,
+        context: exchange.Context,
         plan: Plan,
         source: sources_module.Source,
         segment: segments.Segment,
@@ -135,15 +100,10 @@ class Transfer:
         self._tried: list[sources_module.Source] = []
         self._due = 0.0
         self._last_error: errors.Error | None = None
-        # Of the attempt under way:
-        self._attempt: easy.Attempt | None = None
-        self._reception: reception.Reception | None = None
-        self._request = segments.Request()
-        self._known: tuple[answer.Representation | None, int | None]
-        self._known = None, None
+        # The request under way, and how the next is to be made.
+        self._exchange: exchange.Exchange | None = None
         self._fresh = False
         self._chained = False
-        self._redirected = False
         self._watchdog = watchdog.Watchdog(self._settings, 0.0, 0)
         # Times that another transfer was set on the same bytes.
         self.challenges = 0
@@ -160,12 +120,14 @@ class Transfer:
     @property
     def offset(self) -> int:
         """Next byte of the representation to be received."""
-        return self._reception.offset if self._reception else self._offset
+        if self._exchange:
+            return self._exchange.reception.offset
+        return self._offset
 
     @property
     def receiving(self) -> int:
         """Body bytes of the attempt under way."""
-        return self._reception.received if self._reception else 0
+        return self._exchange.reception.received if self._exchange else 0
 
     def speed(self, now: float) -> float:
         """Bytes per second of the attempt under way, or of the last."""
@@ -189,13 +151,15 @@ class Transfer:
             self.drop()
         if self.state not in UNDER_WAY:
             return math.inf
-        if self._reception and self._reception.at_end():
+        if self._exchange and self._exchange.reception.at_end():
             self._complete()
             return 0.0
         if now >= self._context.deadline:
             self._fail(self._too_late())
-        elif self.state is State.ATTEMPTING:
-            self._watch(now)
+        elif self._exchange:
+            error = self._exchange.watch(now, self._watchdog)
+            if error is not None:
+                self._failed(error)
         elif self.state is State.WAITING or now >= self._due:
             self._start(now)
         if self.state is State.BACKING_OFF:
@@ -206,13 +170,14 @@ class Transfer:
 
     def finished(self, attempt: easy.Attempt, code: int, text: str) -> None:
         """Take the end of an attempt: CURLcode and error text."""
-        if attempt is not self._attempt or self._reception is None:
+        under_way = self._exchange
+        if under_way is None or not under_way.is_of(attempt):
             return
         if self._beaten:
             self.drop()
             return
-        error = attempt.result(code, text) or self._reception.ended()
-        if self._reception.at_end():
+        error = under_way.result(code, text)
+        if under_way.reception.at_end():
             self._complete()
         elif error is not None:
             self._failed(error)
@@ -220,7 +185,7 @@ class Transfer:
             # The server caps its ranges: what it sent ended well, and the
             # next part is asked for at once. It is one attempt still, so
             # that the low-speed check sees the parts together.
-            received = attempt.received
+            received = under_way.received
             self._end_attempt()
             self._watchdog.continued(time.monotonic(), self._offset, received)
             self._chained = True
@@ -235,60 +200,38 @@ class Transfer:
     def overtaken(self) -> int:
         """Take no more bytes; return the offset another goes on at."""
         self._beaten = True
-        if self._reception:
-            self._reception.close()
+        if self._exchange:
+            self._exchange.reception.close()
         return self.offset
 
     # One attempt.
 
     def _start(self, now: float) -> None:
-        self._request, reread = self._next_request()
-        context = self._context
+        request, reread = self._next_request()
         if not self._chained:
             self._highest = max(self._highest, self._offset)
             self._watchdog = watchdog.Watchdog(
                 self._settings, now, self._offset
             )
         self._chained = False
-        context.stats.attempts += 1
-        self.source.stats.attempts += 1
-        LOG.debug(
-            'Attempt %d: %s, %r',
-            context.stats.attempts,
-            errors.redact(self.source.url),
-            self._request,
-        )
         self._move(Trigger.START)
-        self._known = self.source.pin, context.length
-        self._reception = reception.Reception(
-            self._request,
-            context.window,
-            context.budget,
-            pin=self._pin(),
-            stop=self.segment.stop,
-            reread=reread,
-            before=context.window.before(
-                self._offset,
-                min(_OVERLAP_MAX, self._offset - self.segment.start),
-            ),
-            checksum=context.checksum,
-            on_accept=self._accepted,
-            on_start=self._body_started,
-        )
-        self._redirected = self.source.location not in (None, self.source.url)
         try:
-            self._attempt = easy.Attempt(
-                self.source.location or self.source.url,
-                self._request,
-                self._settings,
-                self._reception,
+            self._exchange = exchange.Exchange(
+                self._context,
+                self.source,
+                request,
+                pin=self._pin(),
+                segment=self.segment,
+                reread=reread,
                 fresh=self._fresh,
+                on_accept=self._accepted,
+                on_start=self._body_started,
             )
         except errors.Error as error:
             self._fail(error)
             return
         self._fresh = False
-        context.loop.add(self._attempt)
+        self._exchange.begin()
 
     def _pin(self) -> answer.Representation | None:
         context = self._context
@@ -325,20 +268,22 @@ class Transfer:
         return handed_on
 
     def _accepted(self) -> None:
-        taken = self._reception
-        assert taken is not None and taken.pin is not None
+        under_way = self._exchange
+        assert under_way is not None
+        taken = under_way.reception
+        assert taken.pin is not None
         if taken.stop is None:
             self.segment = segments.Segment(self.segment.start)
             self._plan.takes_all(self)
-        if self._attempt is not None:
-            self.source.moved(self._attempt.location, self._settings.headers)
+        self.source.moved(under_way.location, self._settings.headers)
         first = self.source.pin is None
         self.source.accepted(taken.pin)
         self._context.length = taken.pin.length
         self._context.window.length = taken.pin.length
-        if self._request.start:
+        start = under_way.request.start
+        if start:
             # Else it is merely where the segment begins.
-            if self._request.start > self.segment.start:
+            if start > self.segment.start:
                 self._context.stats.resumes += 1
                 self._report('resumed')
         elif first:
@@ -352,47 +297,10 @@ class Transfer:
         self.ahead = True
         return max(offset, self.rival.overtaken())
 
-    def _watch(self, now: float) -> None:
-        attempt, taken = self._attempt, self._reception
-        assert attempt is not None and taken is not None
-        self._watchdog.sample(now, self.offset)
-        error = self._watchdog.check(
-            now,
-            attempt.received,
-            connecting=attempt.connecting,
-            paused=attempt.paused,
-        )
-        window = self._context.window
-        if (
-            attempt.paused
-            and self._context.budget.wait(now) == 0
-            and (
-                not taken.window_full
-                or window.want(self.offset + window.ample)
-            )
-        ):
-            error = attempt.unpause()
-        if error is not None:
-            self._failed(error)
-
     def _end_attempt(self) -> None:
-        taken = self._reception
-        if taken is not None:
-            try:
-                taken.settle()
-            except errors.PieceMismatch as error:
-                LOG.info('%s', error)
-            if taken.unproven:
-                # What its head said may be of another representation: the
-                # bytes handed on are not to be joined to that by a Range.
-                self.source.pin, self._context.length = self._known
-            self._offset = taken.offset
-            self._context.received += taken.received
-            self.source.stats.received += taken.received
-            self._reception = None
-        if self._attempt is not None:
-            self._context.loop.remove(self._attempt)
-            self._attempt = None
+        if self._exchange is not None:
+            self._offset = self._exchange.end()
+            self._exchange = None
 
     # What follows.
 
@@ -405,7 +313,9 @@ class Transfer:
         return error
 
     def _failed(self, error: errors.Error) -> None:
-        judgement = self._reception.judgement if self._reception else None
+        ended = self._exchange
+        assert ended is not None
+        judgement = ended.reception.judgement
         self._end_attempt()
         self._annotate(error)
         if judgement is not None and self.source.learn(judgement.verdict):
@@ -413,7 +323,7 @@ class Transfer:
             self._move(Trigger.AGAIN)
             return
         self._context.stats.stalls += isinstance(error, errors.Stalled)
-        self.source.failed(error, self._request.ranged)
+        self.source.failed(error, ended.request.ranged)
         self._fresh = True
         new = self._offset - self._highest
         progressed = new >= self._settings.progress
@@ -421,7 +331,7 @@ class Transfer:
             self._tried.clear()
         self._last_error = error
         decision = retry.decide(error)
-        if decision is retry.Decision.FAIL and self._redirected:
+        if decision is retry.Decision.FAIL and ended.redirected:
             # What a redirect once led to may have expired since.
             LOG.info('%s: asking the original URL again', error)
             self._move(Trigger.AGAIN)
@@ -468,8 +378,8 @@ class Transfer:
         self._report('retry', error, delay, attempt)
 
     def _complete(self) -> None:
-        if self._reception and self._reception.pin:
-            self._context.length = self._reception.pin.length
+        if self._exchange and self._exchange.reception.pin:
+            self._context.length = self._exchange.reception.pin.length
         self._end_attempt()
         self._move(Trigger.COMPLETE)
 

@@ -49,6 +49,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ('download',),
     ('plan',),
     ('transfer',),
+    ('exchange',),
     ('reception',),
     ('window',),
     ('multi',),

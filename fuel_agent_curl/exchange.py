@@ -1,0 +1,192 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""One request and its answer: made, watched, and ended.
+
+Where ``easy``, ``reception`` and ``watchdog`` come together; what follows
+from how it ended is for ``transfer`` to say.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from oslo_log import log as logging
+
+from fuel_agent_curl import answer
+from fuel_agent_curl import budget
+from fuel_agent_curl import easy
+from fuel_agent_curl import errors
+from fuel_agent_curl import multi
+from fuel_agent_curl import reception
+from fuel_agent_curl import report
+from fuel_agent_curl import segments
+from fuel_agent_curl import settings as settings_module
+from fuel_agent_curl import sources
+from fuel_agent_curl import watchdog
+from fuel_agent_curl import window
+
+LOG = logging.getLogger(__name__)
+
+# Bytes kept to be compared with a part that begins too early.
+_OVERLAP_MAX = 4096
+
+
+@dataclasses.dataclass
+class Context:
+    """What the transfers of one download share.
+
+    :ivar checksum: a checksum of the whole was given.
+    :ivar deadline: monotonic time, infinite for none.
+    :ivar random: returns a number from 0 up to 1.
+    :ivar observe: called with each event.
+    :ivar length: complete length in bytes, None until an answer states it.
+    :ivar expected: what that has to be, None where it was not given.
+    :ivar received: body bytes of the exchanges that have ended.
+    """
+
+    settings: settings_module.Settings
+    window: window.Window
+    loop: multi.Loop
+    sources: sources.Sources
+    stats: report.Stats
+    budget: budget.Budget
+    checksum: bool
+    deadline: float
+    random: Callable[[], float]
+    observe: Callable[[report.Event], None]
+    length: int | None = None
+    expected: int | None = None
+    received: int = 0
+
+
+class Exchange:
+    """An attempt, or one of several in a row that count as one.
+
+    :param pin: the representation that the bytes kept belong to, None where
+        none are kept.
+    :param segment: what is to be brought; the request may be for its rest.
+    :param reread: what was handed on, where that is read again.
+    :param fresh: use no connection and no address of an earlier exchange.
+    :param on_accept: called when the head is accepted.
+    :param on_start: called before the first body byte; see ``Reception``.
+    :ivar redirected: it asks where a redirect led before, not the URL itself.
+    :raises errors.OptionError: if libcurl refuses an option.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        source: sources.Source,
+        request: segments.Request,
+        *,
+        pin: answer.Representation | None,
+        segment: segments.Segment,
+        reread: window.HandedOn | None,
+        fresh: bool,
+        on_accept: Callable[[], None],
+        on_start: Callable[[int], int],
+    ) -> None:
+        self.request = request
+        self._context = context
+        self._source = source
+        self._known = source.pin, context.length
+        self.reception = reception.Reception(
+            request,
+            context.window,
+            context.budget,
+            pin=pin,
+            stop=segment.stop,
+            reread=reread,
+            before=context.window.before(
+                request.start,
+                min(_OVERLAP_MAX, request.start - segment.start),
+            ),
+            checksum=context.checksum,
+            on_accept=on_accept,
+            on_start=on_start,
+        )
+        self.redirected = source.location not in (None, source.url)
+        self._attempt = easy.Attempt(
+            source.location or source.url,
+            request,
+            context.settings,
+            self.reception,
+            fresh=fresh,
+        )
+
+    def begin(self) -> None:
+        """Hand the request to libcurl."""
+        self._context.stats.attempts += 1
+        self._source.stats.attempts += 1
+        LOG.debug(
+            'Attempt %d: %s, %r',
+            self._context.stats.attempts,
+            errors.redact(self._source.url),
+            self.request,
+        )
+        self._context.loop.add(self._attempt)
+
+    @property
+    def received(self) -> int:
+        """Bytes that have arrived, those of heads included."""
+        return self._attempt.received
+
+    @property
+    def location(self) -> str:
+        """The address asked, after the redirects so far."""
+        return self._attempt.location
+
+    def is_of(self, attempt: easy.Attempt) -> bool:
+        """Tell whether the attempt is this exchange's."""
+        return attempt is self._attempt
+
+    def watch(self, now: float, dog: watchdog.Watchdog) -> errors.Error | None:
+        """Unpause it when there is room; return what it failed with."""
+        attempt = self._attempt
+        offset = self.reception.offset
+        dog.sample(now, offset)
+        error = dog.check(
+            now,
+            attempt.received,
+            connecting=attempt.connecting,
+            paused=attempt.paused,
+        )
+        if attempt.paused and self._has_room(now, offset):
+            return attempt.unpause()
+        return error
+
+    def _has_room(self, now: float, offset: int) -> bool:
+        if self._context.budget.wait(now) > 0:
+            return False
+        room = self._context.window
+        return not self.reception.window_full or room.want(offset + room.ample)
+
+    def result(self, code: int, text: str) -> errors.Error | None:
+        """Return what it failed with, given CURLcode and error text."""
+        return self._attempt.result(code, text) or self.reception.ended()
+
+    def end(self) -> int:
+        """End it, finished or not; return the offset reached."""
+        taken = self.reception
+        try:
+            taken.settle()
+        except errors.PieceMismatch as error:
+            LOG.info('%s', error)
+        if taken.unproven:
+            # What its head said may be of another representation: the bytes
+            # handed on are not to be joined to that by a Range.
+            self._source.pin, self._context.length = self._known
+        self._context.received += taken.received
+        self._source.stats.received += taken.received
+        self._context.loop.remove(self._attempt)
+        return taken.offset
