@@ -20,7 +20,6 @@ from __future__ import annotations
 import functools
 import math
 import os
-import re
 import ssl
 import urllib.parse
 from typing import Any
@@ -28,6 +27,7 @@ from typing import Protocol
 
 import pycurl
 
+from fuel_agent_curl import codes
 from fuel_agent_curl import errors
 from fuel_agent_curl import head as http
 from fuel_agent_curl import segments
@@ -43,53 +43,6 @@ _HTTP_VERSIONS = {
     '1.1': 'CURL_HTTP_VERSION_1_1',
     '2': 'CURL_HTTP_VERSION_2TLS',
     '3': 'CURL_HTTP_VERSION_3',
-}
-
-# CURLcode (libcurl-errors) -> class. By number: pycurl lacks some names.
-_CODES: dict[int, type[errors.Error]] = {
-    2: errors.OptionError,  # FAILED_INIT
-    3: errors.OptionError,  # URL_MALFORMAT
-    4: errors.OptionError,  # NOT_BUILT_IN
-    5: errors.ResolveError,
-    6: errors.ResolveError,
-    7: errors.ConnectError,
-    8: errors.ProtocolError,  # WEIRD_SERVER_REPLY
-    35: errors.TLSError,
-    43: errors.OptionError,  # BAD_FUNCTION_ARGUMENT
-    47: errors.RedirectError,  # TOO_MANY_REDIRECTS
-    48: errors.OptionError,  # UNKNOWN_OPTION
-    51: errors.CertificateError,
-    53: errors.OptionError,  # SSL_ENGINE_NOTFOUND
-    54: errors.OptionError,  # SSL_ENGINE_SETFAILED
-    58: errors.CertificateError,  # SSL_CERTPROBLEM
-    59: errors.OptionError,  # SSL_CIPHER
-    60: errors.CertificateError,  # PEER_FAILED_VERIFICATION
-    61: errors.ProtocolError,  # BAD_CONTENT_ENCODING
-    66: errors.OptionError,  # SSL_ENGINE_INITFAILED
-    77: errors.CertificateError,  # SSL_CACERT_BADFILE
-    82: errors.CertificateError,  # SSL_CRL_BADFILE
-    83: errors.CertificateError,  # SSL_ISSUER_ERROR
-    90: errors.CertificateError,  # SSL_PINNEDPUBKEYNOTMATCH
-    91: errors.CertificateError,  # SSL_INVALIDCERTSTATUS
-    96: errors.ConnectError,  # QUIC_CONNECT_ERROR
-    98: errors.CertificateError,  # SSL_CLIENTCERT
-    100: errors.ProtocolError,  # TOO_LARGE
-}
-_OK = 0
-_UNSUPPORTED_PROTOCOL = 1
-_URL_MALFORMAT = 3
-_WEIRD_SERVER_REPLY = 8
-_HTTP_RETURNED_ERROR = 22
-_WRITE_ERROR = 23
-_OPERATION_TIMEDOUT = 28
-_RANGE_ERROR = 33
-
-_URL = re.compile(r'[a-z][a-z0-9+.-]*://[^\s\'"]+', re.IGNORECASE)
-
-_HINTS: dict[type[errors.Error], str] = {
-    errors.ResolveError: 'check the name and the name server',
-    errors.ConnectError: 'check that the server is up and can be reached',
-    errors.CertificateError: 'check cacert, and the clock of this machine',
 }
 
 
@@ -372,9 +325,7 @@ class Attempt:
         if self._error is None and head is not None and not self._decided:
             # No body came. What the head says is decided on all the same,
             # and a status that explains a failure counts more than the code.
-            if code in (_OK, _HTTP_RETURNED_ERROR, _RANGE_ERROR) or (
-                head.status >= 400
-            ):
+            if code in codes.HEAD_DECIDES or (head.status >= 400):
                 try:
                     self._decide()
                 except errors.Error as error:
@@ -383,43 +334,21 @@ class Attempt:
             return self._error
         if self._error is not None:
             raise self._error
-        if code == _OK:
+        if code == codes.OK:
             return None
         return self._map(code, message)
 
     def _map(self, code: int, message: str) -> errors.Error:
-        kind = _CODES.get(code, errors.ReceiveError)
-        if code == _OPERATION_TIMEDOUT:
-            kind = self._timed_out()
-        elif code == _UNSUPPORTED_PROTOCOL:
-            # The schemes were checked; what is left is a status line that
-            # libcurl takes for HTTP/0.9 (CURLOPT_HTTP09_ALLOWED).
-            kind = errors.ProtocolError
-        elif code == _RANGE_ERROR:
-            kind = errors.ContentRangeError
-        elif code == _URL_MALFORMAT and self._redirected:
-            kind = errors.RedirectError
-        elif code == _WEIRD_SERVER_REPLY and 'Content-Length' in message:
-            # libcurl reads each field before it hands it over.
-            kind = errors.ContentLengthError
-        # libcurl names a proxy as it was given.
-        message = _URL.sub(lambda url: errors.redact(url[0]), message)
-        error = kind(
-            '%s (curl error %d)' % (message or 'failed', code),
-            hint=_HINTS.get(kind),
+        error = codes.error(
+            code,
+            message,
+            resolving=not self.handle.getinfo(pycurl.NAMELOOKUP_TIME),
+            connecting=self.connecting,
+            redirected=self._redirected,
         )
         if isinstance(error, errors.NetworkError):
-            error.curl_code = code
             error.os_errno = self.handle.getinfo(pycurl.OS_ERRNO) or None
         return error
-
-    def _timed_out(self) -> type[errors.NetworkError]:
-        if not self.connecting:
-            return errors.Stalled
-        # No name lookup has ended: the name server is silent.
-        if not self.handle.getinfo(pycurl.NAMELOOKUP_TIME):
-            return errors.ResolveError
-        return errors.ConnectError
 
     @property
     def received(self) -> int:

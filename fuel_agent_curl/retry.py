@@ -107,10 +107,7 @@ class Series:
                 hint=error.hint,
             ) from error
         if left <= 0:
-            raise errors.DeadlineExceeded(
-                'the deadline of %g s has passed: %s'
-                % (self._settings.deadline, error.message)
-            ) from error
+            raise self.too_late(error)
         asked = getattr(error, 'retry_after', None)
         if asked:
             delay = self._as_asked(error, asked, left)
@@ -121,6 +118,18 @@ class Series:
         self.number += 1
         # Come back before the deadline rather than at it.
         return delay if asked else min(delay, left / 2)
+
+    def too_late(self, last: errors.Error | None) -> errors.DeadlineExceeded:
+        """Return the error for a deadline that has passed.
+
+        :param last: what ended the last attempt, None where none has failed.
+        """
+        text = 'the deadline of %g s has passed' % self._settings.deadline
+        if last is not None:
+            text += '; the last error was: ' + last.message
+        error = errors.DeadlineExceeded(text)
+        error.__cause__ = last
+        return error
 
     def _backoff(self) -> float:
         most = self._settings.backoff_max

@@ -155,7 +155,7 @@ class Transfer:
             self._complete()
             return 0.0
         if now >= self._context.deadline:
-            self._fail(self._too_late())
+            self._fail(self._series.too_late(self._last_error))
         elif self._exchange:
             error = self._exchange.watch(now, self._watchdog)
             if error is not None:
@@ -303,14 +303,6 @@ class Transfer:
             self._exchange = None
 
     # What follows.
-
-    def _too_late(self) -> errors.DeadlineExceeded:
-        text = 'the deadline of %g s has passed' % self._settings.deadline
-        if self._last_error is not None:
-            text += '; the last error was: ' + self._last_error.message
-        error = errors.DeadlineExceeded(text)
-        error.__cause__ = self._last_error
-        return error
 
     def _failed(self, error: errors.Error) -> None:
         ended = self._exchange

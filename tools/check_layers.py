@@ -59,6 +59,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ('answer',),
     (
         'budget',
+        'codes',
         'head',
         'lowspeed',
         'metalink',
@@ -76,6 +77,7 @@ RULES = frozenset(
     (
         'answer',
         'budget',
+        'codes',
         'head',
         'lowspeed',
         'metalink',

@@ -1,0 +1,114 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What libcurl's error codes mean (libcurl-errors).
+
+Rules only. By number, as pycurl lacks some of the names.
+"""
+
+from __future__ import annotations
+
+import re
+
+from fuel_agent_curl import errors
+
+OK = 0
+_UNSUPPORTED_PROTOCOL = 1
+_URL_MALFORMAT = 3
+_WEIRD_SERVER_REPLY = 8
+_HTTP_RETURNED_ERROR = 22
+_OPERATION_TIMEDOUT = 28
+_RANGE_ERROR = 33
+
+#: Codes that say less than the head of the answer does.
+HEAD_DECIDES = (OK, _HTTP_RETURNED_ERROR, _RANGE_ERROR)
+
+_CODES: dict[int, type[errors.Error]] = {
+    2: errors.OptionError,  # FAILED_INIT
+    3: errors.OptionError,  # URL_MALFORMAT
+    4: errors.OptionError,  # NOT_BUILT_IN
+    5: errors.ResolveError,
+    6: errors.ResolveError,
+    7: errors.ConnectError,
+    8: errors.ProtocolError,  # WEIRD_SERVER_REPLY
+    35: errors.TLSError,
+    43: errors.OptionError,  # BAD_FUNCTION_ARGUMENT
+    47: errors.RedirectError,  # TOO_MANY_REDIRECTS
+    48: errors.OptionError,  # UNKNOWN_OPTION
+    51: errors.CertificateError,
+    53: errors.OptionError,  # SSL_ENGINE_NOTFOUND
+    54: errors.OptionError,  # SSL_ENGINE_SETFAILED
+    58: errors.CertificateError,  # SSL_CERTPROBLEM
+    59: errors.OptionError,  # SSL_CIPHER
+    60: errors.CertificateError,  # PEER_FAILED_VERIFICATION
+    61: errors.ProtocolError,  # BAD_CONTENT_ENCODING
+    66: errors.OptionError,  # SSL_ENGINE_INITFAILED
+    77: errors.CertificateError,  # SSL_CACERT_BADFILE
+    82: errors.CertificateError,  # SSL_CRL_BADFILE
+    83: errors.CertificateError,  # SSL_ISSUER_ERROR
+    90: errors.CertificateError,  # SSL_PINNEDPUBKEYNOTMATCH
+    91: errors.CertificateError,  # SSL_INVALIDCERTSTATUS
+    96: errors.ConnectError,  # QUIC_CONNECT_ERROR
+    98: errors.CertificateError,  # SSL_CLIENTCERT
+    100: errors.ProtocolError,  # TOO_LARGE
+}
+
+_URL = re.compile(r'[a-z][a-z0-9+.-]*://[^\s\'"]+', re.IGNORECASE)
+
+_HINTS: dict[type[errors.Error], str] = {
+    errors.ResolveError: 'check the name and the name server',
+    errors.ConnectError: 'check that the server is up and can be reached',
+    errors.CertificateError: 'check cacert, and the clock of this machine',
+}
+
+
+def error(
+    code: int,
+    message: str,
+    *,
+    resolving: bool,
+    connecting: bool,
+    redirected: bool,
+) -> errors.Error:
+    """Return the error for a code other than ``OK``.
+
+    :param message: libcurl's text.
+    :param resolving: no name lookup has ended yet.
+    :param connecting: there is no connection yet, at first or after a
+        redirect.
+    :param redirected: a redirect was followed.
+    """
+    kind = _CODES.get(code, errors.ReceiveError)
+    if code == _OPERATION_TIMEDOUT:
+        kind = errors.Stalled
+        if connecting:
+            kind = errors.ResolveError if resolving else errors.ConnectError
+    elif code == _UNSUPPORTED_PROTOCOL:
+        # The schemes were checked; what is left is a status line that
+        # libcurl takes for HTTP/0.9 (CURLOPT_HTTP09_ALLOWED).
+        kind = errors.ProtocolError
+    elif code == _RANGE_ERROR:
+        kind = errors.ContentRangeError
+    elif code == _URL_MALFORMAT and redirected:
+        kind = errors.RedirectError
+    elif code == _WEIRD_SERVER_REPLY and 'Content-Length' in message:
+        # libcurl reads each field before it hands it over.
+        kind = errors.ContentLengthError
+    # libcurl names a proxy as it was given.
+    message = _URL.sub(lambda url: errors.redact(url[0]), message)
+    made = kind(
+        '%s (curl error %d)' % (message or 'failed', code),
+        hint=_HINTS.get(kind),
+    )
+    if isinstance(made, errors.NetworkError):
+        made.curl_code = code
+    return made
