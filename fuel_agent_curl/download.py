@@ -14,6 +14,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
 import math
 import random
 import re
@@ -22,9 +25,6 @@ import time
 import types
 import urllib.parse
 import weakref
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Sequence
 
 from oslo_log import log as logging
 

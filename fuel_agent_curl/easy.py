@@ -21,9 +21,9 @@ import functools
 import math
 import os
 import ssl
-import urllib.parse
 from typing import Any
 from typing import Protocol
+import urllib.parse
 
 import pycurl
 
@@ -173,7 +173,7 @@ class Attempt:
         if settings.no_proxy is not None:
             set_option(pycurl.NOPROXY, settings.no_proxy)
         set_option(
-            pycurl.HTTPHEADER, self._set_range(request) + [*settings.headers]
+            pycurl.HTTPHEADER, [*self._set_range(request), *settings.headers]
         )
         set_option(pycurl.HEADERFUNCTION, self._header)
         set_option(pycurl.WRITEFUNCTION, self._write, use_memoryview=True)
@@ -321,15 +321,14 @@ class Attempt:
         :raises BaseException: what a callback raised that is no ``Error``:
             a bug.
         """
-        head = self._head
-        if self._error is None and head is not None and not self._decided:
-            # No body came. What the head says is decided on all the same,
-            # and a status that explains a failure counts more than the code.
-            if code in codes.HEAD_DECIDES or (head.status >= 400):
-                try:
-                    self._decide()
-                except errors.Error as error:
-                    self._error = error
+        head = None if self._decided or self._error else self._head
+        # No body came. What the head says is decided on all the same, and a
+        # status that explains a failure counts more than the code.
+        if head and (code in codes.HEAD_DECIDES or head.status >= 400):
+            try:
+                self._decide()
+            except errors.Error as error:
+                self._error = error
         if isinstance(self._error, errors.Error):
             return self._error
         if self._error is not None:

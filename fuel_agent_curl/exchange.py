@@ -17,8 +17,8 @@ from how it ended is for ``transfer`` to say.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
+import dataclasses
 
 from oslo_log import log as logging
 

@@ -18,10 +18,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import typing
 import urllib.parse
-from xml.etree import ElementTree
+
+from defusedxml import ElementTree
 
 from fuel_agent_curl import errors
+
+if typing.TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 _NAMESPACE = '{urn:ietf:params:xml:ns:metalink}'
 
@@ -95,11 +100,9 @@ def parse(document: bytes) -> Metalink:
 
     :raises errors.ContentError: if it is not such a document.
     """
-    if b'<!DOCTYPE' in document or b'<!ENTITY' in document:
-        # Metalink needs neither, and entities can make it grow without end.
-        raise errors.ContentError('a Metalink document with a DTD is refused')
     try:
-        root = ElementTree.fromstring(document)
+        # Metalink needs no DTD, and entities can make it grow without end.
+        root = ElementTree.fromstring(document, forbid_dtd=True)
     except (ElementTree.ParseError, ValueError) as error:
         raise errors.ContentError(
             'not a Metalink document: %s' % error
@@ -123,7 +126,7 @@ def parse(document: bytes) -> Metalink:
     )
 
 
-def _urls(file: ElementTree.Element) -> tuple[str, ...]:
+def _urls(file: Element) -> tuple[str, ...]:
     found = []
     for element in file.findall(_NAMESPACE + 'url'):
         url = (element.text or '').strip()
@@ -135,7 +138,7 @@ def _urls(file: ElementTree.Element) -> tuple[str, ...]:
     return tuple(dict.fromkeys(url for _priority, url in found))
 
 
-def _checksum(file: ElementTree.Element) -> str | None:
+def _checksum(file: Element) -> str | None:
     given = {
         (element.get('type') or '').lower(): (element.text or '').strip()
         for element in file.findall(_NAMESPACE + 'hash')
@@ -146,7 +149,7 @@ def _checksum(file: ElementTree.Element) -> str | None:
     return None
 
 
-def _pieces(file: ElementTree.Element, length: int | None) -> Pieces | None:
+def _pieces(file: Element, length: int | None) -> Pieces | None:
     for element in file.findall(_NAMESPACE + 'pieces'):
         algorithm = _HASHES.get((element.get('type') or '').lower())
         size = _number(element.get('length'))

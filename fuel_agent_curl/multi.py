@@ -20,11 +20,11 @@ descriptor above 1023, and it cannot be woken.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import os
 import selectors
 import threading
 import time
-from collections.abc import Iterator
 
 import pycurl
 
@@ -69,9 +69,7 @@ class Loop:
             if not self._closed:
                 os.eventfd_write(self._wakeup, 1)
 
-    def turn(
-        self, timeout: float
-    ) -> Iterator[tuple[easy.Attempt, int, str]]:
+    def turn(self, timeout: float) -> Iterator[tuple[easy.Attempt, int, str]]:
         """Wait for events at most ``timeout`` seconds, and act on them.
 
         :return: the attempts that ended: attempt, CURLcode, error text.

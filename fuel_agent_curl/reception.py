@@ -20,10 +20,10 @@ into the chunk being filled, is dealt with by ``easy`` itself through
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 import datetime
 import time
-from collections.abc import Callable
 
 from zlib_ng import zlib_ng
 

@@ -17,8 +17,8 @@ Rules only: which mirror is asked next, and how.
 
 from __future__ import annotations
 
-import urllib.parse
 from collections.abc import Sequence
+import urllib.parse
 
 from fuel_agent_curl import answer
 from fuel_agent_curl import errors

@@ -35,10 +35,10 @@ from fuel_agent_curl import segments
 from fuel_agent_curl import sources as sources_module
 from fuel_agent_curl import watchdog
 from fuel_agent_curl import window as window_module
-from fuel_agent_curl.states import UNDER_WAY
+from fuel_agent_curl.states import move
 from fuel_agent_curl.states import State
 from fuel_agent_curl.states import Trigger
-from fuel_agent_curl.states import move
+from fuel_agent_curl.states import UNDER_WAY
 
 LOG = logging.getLogger(__name__)
 
