@@ -19,14 +19,11 @@ from __future__ import annotations
 
 import bz2
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
 import errno
 import gzip
-import hashlib
 import lzma
 import os
-import random
 import threading
 from typing import Any
 
@@ -35,91 +32,13 @@ import fixtures
 from fuel_agent_curl import device
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
-from fuel_agent_curl import relay
-from tests import base
+from tests import copying
 
-MIB = 1024 * 1024
-
-_PWRITE = os.pwrite
-_FDATASYNC = os.fdatasync
-
-_RANDOM = random.Random(20261123)
-#: Longer than what is held back, with zeros at both ends of a buffer, and an
-#: end that no sector ends at.
-IMAGE = b''.join(
-    (
-        _RANDOM.randbytes(2 * MIB),
-        bytes(MIB + 100_000),
-        _RANDOM.randbytes(MIB),
-        bytes(200_000),
-        _RANDOM.randbytes(777),
-    )
-)
+MIB = copying.MIB
+IMAGE = copying.IMAGE
 
 
-class Source:
-    """What a download is to the pipeline.
-
-    :param chunks: what it brings; an exception among them is raised.
-    """
-
-    def __init__(
-        self,
-        chunks: Iterable[bytes | BaseException],
-        length: int | None = None,
-    ) -> None:
-        self._chunks = chunks
-        self.length = length
-        self.closed = threading.Event()
-
-    def views(self) -> Iterator[memoryview]:
-        for chunk in self._chunks:
-            if isinstance(chunk, BaseException):
-                raise chunk
-            buffer = bytearray(chunk)
-            yield memoryview(buffer)
-            # The download uses its buffers again.
-            buffer[:] = b'\xdb' * len(buffer)
-
-    def close(self) -> None:
-        self.closed.set()
-
-
-def whole(data: bytes, size: int = 100_003) -> Source:
-    chunks = [data[i : i + size] for i in range(0, len(data), size)]
-    return Source(chunks, len(data))
-
-
-class _TestCase(base.TestCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.directory = self.useFixture(fixtures.TempDir()).path
-        self.path = os.path.join(self.directory, 'target')
-        before = threading.active_count()
-        self.addCleanup(
-            lambda: self.assertEqual(before, threading.active_count())
-        )
-
-    def old(self, data: bytes = b'old' * MIB) -> None:
-        """Make the target exist."""
-        with open(self.path, 'wb') as target:
-            target.write(data)
-
-    def content(self) -> bytes:
-        with open(self.path, 'rb') as target:
-            return target.read()
-
-    def assert_image(self, expected: bytes) -> None:
-        actual = self.content()
-        if actual != expected:
-            self.fail('%d bytes, or others' % len(actual))
-
-    def assert_nothing(self) -> None:
-        """Neither a target, nor anything beside it."""
-        self.assertEqual([], os.listdir(self.directory))
-
-
-class CopyTest(_TestCase):
+class CopyTest(copying.FileTestCase):
     def test_containers(self) -> None:
         for name, packed in (
             ('raw', IMAGE),
@@ -131,7 +50,7 @@ class CopyTest(_TestCase):
                 self.assertEqual(
                     pipeline.Result(len(IMAGE), name),
                     pipeline.copy(
-                        whole(packed), self.path, container=container
+                        copying.whole(packed), self.path, container=container
                     ),
                 )
                 self.assert_image(IMAGE)
@@ -145,27 +64,30 @@ class CopyTest(_TestCase):
             for direct_io in (True, False):
                 self.old()
                 pipeline.copy(
-                    whole(image), self.path, direct_io=direct_io, verify=True
+                    copying.whole(image),
+                    self.path,
+                    direct_io=direct_io,
+                    verify=True,
                 )
                 self.assert_image(image)
 
     def test_any_chunk_size(self) -> None:
         for size in (4096, MIB - 1, MIB, MIB + 1, len(IMAGE)):
-            pipeline.copy(whole(IMAGE, size), self.path)
+            pipeline.copy(copying.whole(IMAGE, size), self.path)
             self.assert_image(IMAGE)
-        pipeline.copy(whole(IMAGE[:3000], 1), self.path)
+        pipeline.copy(copying.whole(IMAGE[:3000], 1), self.path)
         self.assert_image(IMAGE[:3000])
 
     def test_zeros_alone(self) -> None:
         for length in (1, MIB, 3 * MIB + 1):
             self.old()
-            pipeline.copy(whole(bytes(length)), self.path, verify=True)
+            pipeline.copy(copying.whole(bytes(length)), self.path, verify=True)
             self.assert_image(bytes(length))
 
     def test_zeros_become_holes(self) -> None:
         self.old()
         image = IMAGE[:MIB] + bytes(8 * MIB) + IMAGE[:MIB]
-        pipeline.copy(whole(image), self.path)
+        pipeline.copy(copying.whole(image), self.path)
         self.assert_image(image)
         self.assertLess(os.stat(self.path).st_blocks * 512, 3 * MIB)
 
@@ -174,7 +96,7 @@ class CopyTest(_TestCase):
             self.old(old)
             os.chmod(self.path, 0o640)
             inode = os.stat(self.path).st_ino
-            pipeline.copy(whole(IMAGE), self.path)
+            pipeline.copy(copying.whole(IMAGE), self.path)
             self.assert_image(IMAGE)
             after = os.stat(self.path)
             self.assertEqual(inode, after.st_ino)
@@ -183,7 +105,7 @@ class CopyTest(_TestCase):
     def test_links_are_followed(self) -> None:
         link = os.path.join(self.directory, 'link')
         os.symlink('target', link)
-        pipeline.copy(whole(IMAGE), link)
+        pipeline.copy(copying.whole(IMAGE), link)
         self.assertTrue(os.path.islink(link))
         self.assert_image(IMAGE)
 
@@ -193,7 +115,7 @@ class CopyTest(_TestCase):
         self.assertRaises(
             errors.TruncatedError,
             pipeline.copy,
-            whole(gzip.compress(IMAGE, 1)[:-1]),
+            copying.whole(gzip.compress(IMAGE, 1)[:-1]),
             link,
         )
         self.assertEqual(['link'], os.listdir(self.directory))
@@ -201,18 +123,20 @@ class CopyTest(_TestCase):
     def test_observe(self) -> None:
         seen: list[int] = []
         pipeline.copy(
-            whole(gzip.compress(IMAGE, 1)), self.path, observe=seen.append
+            copying.whole(gzip.compress(IMAGE, 1)),
+            self.path,
+            observe=seen.append,
         )
         self.assertEqual(sorted(seen), seen)
         self.assertEqual(len(IMAGE), seen[-1])
 
     def test_stream(self) -> None:
-        result = pipeline.copy(whole(IMAGE), '/dev/null')
+        result = pipeline.copy(copying.whole(IMAGE), '/dev/null')
         self.assertEqual(len(IMAGE), result.written)
 
     def test_stream_that_is_full(self) -> None:
         error = self.assertRaises(
-            errors.TargetFull, pipeline.copy, whole(IMAGE), '/dev/full'
+            errors.TargetFull, pipeline.copy, copying.whole(IMAGE), '/dev/full'
         )
         self.assertEqual(0, error.offset)
 
@@ -225,7 +149,7 @@ class CopyTest(_TestCase):
 
         pwrite = os.pwrite
         self.patch(os, 'pwrite', refusing)
-        pipeline.copy(whole(IMAGE), self.path, verify=True)
+        pipeline.copy(copying.whole(IMAGE), self.path, verify=True)
         self.assert_image(IMAGE)
         self.assertEqual(1, self.log.output.count('direct I/O'))
 
@@ -238,7 +162,7 @@ class CopyTest(_TestCase):
             return pwrite(fd, data, offset)
 
         self.patch(os, 'pwrite', recording)
-        pipeline.copy(whole(IMAGE), self.path)
+        pipeline.copy(copying.whole(IMAGE), self.path)
         direct = [w for w in writes if w[0]]
         self.assertNotEqual([], direct, 'this file system takes no O_DIRECT')
         for _direct, offset, length in direct:
@@ -257,7 +181,7 @@ class CopyTest(_TestCase):
             return pwrite(fd, data, offset)
 
         self.patch(os, 'pwrite', recording)
-        pipeline.copy(whole(IMAGE), self.path, direct_io=False)
+        pipeline.copy(copying.whole(IMAGE), self.path, direct_io=False)
         self.assertEqual({False}, set(writes))
 
     def test_short_writes(self) -> None:
@@ -267,7 +191,7 @@ class CopyTest(_TestCase):
             return pwrite(fd, data[:8192], offset)
 
         self.patch(os, 'pwrite', short)
-        pipeline.copy(whole(IMAGE), self.path)
+        pipeline.copy(copying.whole(IMAGE), self.path)
         self.assert_image(IMAGE)
 
     def _is_direct(self, fd: int) -> bool:
@@ -276,7 +200,7 @@ class CopyTest(_TestCase):
         return bool(int(flags, 8) & os.O_DIRECT)
 
 
-class OrderTest(_TestCase):
+class OrderTest(copying.FileTestCase):
     """Nothing usable before everything is there, synced and checked."""
 
     def setUp(self) -> None:
@@ -296,7 +220,7 @@ class OrderTest(_TestCase):
 
     def test_existing_file(self) -> None:
         self.old(IMAGE)
-        pipeline.copy(whole(IMAGE), self.path)
+        pipeline.copy(copying.whole(IMAGE), self.path)
         names = [name for name, _offset in self.calls]
         self.assertEqual(
             [('ftruncate', 0), ('fsync', 0)],
@@ -316,7 +240,7 @@ class OrderTest(_TestCase):
         self.assertRaises(
             errors.DigestMismatch,
             pipeline.copy,
-            whole(IMAGE),
+            copying.whole(IMAGE),
             self.path,
             image_checksum=wrong,
         )
@@ -324,7 +248,7 @@ class OrderTest(_TestCase):
         self.assertIn(('pwrite', MIB), self.calls)
 
     def test_new_file_is_synced_with_its_name(self) -> None:
-        pipeline.copy(whole(IMAGE), self.path)
+        pipeline.copy(copying.whole(IMAGE), self.path)
         self.assertEqual(('fsync', 0), self.calls[-1])
 
     def test_name_that_cannot_be_synced(self) -> None:
@@ -340,7 +264,7 @@ class OrderTest(_TestCase):
                 return real(*args)
 
             with fixtures.MonkeyPatch('os.' + failing, refused):
-                pipeline.copy(whole(IMAGE), self.path)
+                pipeline.copy(copying.whole(IMAGE), self.path)
             self.assert_image(IMAGE)
             os.unlink(self.path)
 
@@ -350,7 +274,7 @@ class OrderTest(_TestCase):
 
         self.patch(os, 'fsync', failing)
         self.assertRaises(
-            errors.WriteError, pipeline.copy, whole(IMAGE), self.path
+            errors.WriteError, pipeline.copy, copying.whole(IMAGE), self.path
         )
         self.assert_nothing()
 
@@ -365,238 +289,13 @@ class OrderTest(_TestCase):
 
         pwrite = os.pwrite
         self.patch(os, 'pwrite', watching)
-        pipeline.copy(whole(IMAGE), self.path)
+        pipeline.copy(copying.whole(IMAGE), self.path)
         self.assertGreater(len(views), 2)
         for view in views:
             self.assertEqual(b'', view.strip(b'\0'))
 
 
-class FailureTest(_TestCase):
-    def _fails(
-        self, cls: type[BaseException], source: Source, **options: object
-    ) -> BaseException:
-        """Fail with and without a file there, and look at what is left."""
-        options.setdefault('container', 'auto')
-        self.assertRaises(
-            cls,
-            pipeline.copy,
-            source,
-            self.path,
-            **options,
-        )
-        self.assert_nothing()
-        self.old()
-        error = self.assertRaises(
-            cls, pipeline.copy, source, self.path, **options
-        )
-        self.assertEqual(b'', self.content())
-        os.unlink(self.path)
-        assert isinstance(error, BaseException)
-        return error
-
-    def test_damage(self) -> None:
-        packed = gzip.compress(IMAGE, 1)
-        self._fails(errors.TruncatedError, whole(packed[:-1]))
-        self._fails(errors.TrailingGarbageError, whole(packed + b'!'))
-        damaged = packed[:-5] + b'\0' + packed[-4:]
-        self._fails(errors.CorruptError, whole(damaged))
-
-    def test_damage_in_the_first_bytes(self) -> None:
-        """Too early for anything to be written, but begun it has."""
-        packed = gzip.compress(b'tiny')
-        self._fails(errors.TruncatedError, whole(packed[:-1]))
-
-    def test_checksum(self) -> None:
-        good = 'sha256:' + hashlib.sha256(IMAGE).hexdigest()
-        packed = gzip.compress(IMAGE, 1)
-        pipeline.copy(whole(packed), self.path, image_checksum=good)
-        self.assert_image(IMAGE)
-        os.unlink(self.path)
-        other = packed[:-1]
-        for source, cls in (
-            (whole(gzip.compress(IMAGE + b'!', 1)), errors.DigestMismatch),
-            (whole(other), errors.TruncatedError),
-        ):
-            self._fails(cls, source, image_checksum=good)
-
-    def test_too_short(self) -> None:
-        source = Source([IMAGE], len(IMAGE) + 1)
-        error = self._fails(errors.ImageTooShort, source)
-        self.assertEqual(len(IMAGE), getattr(error, 'offset', None))
-
-    def test_too_long(self) -> None:
-        source = Source([IMAGE[:-1], IMAGE[-1:]], len(IMAGE) - 1)
-        error = self._fails(errors.ImageTooLong, source)
-        self.assertEqual(len(IMAGE) - 1, getattr(error, 'offset', None))
-
-    def test_source_fails(self) -> None:
-        cause = errors.Stalled('nothing for ever')
-        for chunks in ([IMAGE[:100]], [IMAGE] * 4):
-            error = self._fails(errors.Stalled, Source([*chunks, cause]))
-            self.assertIs(cause, error)
-
-    def test_source_fails_before_its_first_byte(self) -> None:
-        """The target keeps what it had: nothing had begun."""
-        self.old()
-        source = Source([errors.Stalled('nothing ever')])
-        self.assertRaises(errors.Stalled, pipeline.copy, source, self.path)
-        self.assertEqual(b'old' * MIB, self.content())
-
-    def test_wrong_container_is_known_before_anything_is_written(self) -> None:
-        self.old()
-        for container in ('gzip', 'xz', 'nonsense'):
-            self.assertRaises(
-                errors.Error,
-                pipeline.copy,
-                whole(IMAGE),
-                self.path,
-                container=container,
-            )
-            self.assertEqual(b'old' * MIB, self.content())
-
-    def test_checksum_that_is_none(self) -> None:
-        """Known before the target is even looked at."""
-        self.assertRaises(
-            errors.OptionError,
-            pipeline.copy,
-            whole(IMAGE),
-            '/',
-            image_checksum='sha256:12',
-        )
-
-    def test_interrupted(self) -> None:
-        """Ctrl-C, SIGTERM and whatever else comes to the main thread."""
-        for cls in (KeyboardInterrupt, SystemExit, GeneratorExit):
-            self._fails(cls, Source([IMAGE, IMAGE, cls()]))
-
-    def test_interrupted_by_what_observes(self) -> None:
-        def observe(written: int) -> None:
-            raise KeyboardInterrupt
-
-        self._fails(KeyboardInterrupt, whole(IMAGE), observe=observe)
-
-    def _pwrite_fails(self, code: int, at: int) -> None:
-        def failing(fd: int, data: memoryview, offset: int) -> int:
-            if offset == at:
-                raise OSError(code, os.strerror(code))
-            return _PWRITE(fd, data, offset)
-
-        self.patch(os, 'pwrite', failing)
-
-    def test_target_fails(self) -> None:
-        for code, cls in (
-            (errno.EIO, errors.WriteError),
-            (errno.ENOSPC, errors.TargetFull),
-            (errno.EDQUOT, errors.TargetFull),
-            (errno.EFBIG, errors.TargetTooSmall),
-        ):
-            for at in (MIB, 3 * MIB + 65536, 0):
-                self._pwrite_fails(code, at)
-                error = self._fails(cls, whole(IMAGE))
-                self.assertEqual(at, getattr(error, 'offset', None))
-
-    def test_sync_fails(self) -> None:
-        for turn in (1, 2):
-            turns: list[int] = []
-
-            def failing(
-                fd: int, turns: list[int] = turns, turn: int = turn
-            ) -> None:
-                turns.append(fd)
-                if len(turns) % 2 == turn % 2:
-                    raise OSError(errno.EIO, 'Input/output error')
-
-            self.patch(os, 'fdatasync', failing)
-            error = self._fails(errors.WriteError, whole(IMAGE))
-            self.assertIn('syncing', str(error))
-
-    def test_target_fails_while_the_source_waits(self) -> None:
-        """The source is ended, and what it says then is not the cause."""
-        for silent in (False, True):
-            source = Source([])
-
-            def chunks(
-                source: Source = source, silent: bool = silent
-            ) -> Iterator[bytes | BaseException]:
-                yield IMAGE
-                if not source.closed.wait(30):
-                    yield AssertionError('nobody ended it')
-                if not silent:
-                    yield errors.Error('the download was closed')
-
-            source._chunks = chunks()
-            self._pwrite_fails(errno.EIO, MIB)
-            self.assertRaises(
-                errors.WriteError, pipeline.copy, source, self.path
-            )
-            self.assert_nothing()
-
-    def test_target_fails_before_a_source_without_end(self) -> None:
-        """The source is not asked much longer."""
-        asked = []
-
-        def chunks() -> Iterator[bytes]:
-            while True:
-                asked.append(1)
-                yield IMAGE
-
-        self._pwrite_fails(errno.EIO, MIB)
-        self.assertRaises(
-            errors.WriteError, pipeline.copy, Source(chunks()), self.path
-        )
-        self.assertLessEqual(len(asked), relay.COUNT + 2)
-
-    def test_medium_gives_back_something_else(self) -> None:
-        """Only noticed with verify; wherever it is."""
-        for at in (MIB, 4 * MIB - 1, len(IMAGE) - 1, 0, MIB - 1):
-
-            def spoiling(fd: int, at: int = at) -> None:
-                _FDATASYNC(fd)
-                if self.content()[:MIB].strip(b'\0') or at >= MIB:
-                    os.pwrite(fd, b'\x77', at)
-
-            with fixtures.MonkeyPatch('os.fdatasync', spoiling):
-                # A write of one byte is none that O_DIRECT takes.
-                error = self._fails(
-                    errors.WriteError,
-                    whole(IMAGE),
-                    verify=True,
-                    direct_io=False,
-                )
-            self.assertIn('does not give back', str(error))
-            offset = getattr(error, 'offset', -1)
-            self.assertEqual(at - at % MIB, offset)
-
-    def test_file_removed_or_replaced_meanwhile(self) -> None:
-        """Written to nowhere is no success."""
-        for replaced in (False, True):
-
-            def chunks(replaced: bool = replaced) -> Iterator[bytes]:
-                yield IMAGE
-                os.unlink(self.path)
-                if replaced:
-                    self.old()
-
-            error = self.assertRaises(
-                errors.TargetVanished, pipeline.write, chunks(), self.path
-            )
-            self.assertIn(self.path, str(error))
-        self.assertEqual(b'old' * MIB, self.content())
-
-    def test_file_replaced_meanwhile_is_not_removed(self) -> None:
-        def chunks() -> Iterator[bytes | BaseException]:
-            yield IMAGE
-            os.unlink(self.path)
-            self.old()
-            yield errors.Stalled('x')
-
-        self.assertRaises(
-            errors.Stalled, pipeline.copy, Source(chunks()), self.path
-        )
-        self.assertEqual(b'old' * MIB, self.content())
-
-
-class WriteTest(_TestCase):
+class WriteTest(copying.FileTestCase):
     def test_any_buffers(self) -> None:
         chunks: list[bytes | bytearray | memoryview] = [
             b'',

@@ -1,0 +1,157 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the tests of copying have in common: an image, sources, targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+import os
+import random
+import threading
+from typing import Any
+
+import fixtures
+
+from tests import base
+from tests import loop
+
+MIB = 1024 * 1024
+
+_RANDOM = random.Random(20261123)
+#: Longer than what is held back, with zeros at both ends of a buffer, and an
+#: end that no sector ends at.
+IMAGE = b''.join(
+    (
+        _RANDOM.randbytes(2 * MIB),
+        bytes(MIB + 100_000),
+        _RANDOM.randbytes(MIB),
+        bytes(200_000),
+        _RANDOM.randbytes(777),
+    )
+)
+
+#: The same for devices, with a longer run of zeros.
+LONG_IMAGE = b''.join(
+    (
+        _RANDOM.randbytes(2 * MIB),
+        bytes(5 * MIB),
+        _RANDOM.randbytes(MIB + 70_000),
+        bytes(200_000),
+        _RANDOM.randbytes(777),
+    )
+)
+
+
+class Source:
+    """What a download is to the pipeline.
+
+    :param chunks: what it brings; an exception among them is raised.
+    """
+
+    def __init__(
+        self,
+        chunks: Iterable[bytes | BaseException],
+        length: int | None = None,
+    ) -> None:
+        self._chunks = chunks
+        self.length = length
+        self.closed = threading.Event()
+
+    def views(self) -> Iterator[memoryview]:
+        for chunk in self._chunks:
+            if isinstance(chunk, BaseException):
+                raise chunk
+            buffer = bytearray(chunk)
+            yield memoryview(buffer)
+            # The download uses its buffers again.
+            buffer[:] = b'\xdb' * len(buffer)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def whole(data: bytes, size: int = 100_003) -> Source:
+    chunks = [data[i : i + size] for i in range(0, len(data), size)]
+    return Source(chunks, len(data))
+
+
+class FileTestCase(base.TestCase):
+    """Copies to a regular file in a directory of its own.
+
+    :ivar path: of the target; nothing is there yet.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = self.useFixture(fixtures.TempDir()).path
+        self.path = os.path.join(self.directory, 'target')
+        before = threading.active_count()
+        self.addCleanup(
+            lambda: self.assertEqual(before, threading.active_count())
+        )
+
+    def old(self, data: bytes = b'old' * MIB) -> None:
+        """Make the target exist."""
+        with open(self.path, 'wb') as target:
+            target.write(data)
+
+    def content(self) -> bytes:
+        with open(self.path, 'rb') as target:
+            return target.read()
+
+    def assert_image(self, expected: bytes) -> None:
+        actual = self.content()
+        if actual != expected:
+            self.fail('%d bytes, or others' % len(actual))
+
+    def assert_nothing(self) -> None:
+        """Neither a target, nor anything beside it."""
+        self.assertEqual([], os.listdir(self.directory))
+
+
+class DeviceTestCase(base.FunctionalTestCase):
+    """Copies to block devices, which are full of 0xa5."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.need_root()
+        self.need_program('losetup', 'chattr')
+
+    def device(
+        self, length: int = 16 * MIB, **options: Any
+    ) -> loop.LoopDevice:
+        """Make a device; ``options`` are the fixture's."""
+        return self.useFixture(
+            loop.LoopDevice(self.directory, length, **options)
+        )
+
+    def assert_device(
+        self, target: loop.LoopDevice, image: bytes, what: str = ''
+    ) -> None:
+        """The image, then what was there before, but for the first MiB."""
+        actual = target.read()
+        self.assertEqual(target.length, len(actual))
+        if actual[: len(image)] != image:
+            self.fail('another image is on the device: ' + what)
+        blank = actual[len(image) : MIB]
+        self.assertEqual(b'', blank.strip(b'\0'))
+        rest = actual[max(MIB, len(image)) :]
+        self.assertEqual(b'', rest.strip(b'\xa5'), what)
+
+    def assert_blank(self, target: loop.LoopDevice) -> None:
+        """Nothing boots from here."""
+        self.assertEqual(b'', target.read()[:MIB].strip(b'\0'))
+
+    def assert_untouched(self, target: loop.LoopDevice) -> None:
+        self.assertEqual(b'', target.read().strip(b'\xa5'))

@@ -1,0 +1,270 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Copies that fail: what is raised, and what is left of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import errno
+import gzip
+import hashlib
+import os
+
+import fixtures
+
+from fuel_agent_curl import errors
+from fuel_agent_curl import pipeline
+from fuel_agent_curl import relay
+from tests import copying
+
+MIB = copying.MIB
+IMAGE = copying.IMAGE
+
+_PWRITE = os.pwrite
+_FDATASYNC = os.fdatasync
+
+
+class FailureTest(copying.FileTestCase):
+    def _fails(
+        self,
+        cls: type[BaseException],
+        source: copying.Source,
+        **options: object,
+    ) -> BaseException:
+        """Fail with and without a file there, and look at what is left."""
+        options.setdefault('container', 'auto')
+        self.assertRaises(
+            cls,
+            pipeline.copy,
+            source,
+            self.path,
+            **options,
+        )
+        self.assert_nothing()
+        self.old()
+        error = self.assertRaises(
+            cls, pipeline.copy, source, self.path, **options
+        )
+        self.assertEqual(b'', self.content())
+        os.unlink(self.path)
+        assert isinstance(error, BaseException)
+        return error
+
+    def test_damage(self) -> None:
+        packed = gzip.compress(IMAGE, 1)
+        self._fails(errors.TruncatedError, copying.whole(packed[:-1]))
+        self._fails(errors.TrailingGarbageError, copying.whole(packed + b'!'))
+        damaged = packed[:-5] + b'\0' + packed[-4:]
+        self._fails(errors.CorruptError, copying.whole(damaged))
+
+    def test_damage_in_the_first_bytes(self) -> None:
+        """Too early for anything to be written, but begun it has."""
+        packed = gzip.compress(b'tiny')
+        self._fails(errors.TruncatedError, copying.whole(packed[:-1]))
+
+    def test_checksum(self) -> None:
+        good = 'sha256:' + hashlib.sha256(IMAGE).hexdigest()
+        packed = gzip.compress(IMAGE, 1)
+        pipeline.copy(copying.whole(packed), self.path, image_checksum=good)
+        self.assert_image(IMAGE)
+        os.unlink(self.path)
+        other = packed[:-1]
+        for source, cls in (
+            (
+                copying.whole(gzip.compress(IMAGE + b'!', 1)),
+                errors.DigestMismatch,
+            ),
+            (copying.whole(other), errors.TruncatedError),
+        ):
+            self._fails(cls, source, image_checksum=good)
+
+    def test_too_short(self) -> None:
+        source = copying.Source([IMAGE], len(IMAGE) + 1)
+        error = self._fails(errors.ImageTooShort, source)
+        self.assertEqual(len(IMAGE), getattr(error, 'offset', None))
+
+    def test_too_long(self) -> None:
+        source = copying.Source([IMAGE[:-1], IMAGE[-1:]], len(IMAGE) - 1)
+        error = self._fails(errors.ImageTooLong, source)
+        self.assertEqual(len(IMAGE) - 1, getattr(error, 'offset', None))
+
+    def test_source_fails(self) -> None:
+        cause = errors.Stalled('nothing for ever')
+        for chunks in ([IMAGE[:100]], [IMAGE] * 4):
+            error = self._fails(
+                errors.Stalled, copying.Source([*chunks, cause])
+            )
+            self.assertIs(cause, error)
+
+    def test_source_fails_before_its_first_byte(self) -> None:
+        """The target keeps what it had: nothing had begun."""
+        self.old()
+        source = copying.Source([errors.Stalled('nothing ever')])
+        self.assertRaises(errors.Stalled, pipeline.copy, source, self.path)
+        self.assertEqual(b'old' * MIB, self.content())
+
+    def test_wrong_container_is_known_before_anything_is_written(self) -> None:
+        self.old()
+        for container in ('gzip', 'xz', 'nonsense'):
+            self.assertRaises(
+                errors.Error,
+                pipeline.copy,
+                copying.whole(IMAGE),
+                self.path,
+                container=container,
+            )
+            self.assertEqual(b'old' * MIB, self.content())
+
+    def test_checksum_that_is_none(self) -> None:
+        """Known before the target is even looked at."""
+        self.assertRaises(
+            errors.OptionError,
+            pipeline.copy,
+            copying.whole(IMAGE),
+            '/',
+            image_checksum='sha256:12',
+        )
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C, SIGTERM and whatever else comes to the main thread."""
+        for cls in (KeyboardInterrupt, SystemExit, GeneratorExit):
+            self._fails(cls, copying.Source([IMAGE, IMAGE, cls()]))
+
+    def test_interrupted_by_what_observes(self) -> None:
+        def observe(written: int) -> None:
+            raise KeyboardInterrupt
+
+        self._fails(KeyboardInterrupt, copying.whole(IMAGE), observe=observe)
+
+    def _pwrite_fails(self, code: int, at: int) -> None:
+        def failing(fd: int, data: memoryview, offset: int) -> int:
+            if offset == at:
+                raise OSError(code, os.strerror(code))
+            return _PWRITE(fd, data, offset)
+
+        self.patch(os, 'pwrite', failing)
+
+    def test_target_fails(self) -> None:
+        for code, cls in (
+            (errno.EIO, errors.WriteError),
+            (errno.ENOSPC, errors.TargetFull),
+            (errno.EDQUOT, errors.TargetFull),
+            (errno.EFBIG, errors.TargetTooSmall),
+        ):
+            for at in (MIB, 3 * MIB + 65536, 0):
+                self._pwrite_fails(code, at)
+                error = self._fails(cls, copying.whole(IMAGE))
+                self.assertEqual(at, getattr(error, 'offset', None))
+
+    def test_sync_fails(self) -> None:
+        for turn in (1, 2):
+            turns: list[int] = []
+
+            def failing(
+                fd: int, turns: list[int] = turns, turn: int = turn
+            ) -> None:
+                turns.append(fd)
+                if len(turns) % 2 == turn % 2:
+                    raise OSError(errno.EIO, 'Input/output error')
+
+            self.patch(os, 'fdatasync', failing)
+            error = self._fails(errors.WriteError, copying.whole(IMAGE))
+            self.assertIn('syncing', str(error))
+
+    def test_target_fails_while_the_source_waits(self) -> None:
+        """The source is ended, and what it says then is not the cause."""
+        for silent in (False, True):
+            source = copying.Source([])
+
+            def chunks(
+                source: copying.Source = source, silent: bool = silent
+            ) -> Iterator[bytes | BaseException]:
+                yield IMAGE
+                if not source.closed.wait(30):
+                    yield AssertionError('nobody ended it')
+                if not silent:
+                    yield errors.Error('the download was closed')
+
+            source._chunks = chunks()
+            self._pwrite_fails(errno.EIO, MIB)
+            self.assertRaises(
+                errors.WriteError, pipeline.copy, source, self.path
+            )
+            self.assert_nothing()
+
+    def test_target_fails_before_a_source_without_end(self) -> None:
+        """The source is not asked much longer."""
+        asked = []
+
+        def chunks() -> Iterator[bytes]:
+            while True:
+                asked.append(1)
+                yield IMAGE
+
+        self._pwrite_fails(errno.EIO, MIB)
+        self.assertRaises(
+            errors.WriteError,
+            pipeline.copy,
+            copying.Source(chunks()),
+            self.path,
+        )
+        self.assertLessEqual(len(asked), relay.COUNT + 2)
+
+    def test_medium_gives_back_something_else(self) -> None:
+        """Only noticed with verify; wherever it is."""
+        for at in (MIB, 4 * MIB - 1, len(IMAGE) - 1, 0, MIB - 1):
+
+            def spoiling(fd: int, at: int = at) -> None:
+                _FDATASYNC(fd)
+                if self.content()[:MIB].strip(b'\0') or at >= MIB:
+                    os.pwrite(fd, b'\x77', at)
+
+            with fixtures.MonkeyPatch('os.fdatasync', spoiling):
+                # A write of one byte is none that O_DIRECT takes.
+                error = self._fails(
+                    errors.WriteError,
+                    copying.whole(IMAGE),
+                    verify=True,
+                    direct_io=False,
+                )
+            self.assertIn('does not give back', str(error))
+            offset = getattr(error, 'offset', -1)
+            self.assertEqual(at - at % MIB, offset)
+
+    def test_file_removed_or_replaced_meanwhile(self) -> None:
+        """Written to nowhere is no success."""
+        for replaced in (False, True):
+
+            def chunks(replaced: bool = replaced) -> Iterator[bytes]:
+                yield IMAGE
+                os.unlink(self.path)
+                if replaced:
+                    self.old()
+
+            error = self.assertRaises(
+                errors.TargetVanished, pipeline.write, chunks(), self.path
+            )
+            self.assertIn(self.path, str(error))
+        self.assertEqual(b'old' * MIB, self.content())
+
+    def test_file_replaced_meanwhile_is_not_removed(self) -> None:
+        def chunks() -> Iterator[bytes | BaseException]:
+            yield IMAGE
+            os.unlink(self.path)
+            self.old()
+            yield errors.Stalled('x')
+
+        self.assertRaises(
+            errors.Stalled, pipeline.copy, copying.Source(chunks()), self.path
+        )
+        self.assertEqual(b'old' * MIB, self.content())
