@@ -12,7 +12,6 @@
 
 """The base class of the unit tests lets nothing out of the process."""
 
-import asyncio
 from collections.abc import Callable
 import gc
 import os
@@ -70,10 +69,6 @@ class TestFence(base.TestCase):
     def test_socket(self) -> None:
         self.assertRefused('a socket', lambda test: socket.socket())
         self.assertRefused('a socket', lambda test: socket.socketpair())
-
-    def test_event_loop(self) -> None:
-        """It makes a pair of sockets in C."""
-        self.assertRefused('a socket', lambda test: asyncio.new_event_loop())
 
     def test_look_up(self) -> None:
         self.assertRefused(
