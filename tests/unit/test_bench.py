@@ -258,7 +258,7 @@ class TestContenders(base.TestCase):
                 ['gunzip', '-c'],
                 [
                     *('dd', 'of=/dev/a b', 'bs=1M', 'iflag=fullblock'),
-                    *('conv=fsync', 'oflag=direct'),
+                    *('oflag=direct', 'conv=fsync'),
                 ],
             ],
             contenders.pipe('image.gz', 'gunzip -c').stages(
