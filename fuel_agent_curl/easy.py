@@ -154,7 +154,7 @@ class Attempt:
             pycurl.CONNECTTIMEOUT_MS,
             max(1, round(settings.connect_timeout * 1000)),
         )
-        set_option(pycurl.LOW_SPEED_LIMIT, settings.low_speed_limit)
+        set_option(pycurl.LOW_SPEED_LIMIT, settings.stall_limit)
         set_option(
             pycurl.LOW_SPEED_TIME, max(1, math.ceil(settings.low_speed_time))
         )

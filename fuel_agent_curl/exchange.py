@@ -107,10 +107,7 @@ class Exchange:
             pin=pin,
             stop=segment.stop,
             reread=reread,
-            before=context.window.before(
-                request.start,
-                min(_OVERLAP_MAX, request.start - segment.start),
-            ),
+            before=context.window.before(request.start, _OVERLAP_MAX),
             checksum=context.checksum,
             on_accept=on_accept,
             on_start=on_start,
@@ -140,6 +137,11 @@ class Exchange:
     def received(self) -> int:
         """Bytes that have arrived, those of heads included."""
         return self._attempt.received
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits for room or for budget."""
+        return self._attempt.paused
 
     @property
     def location(self) -> str:

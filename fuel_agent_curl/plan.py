@@ -29,6 +29,7 @@ from fuel_agent_curl import easy
 from fuel_agent_curl import errors
 from fuel_agent_curl import exchange
 from fuel_agent_curl import segments
+from fuel_agent_curl import sources
 from fuel_agent_curl import states
 from fuel_agent_curl import transfer
 from fuel_agent_curl import window
@@ -40,8 +41,6 @@ LOG = logging.getLogger(__name__)
 # rest as others do, and this many seconds more: less is not worth a request.
 _SLOW_FACTOR = 2.0
 _SLOW_MARGIN = 0.1
-# Segments brought without a failure before one more connection is tried.
-_RECOVERY = 32
 # Statuses by which a server says that there are too many connections.
 _CROWDED = frozenset((429, 503))
 
@@ -56,16 +55,18 @@ class Plan:
         # Whole chunks, so that each is brought by one transfer.
         chunk = context.window.chunk_size
         self._size = max(1, context.settings.segment // chunk) * chunk
-        self._limit = context.settings.connections
         # One transfer brings all that remains.
-        self._single = self._limit == 1
+        self._single = context.settings.connections == 1
         # First byte of no segment yet; None until the length is known.
         self._next: int | None = None
         # Segments given back, in the order of their offsets.
         self._returned: list[segments.Segment] = []
         self._speeds: collections.deque[float] = collections.deque(maxlen=32)
-        self._undisturbed = 0
-        self._add(segments.Segment(0, None if self._single else self._size))
+        source = context.sources.best()
+        assert source is not None
+        self._add(
+            source, segments.Segment(0, None if self._single else self._size)
+        )
 
     def tick(self, now: float) -> float:
         """Do what is due; return the seconds until there is more to do.
@@ -124,6 +125,7 @@ class Plan:
         for other in self._transfers:
             if other is not moving:
                 other.drop()
+        moving.rival = None
         self._transfers = [moving]
         self._returned = []
         self._next = None
@@ -144,22 +146,22 @@ class Plan:
         A server that lets only so many connections in refuses the rest:
         fewer are used then.
         """
-        if moving.rival is not None:
-            return True
         crowded = isinstance(error, errors.NetworkError) or (
             isinstance(error, errors.StatusError) and error.status in _CROWDED
         )
-        others = [
-            other
-            for other in self._transfers
-            if other is not moving and other.receiving
+        there = [
+            other for other in self._transfers if other.source is moving.source
         ]
-        if not crowded or not others:
+        receiving = any(
+            other.receiving for other in there if other is not moving
+        )
+        if not crowded or not receiving:
             return False
-        self._limit = max(1, min(self._limit, len(self._transfers)) - 1)
-        self._undisturbed = 0
+        moving.source.crowded(len(there))
         LOG.info(
-            'Going on with at most %d connections: %s', self._limit, error
+            'Going on with at most %d connections: %s',
+            moving.source.most,
+            error,
         )
         self._returned.append(
             segments.Segment(moving.offset, moving.segment.stop)
@@ -171,14 +173,10 @@ class Plan:
 
     def _add(
         self,
+        source: sources.Source,
         segment: segments.Segment,
         rival: transfer.Transfer | None = None,
     ) -> None:
-        source = self._context.sources.best(
-            [moving.source for moving in self._transfers]
-        )
-        if source is None:
-            return
         self._transfers.append(
             transfer.Transfer(self._context, self, source, segment, rival)
         )
@@ -187,13 +185,6 @@ class Plan:
         speed = moving.speed(now)
         self._speeds.append(speed)
         moving.source.brought(speed)
-        self._undisturbed += 1
-        if (
-            self._undisturbed >= _RECOVERY
-            and self._limit < self._context.settings.connections
-        ):
-            self._limit += 1
-            self._undisturbed = 0
 
     def _assign(self, now: float) -> bool:
         """Start what there is room for; tell whether anything was started."""
@@ -203,13 +194,19 @@ class Plan:
         if self._next is None:
             self._next = self._size
         started = False
-        while len(self._transfers) < self._limit:
+        while len(self._transfers) < self._context.settings.connections:
+            source = self._context.sources.best(self._busy())
+            if source is None:
+                break
             segment = self._next_segment(self._next, length)
             if segment is None:
                 return self._take_over(now) or started
-            self._add(segment)
+            self._add(source, segment)
             started = True
         return started
+
+    def _busy(self) -> list[sources.Source]:
+        return [moving.source for moving in self._transfers]
 
     def _next_segment(
         self, start: int, length: int
@@ -226,9 +223,9 @@ class Plan:
 
     def _take_over(self, now: float) -> bool:
         """Ask once more for the rest of a slow segment, oldest first."""
-        if not self._speeds:
+        typical = statistics.median(self._speeds) if self._speeds else 0.0
+        if not typical:
             return False
-        typical = statistics.median(self._speeds)
         challenged = [
             moving.rival for moving in self._transfers if moving.rival
         ]
@@ -236,15 +233,27 @@ class Plan:
             stop = moving.segment.stop
             if stop is None or moving.rival or moving in challenged:
                 continue
+            # Each challenge makes the next come later: where all are slow,
+            # the low-speed check has to get its time.
+            patience = _SLOW_MARGIN * 2.0 ** min(moving.challenges, 32)
             usual = (stop - moving.offset) / typical
-            # Each challenge in vain makes the next come later.
-            margin = _SLOW_MARGIN * 2.0 ** min(moving.challenges, 32)
-            if moving.needs(now) > usual * _SLOW_FACTOR + margin:
-                LOG.debug('Taking over the rest of %r', moving)
-                moving.challenges += 1
-                self._add(segments.Segment(moving.offset, stop), moving)
-                return True
+            if moving.needs(now, patience) > usual * _SLOW_FACTOR + patience:
+                return self._challenge(moving, stop)
         return False
+
+    def _challenge(self, moving: transfer.Transfer, stop: int) -> bool:
+        choice = self._context.sources
+        # Another mirror rather than the same once more.
+        source = choice.best(self._busy(), [moving.source]) or choice.best(
+            self._busy()
+        )
+        if source is None:
+            return False
+        LOG.debug('Taking over the rest of %r', moving)
+        moving.challenges += 1
+        self._add(source, segments.Segment(moving.offset, stop), moving)
+        self._transfers[-1].challenges = moving.challenges
+        return True
 
     def _settle_rivals(self) -> None:
         for moving in self._transfers:

@@ -172,7 +172,8 @@ class Settings:
         """
         if not self.max_recv_speed:
             return self.low_speed_limit
-        return min(self.low_speed_limit, self.max_recv_speed // 2 or 1)
+        share = self.max_recv_speed // self.connections
+        return min(self.low_speed_limit, share // 2 or 1)
 
     @property
     def progress(self) -> int:

@@ -18,6 +18,7 @@ Rules only: which mirror is asked next, and how.
 from __future__ import annotations
 
 from collections.abc import Sequence
+import math
 import urllib.parse
 
 from fuel_agent_curl import answer
@@ -27,6 +28,9 @@ from fuel_agent_curl import segments
 
 # Wrong answers to a Range in a row before the server is taken to have none.
 _WRONG_RANGES = 2
+
+# Segments brought without a refusal before one more connection is tried.
+_RECOVERY = 32
 
 # What a mirror is used last for.
 _UNTRUSTED = (
@@ -45,6 +49,7 @@ class Source:
         not.
     :ivar location: where a redirect of the URL led to, as long as that has
         not failed; segments share it.
+    :ivar most: connections that it lets in at a time, as far as known.
     """
 
     def __init__(self, url: str, stats: report.MirrorStats) -> None:
@@ -53,22 +58,30 @@ class Source:
         self.pin: answer.Representation | None = None
         self.error: errors.Error | None = None
         self.location: str | None = None
+        self.most = math.inf
         self.penalty = 0
         self.speed = 0.0
+        self._undisturbed = 0
         self._ranges = True
         self._guarded = True
         self._if_range = True
         self._wrong_ranges = 0
 
+    @property
+    def ranged(self) -> bool:
+        """Whether it is worth while to ask for a range."""
+        return self._ranges and not (self.pin and self.pin.ranges is False)
+
     def request(
-        self, start: int, stop: int | None, checksum: bool
+        self, start: int, stop: int | None, unproven: bool
     ) -> segments.Request | None:
-        """Return how to ask for a range, None if there is no use in it."""
-        pin = self.pin
-        if not self._ranges or (pin and pin.ranges is False):
-            return None
-        strong = pin.validator.strong if pin else None
-        if start and not strong and not checksum:
+        """Return how to ask for a range, None if there is no use in it.
+
+        :param unproven: nothing is kept that the answer has to continue, or
+            a checksum decides where it proves too little.
+        """
+        strong = self.pin.validator.strong if self.pin else None
+        if not self.ranged or not (strong or unproven):
             return None
         return segments.Request(
             start,
@@ -117,9 +130,18 @@ class Source:
             if self._wrong_ranges >= _WRONG_RANGES:
                 self._ranges = False
 
+    def crowded(self, busy: int) -> None:
+        """Of ``busy`` connections, it has refused one."""
+        self.most = max(1, min(self.most, busy) - 1)
+        self._undisturbed = 0
+
     def brought(self, speed: float) -> None:
         """Note the speed of one connection, in bytes per second."""
         self.speed = speed if not self.speed else (self.speed + speed) / 2
+        self._undisturbed += 1
+        if self._undisturbed >= _RECOVERY:
+            self.most += 1
+            self._undisturbed = 0
 
 
 class Sources:
@@ -132,30 +154,49 @@ class Sources:
     def __init__(self, sources: Sequence[Source], joined: bool) -> None:
         self._sources = list(sources)
         self.joined = joined
+        self._asked: Source | None = None
+
+    def asking(self, source: Source) -> None:
+        """Note that ``source`` is asked now."""
+        if not self.joined and source is not self._asked:
+            # What it proved earlier says nothing of another's bytes.
+            source.pin = None
+        self._asked = source
 
     def best(
-        self, busy: Sequence[Source] = (), without: Sequence[Source] = ()
+        self,
+        busy: Sequence[Source] | None = None,
+        without: Sequence[Source] = (),
     ) -> Source | None:
         """Return the mirror to ask next, None if no usable one is left.
 
-        :param busy: those of the transfers under way. Where bytes may be
-            joined they are spread so that each mirror has a share that fits
-            its speed; one not used yet counts as fast as the fastest.
+        :param busy: those of the transfers under way, where one more is to
+            be started. Where bytes may be joined they are spread so that
+            each mirror has a share that fits its speed; one not used yet
+            counts as fast as the fastest. None gets more than it lets in.
         :param without: those not to choose.
         """
-        fastest = max(source.speed for source in self._sources) or 1.0
-
-        def rank(source: Source) -> tuple[int, float]:
-            if not self.joined:
-                return source.penalty, 0.0
-            share = (busy.count(source) + 1) / (source.speed or fastest)
-            return source.penalty, share
-
+        others = busy or ()
         usable = [
             source
             for source in self._sources
             if source.error is None and source not in without
         ]
+        if busy is not None and not self.joined and self._asked in usable:
+            # One at a time.
+            usable = [self._asked]
+        usable = [
+            source for source in usable if others.count(source) < source.most
+        ]
+        fastest = max(source.speed for source in self._sources) or 1.0
+
+        def rank(source: Source) -> tuple[bool, int, float]:
+            if not self.joined:
+                return True, source.penalty, 0.0
+            share = (others.count(source) + 1) / (source.speed or fastest)
+            # Without ranges, it could only bring all of it.
+            return not source.ranged, source.penalty, share
+
         return min(usable, key=rank, default=None)
 
     def instead(
@@ -174,8 +215,5 @@ class Sources:
         other = self.best(without=tried)
         if other is not None:
             # Whoever asks next begins there as well.
-            source.penalty += 1
-            if not self.joined:
-                # What it proved earlier says nothing of another's bytes.
-                other.pin = None
+            source.penalty += not progressed
         return other

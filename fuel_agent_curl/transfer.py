@@ -133,15 +133,18 @@ class Transfer:
         """Bytes per second of the attempt under way, or of the last."""
         return self._watchdog.speed(now, self.offset)
 
-    def needs(self, now: float) -> float:
+    def needs(self, now: float, patience: float) -> float:
         """Return the seconds to the end of the segment at this speed.
 
         0 where that cannot be told, or the answer would be no use.
+
+        :param patience: seconds that an attempt is given to show its speed.
         """
         stop = self.segment.stop
-        if self.state is not State.ATTEMPTING or stop is None:
+        # One that is paused has to wait for us, not for its server.
+        if not self._exchange or self._exchange.paused or stop is None:
             return 0.0
-        return self._watchdog.needs(now, self.offset, stop)
+        return self._watchdog.needs(now, self.offset, stop, patience)
 
     # What the plan calls.
 
@@ -207,6 +210,7 @@ class Transfer:
     # One attempt.
 
     def _start(self, now: float) -> None:
+        self._context.sources.asking(self.source)
         request, reread = self._next_request()
         if not self._chained:
             self._highest = max(self._highest, self._offset)
@@ -248,7 +252,10 @@ class Transfer:
     ) -> tuple[segments.Request, window_module.HandedOn | None]:
         if self._offset or self.segment.stop is not None:
             request = self.source.request(
-                self._offset, self.segment.stop, self._context.checksum
+                self._offset,
+                self.segment.stop,
+                self._context.checksum
+                or (not self._offset and self._plan.sole(self)),
             )
             if request is not None:
                 return request, None
@@ -294,6 +301,9 @@ class Transfer:
     def _body_started(self, offset: int) -> int:
         if self.rival is None:
             return offset
+        if self.rival.offset < self.segment.start:
+            # A piece did not match, and is to be brought again.
+            raise errors.ReceiveError('there is a gap before these bytes')
         self.ahead = True
         return max(offset, self.rival.overtaken())
 
@@ -310,8 +320,14 @@ class Transfer:
         judgement = ended.reception.judgement
         self._end_attempt()
         self._annotate(error)
+        if self.rival is not None and not self.ahead:
+            self._challenged_in_vain(error, judgement)
+            return
         if judgement is not None and self.source.learn(judgement.verdict):
             LOG.info('%s: asking in another way', error)
+            if self._context.sources.joined and not self.source.ranged:
+                # Rather another mirror than all of it from this one.
+                self.source = self._context.sources.best() or self.source
             self._move(Trigger.AGAIN)
             return
         self._context.stats.stalls += isinstance(error, errors.Stalled)
@@ -328,12 +344,8 @@ class Transfer:
             LOG.info('%s: asking the original URL again', error)
             self._move(Trigger.AGAIN)
             return
-        if decision is retry.Decision.RESTART:
-            # Begin again with another representation, if nothing was handed
-            # on of the one before.
-            self._alone()
-            if not self._offset:
-                decision = retry.Decision.RETRY
+        if decision is retry.Decision.RESTART and self._restarts():
+            decision = retry.Decision.RETRY
         if decision is not retry.Decision.RETRY:
             self.source.error = error
         elif not progressed and self._plan.gives_up(self, error):
@@ -347,10 +359,46 @@ class Transfer:
             self.source = other
             self._move(Trigger.AGAIN)
             self._report('failover', error)
-        elif decision is not retry.Decision.RETRY:
+        elif self._context.sources.best() is None:
             self._fail(error)
         else:
             self._back_off(error, progressed)
+
+    def _challenged_in_vain(
+        self, error: errors.Error, judgement: answer.Judgement | None
+    ) -> None:
+        """End; the rival is still there, and nothing is lost."""
+        sources = self._context.sources
+        # That its ranges are no use at all is for others to find out.
+        self.source.failed(error, ranged=False)
+        if judgement and judgement.verdict is not answer.Verdict.REREAD:
+            self.source.learn(judgement.verdict)
+        if (
+            retry.decide(error) is not retry.Decision.RETRY
+            and sources.joined
+            and sources.best(without=[self.source]) is not None
+        ):
+            self.source.error = error
+        self._move(Trigger.DROP)
+
+    def _restarts(self) -> bool:
+        """Begin again with another representation, where that will do.
+
+        Not where bytes of the one before were handed on, or where another
+        mirror may still have that one.
+        """
+        context = self._context
+        if context.expected is not None and (
+            not self._offset and self._plan.sole(self)
+        ):
+            # It has never been what was expected.
+            return False
+        if context.sources.joined and (
+            context.sources.best(without=[self.source]) is not None
+        ):
+            return False
+        self._alone()
+        return not self._offset
 
     def _back_off(self, error: errors.Error, progressed: bool) -> None:
         now = time.monotonic()

@@ -46,7 +46,7 @@ class Watchdog:
     ) -> None:
         self._settings = settings
         self._low_speed = lowspeed.LowSpeed(
-            settings.low_speed_limit, settings.low_speed_time
+            settings.stall_limit, settings.low_speed_time
         )
         self._received_before = 0
         self.continued(began, offset, 0)
@@ -90,7 +90,7 @@ class Watchdog:
             return errors.Stalled(
                 'less than %d bytes/s for %g s'
                 % (
-                    self._settings.low_speed_limit,
+                    self._settings.stall_limit,
                     self._settings.low_speed_time,
                 )
             )
@@ -108,12 +108,16 @@ class Watchdog:
         """Return the bytes per second since the start."""
         return (offset - self._began_at) / max(now - self._began, 1e-3)
 
-    def needs(self, now: float, offset: int, stop: int) -> float:
+    def needs(
+        self, now: float, offset: int, stop: int, patience: float = 0.0
+    ) -> float:
         """Return the seconds it will take, at the recent speed, to ``stop``.
 
         0 while the attempt is too young to tell.
+
+        :param patience: seconds that it is called young for, at the least.
         """
-        if now < self._began + _SETTLED:
+        if now < self._began + max(_SETTLED, patience):
             return 0.0
         then, before = self._samples[0]
         speed = (offset - before) / max(now - then, 1e-3)

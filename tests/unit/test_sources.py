@@ -39,29 +39,29 @@ class RequestTest(base.TestCase):
             segments.Request(
                 5, None, ranged=True, guarded=True, if_range='"a"'
             ),
-            source().request(5, None, checksum=False),
+            source().request(5, None, unproven=False),
         )
 
     def test_without_a_proof_there_is_no_use_in_a_range(self) -> None:
         for validator in (WEAK, head.Validator(), None):
             asked = source(validator=validator)
-            self.assertIsNone(asked.request(5, None, checksum=False))
+            self.assertIsNone(asked.request(5, None, unproven=False))
 
     def test_a_checksum_stands_in_for_the_proof(self) -> None:
-        request = source(validator=WEAK).request(5, 9, checksum=True)
+        request = source(validator=WEAK).request(5, 9, unproven=True)
         self.assertEqual(
             segments.Request(5, 9, ranged=True, guarded=True), request
         )
 
-    def test_the_first_range_needs_no_proof(self) -> None:
-        self.assertIsNotNone(
-            source(validator=None).request(0, 9, checksum=False)
-        )
+    def test_where_others_are_kept_the_first_range_needs_a_proof(self) -> None:
+        one = source(validator=None)
+        self.assertIsNotNone(one.request(0, 9, unproven=True))
+        self.assertIsNone(one.request(0, 9, unproven=False))
 
     def test_a_server_that_says_it_has_none_is_not_asked(self) -> None:
         one = source()
         one.accepted(answer.Representation(STRONG, 100, ranges=False))
-        self.assertIsNone(one.request(5, None, checksum=True))
+        self.assertIsNone(one.request(5, None, unproven=True))
 
     def test_learns_how_to_ask(self) -> None:
         one = source()
@@ -69,10 +69,10 @@ class RequestTest(base.TestCase):
         self.assertTrue(one.learn(Verdict.ASK_WITHOUT_IF_RANGE))
         self.assertEqual(
             segments.Request(5, None, ranged=True),
-            one.request(5, None, checksum=False),
+            one.request(5, None, unproven=False),
         )
         self.assertTrue(one.learn(Verdict.REREAD))
-        self.assertIsNone(one.request(5, None, checksum=False))
+        self.assertIsNone(one.request(5, None, unproven=False))
 
     def test_an_answer_that_was_used_or_useless_teaches_nothing(self) -> None:
         for verdict in (Verdict.ACCEPT, Verdict.REFUSE):
@@ -82,9 +82,9 @@ class RequestTest(base.TestCase):
         one = source()
         wrong = errors.ContentRangeError('wrong')
         one.failed(wrong, ranged=True)
-        self.assertIsNotNone(one.request(5, None, checksum=False))
+        self.assertIsNotNone(one.request(5, None, unproven=False))
         one.failed(wrong, ranged=True)
-        self.assertIsNone(one.request(5, None, checksum=False))
+        self.assertIsNone(one.request(5, None, unproven=False))
 
     def test_a_right_one_between_starts_the_count_again(self) -> None:
         one = source()
@@ -92,7 +92,7 @@ class RequestTest(base.TestCase):
         for _time in range(3):
             one.failed(wrong, ranged=True)
             one.accepted(answer.Representation(STRONG, 100))
-        self.assertIsNotNone(one.request(5, None, checksum=False))
+        self.assertIsNotNone(one.request(5, None, unproven=False))
 
 
 class LocationTest(base.TestCase):
@@ -184,12 +184,78 @@ class ChoiceTest(base.TestCase):
         self.assertIs(self.b, choice.best())
 
     def test_an_old_pin_says_nothing_of_anothers_bytes(self) -> None:
-        sources.Sources(self.all, False).instead(self.a, False, [])
+        choice = sources.Sources(self.all, False)
+        choice.asking(self.a)
+        self.a.accepted(answer.Representation(STRONG, 100))
+        for _time in range(2):
+            choice.asking(self.a)
+            self.assertIsNotNone(self.a.pin)
+        choice.asking(self.b)
         self.assertIsNone(self.b.pin)
-        sources.Sources(self.all, True).instead(self.b, False, [])
-        self.assertIsNotNone(self.a.pin)
+        choice.asking(self.a)
+        self.assertIsNone(self.a.pin)
+
+    def test_a_pin_stays_where_bytes_may_be_joined(self) -> None:
+        choice = sources.Sources(self.all, True)
+        for each in (self.a, self.b, self.a):
+            choice.asking(each)
+            self.assertIsNotNone(each.pin)
+
+    def test_the_one_asked_is_asked_for_more_whatever_befell_it(self) -> None:
+        choice = sources.Sources(self.all, False)
+        choice.asking(self.a)
+        self.a.failed(errors.Stalled('slow'), ranged=True)
+        self.assertIs(self.a, choice.best(busy=[]))
+        self.assertIs(self.b, choice.best())
+        self.a.error = errors.StatusError('gone')
+        self.assertIs(self.b, choice.best(busy=[]))
+
+    def test_a_blip_after_progress_is_not_held_against_it(self) -> None:
+        choice = sources.Sources(self.all, True)
+        choice.instead(self.a, True, [])
+        self.assertIs(self.a, choice.best())
+
+    def test_one_without_ranges_is_used_last(self) -> None:
+        self.a.learn(Verdict.REREAD)
+        self.b.penalty = self.c.penalty = 5
+        choice = sources.Sources(self.all, True)
+        self.assertIs(self.b, choice.best())
+
+    def test_none_gets_more_than_it_lets_in(self) -> None:
+        for joined in (False, True):
+            a, b = source('a'), source('b')
+            a.crowded(3)
+            choice = sources.Sources([a, b], joined)
+            choice.asking(a)
+            a.speed, b.speed = 100, 1
+            self.assertIs(a, choice.best(busy=[a]))
+            other = choice.best(busy=[a, a])
+            self.assertIs(b if joined else None, other)
 
     def test_none_is_left_when_all_are_useless(self) -> None:
         for each in self.all:
             each.error = errors.StatusError('gone')
         self.assertIsNone(sources.Sources(self.all, True).best())
+
+
+class CrowdTest(base.TestCase):
+    def test_never_fewer_than_one(self) -> None:
+        one = source()
+        for _time in range(5):
+            one.crowded(2)
+        self.assertEqual(1, one.most)
+
+    def test_one_refusal_is_one_fewer(self) -> None:
+        one = source()
+        one.crowded(16)
+        one.crowded(16)
+        self.assertEqual(14, one.most)
+
+    def test_one_more_is_tried_after_a_while(self) -> None:
+        one = source()
+        one.crowded(3)
+        for _segment in range(31):
+            one.brought(1.0)
+        self.assertEqual(2, one.most)
+        one.brought(1.0)
+        self.assertEqual(3, one.most)

@@ -1,0 +1,176 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Several connections: the same bytes, the same errors, each byte once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import dataclasses
+import itertools
+from typing import Any
+
+from fuel_agent_curl import errors
+from fuel_agent_curl import harmful
+from fuel_agent_curl.harmful import faults
+from tests import engine
+from tests import segmented
+from tests.segmented import SEGMENT
+from tests.segmented import BySegment
+
+
+class TestSegments(segmented.SegmentsTestCase):
+    def test_each_segment_is_asked_for_once(self) -> None:
+        for connections in (2, 4, 16):
+            self.server.requests.clear()
+            outcome = self.assert_arrives(connections=connections)
+            self.assert_each_segment_once()
+            self.assertEqual(len(self.content), outcome.stats.received)
+            self.assertEqual(0, outcome.stats.resumes)
+
+    def test_as_many_connections_as_asked_for(self) -> None:
+        # Each answer waits for the others.
+        for connections in (4, 10):
+            self.server.requests.clear()
+            before = self.server.connections
+            self.assert_arrives(
+                then=faults.stall(100, 0.3),
+                connections=connections,
+                low_speed_time=2,
+            )
+            self.assertLessEqual(connections, self.server.connections - before)
+
+    def test_one_connection_asks_for_all(self) -> None:
+        self.assert_arrives(connections=1, ranges=[None])
+
+    def test_lengths_round_those_of_segments(self) -> None:
+        for segments, more in itertools.product((0, 1, 2, 5), (-1, 0, 1)):
+            length = segments * SEGMENT + more
+            if length < 1:
+                continue
+            self.name(content=harmful.Pattern(length)[0:length])
+            for connections in (4, 16):
+                self.server.requests.clear()
+                self.assert_arrives(
+                    connections=connections, checksum=self.checksum()
+                )
+                self.assert_each_segment_once()
+
+    def test_empty_image(self) -> None:
+        # No range of it can be satisfied: 416, and asked again without.
+        self.name(content=b'')
+        for connections in (1, 4, 16):
+            self.server.requests.clear()
+            self.assert_arrives(connections=connections)
+            self.assertLessEqual(len(self.server.requests), 2)
+
+    def test_one_byte(self) -> None:
+        self.name(content=b'x')
+        for connections in (1, 4, 16):
+            self.server.requests.clear()
+            self.assert_arrives(connections=connections, requests=1)
+
+    def test_segments_follow_the_consumer(self) -> None:
+        # Nothing is asked for that has no room in the window.
+        self.name(content=harmful.Pattern(64 * SEGMENT)[:])
+        with self.fetch(window_size=6 * SEGMENT) as download:
+            data = next(download)
+            self.assertFalse(self.server.wait(8, 0.5))
+            data += b''.join(download)
+        self.assert_same(self.content, data)
+        self.assert_each_segment_once()
+
+
+class TestOneAnswerIsEnough(segmented.SegmentsTestCase):
+    """A server that cannot serve segments is asked as one connection is."""
+
+    def check(self, requests: int, *answer: faults.Fault, **how: Any) -> None:
+        for connections in (4, 16):
+            self.server.requests.clear()
+            self.assert_arrives(
+                then=answer,
+                connections=connections,
+                requests=requests,
+                **how,
+            )
+
+    def test_no_ranges(self) -> None:
+        self.name(ranges=False)
+        self.check(1)
+        self.assertIn('one connection', self.log.output)
+
+    def test_ranges_ignored(self) -> None:
+        self.check(1, faults.ignore_range())
+
+    def test_accept_ranges_none(self) -> None:
+        self.name(ranges=False)
+        self.check(1, faults.field('Accept-Ranges', 'none'))
+
+    def test_whole_answer_without_a_length(self) -> None:
+        for framing in (faults.chunked(), faults.http_1_0()):
+            self.check(1, faults.ignore_range(), framing)
+
+    def test_weak_or_no_validator(self) -> None:
+        for etag in (None, 'W/"1"'):
+            self.name(etag=etag, last_modified=None)
+            self.check(2)
+            self.assertIsNone(self.server.ranges[-1])
+
+    def test_checksum_in_place_of_a_validator(self) -> None:
+        for etag in (None, 'W/"1"'):
+            self.name(etag=etag, last_modified=None)
+            for connections in (4, 16):
+                self.server.requests.clear()
+                self.assert_arrives(
+                    connections=connections, checksum=self.checksum()
+                )
+                self.assert_each_segment_once()
+
+    def test_first_part_without_its_range(self) -> None:
+        for text in (
+            None,
+            '',
+            'bytes */*',
+            'bytes {first}-{last}/*',
+            'nonsense',
+        ):
+            self.check(2, faults.content_range(text))
+
+    def test_whole_answer_is_resumed_like_one_connection(self) -> None:
+        self.assert_arrives(
+            [faults.ignore_range(), faults.cut(100_000)],
+            ranges=['bytes=0-%d' % (SEGMENT - 1), 100_000],
+        )
+
+    def test_no_ranges_and_cut(self) -> None:
+        self.name(ranges=False)
+        for harm in (faults.cut, faults.reset, faults.stall):
+            self.server.requests.clear()
+            self.assert_arrives(harm(100_000), harm(200_000))
+            self.assertLessEqual(len(self.server.requests), 4)
+
+
+class FaultsOfSegments(segmented.SegmentsTestCase):
+    """What befalls some of the segments; the tests are of its children."""
+
+    #: The first, one in the middle, the last.
+    SEGMENTS = (0, 4, 9)
+
+    def assert_mended(
+        self, *answers: harmful.server.Answer, **how: Any
+    ) -> engine.Outcome:
+        """The answers to each of some segments do no harm."""
+        script = BySegment({at: answers for at in self.SEGMENTS})
+        self.server.requests.clear()
+        outcome = self.assert_arrives(then=script, **how)
+        self.assertEqual(0, script.left)
+        return outcome
