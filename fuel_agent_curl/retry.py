@@ -28,6 +28,9 @@ from fuel_agent_curl import settings as settings_module
 # Retry-After where the number of attempts has no limit: an hour.
 _RETRY_AFTER_MAX = 3600.0
 
+# A delay is not made shorter than this to fit in before the deadline.
+_LAST_DELAY = 1.0
+
 # The statuses among 4xx that another answer could mend: a timeout, a range
 # that was refused, a replay guard, and too many requests.
 _TRANSIENT_4XX = frozenset((408, 416, 425, 429))
@@ -108,16 +111,18 @@ class Series:
             ) from error
         if left <= 0:
             raise self.too_late(error)
+        delay = 0.0
+        if not progressed:
+            delay = self._backoff() * (0.5 + 0.5 * self._random())
+            # Come back before the deadline rather than at it.
+            delay = min(delay, max(left / 2, _LAST_DELAY))
         asked = getattr(error, 'retry_after', None)
         if asked:
-            delay = self._as_asked(error, asked, left)
-        elif progressed:
-            delay = 0.0
-        else:
-            delay = self._backoff() * (0.5 + 0.5 * self._random())
+            # A minimum (RFC 9110 section 10.2.3): to come back each second
+            # would use the attempts up before a long repair is done.
+            delay = max(delay, self._as_asked(error, asked, left))
         self.number += 1
-        # Come back before the deadline rather than at it.
-        return delay if asked else min(delay, left / 2)
+        return delay
 
     def too_late(self, last: errors.Error | None) -> errors.DeadlineExceeded:
         """Return the error for a deadline that has passed.

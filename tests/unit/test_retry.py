@@ -228,9 +228,9 @@ class TestRetryAfter(SeriesTestCase):
         made = series(random, **values)
         return made.delay(with_status(503, asked), progressed, left)
 
-    def test_replaces_the_backoff(self) -> None:
-        for asked in 0.5, 1, 120:
-            self.assertEqual(asked, self.delay(asked, backoff=30))
+    def test_is_a_minimum_beside_the_backoff(self) -> None:
+        for asked, expected in (0.5, 15), (1, 15), (16, 16), (120, 120):
+            self.assertEqual(expected, self.delay(asked, backoff=30))
 
     def test_without_one_it_is_the_backoff(self) -> None:
         for asked in None, 0.0:
@@ -311,7 +311,8 @@ class TestDeadline(SeriesTestCase):
                 self.assertIn('connection reset', str(error))
 
     def test_the_last_attempt_is_before_it(self) -> None:
-        for left, expected in ((100, 8), (16, 8), (10, 5), (1, 0.5)):
+        # But not many in the last second.
+        for left, expected in ((100, 8), (16, 8), (10, 5), (1, 1)):
             made = series(backoff=8)
             self.assertEqual([expected], self.delays(made, False, left=left))
 
