@@ -119,14 +119,11 @@ def run(
             'the machine is not idle (load %.1f): the figures will not mean'
             ' much' % about['load']
         )
-    for variable in list(os.environ):
-        if variable.lower().endswith('_proxy'):
-            # Loopback is all that is asked for.
-            del os.environ[variable]
     sections: list[figures.Section] = []
     with scratch.interruptible():
         try:
             with scratch.directory(options.scratch) as directory:
+                _set_environment(directory, options.quick)
                 for section in compare(options, directory):
                     if options.quick:
                         # Nobody should believe any of it.
@@ -141,6 +138,18 @@ def run(
             print('failed: %s' % error, file=sys.stderr)
             return 1
     return 0
+
+
+def _set_environment(directory: pathlib.Path, quick: bool) -> None:
+    """Set what every contender, and every server, inherits."""
+    for variable in list(os.environ):
+        if variable.lower().endswith('_proxy'):
+            # Loopback is all that is asked for.
+            del os.environ[variable]
+    if not quick:
+        # What is installed has been compiled; here, the warm-up does that.
+        os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
+        os.environ['PYTHONPYCACHEPREFIX'] = str(directory / 'pycache')
 
 
 def _write(
