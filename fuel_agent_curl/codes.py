@@ -58,11 +58,23 @@ _CODES: dict[int, type[errors.Error]] = {
     90: errors.CertificateError,  # SSL_PINNEDPUBKEYNOTMATCH
     91: errors.CertificateError,  # SSL_INVALIDCERTSTATUS
     96: errors.ConnectError,  # QUIC_CONNECT_ERROR
+    97: errors.ConnectError,  # PROXY: what a SOCKS proxy failed with
     98: errors.CertificateError,  # SSL_CLIENTCERT
     100: errors.ProtocolError,  # TOO_LARGE
 }
 
 _URL = re.compile(r'[a-z][a-z0-9+.-]*://[^\s\'"]+', re.IGNORECASE)
+
+# Of a proxy that was given, or that the environment names. libcurl's codes for
+# these are those of a name that does not resolve or of no connection, which
+# another attempt could mend.
+_PROXY_USELESS = ('Unsupported proxy',)
+_PROXY_REFUSES = (
+    'User was rejected by the SOCKS5 server',
+    'No authentication method was acceptable',
+)
+# What is quoted may hold a password, and quotes as well.
+_QUOTED = re.compile("'.*'", re.DOTALL)
 
 _HINTS: dict[type[errors.Error], str] = {
     errors.ResolveError: 'check the name and the name server',
@@ -103,11 +115,19 @@ def error(
     elif code == _WEIRD_SERVER_REPLY and 'Content-Length' in message:
         # libcurl reads each field before it hands it over.
         kind = errors.ContentLengthError
+    hint = _HINTS.get(kind)
+    if message.startswith(_PROXY_USELESS):
+        kind = errors.OptionError
+        message = _QUOTED.sub("'***'", message)
+        hint = 'give the proxy as http://HOST:PORT'
+    elif message.startswith(_PROXY_REFUSES):
+        kind = errors.OptionError
+        hint = 'check the user and the password in the URL of the proxy'
     # libcurl names a proxy as it was given.
     message = _URL.sub(lambda url: errors.redact(url[0]), message)
     made = kind(
         '%s (curl error %d)' % (message or 'failed', code),
-        hint=_HINTS.get(kind),
+        hint=hint,
     )
     if isinstance(made, errors.NetworkError):
         made.curl_code = code

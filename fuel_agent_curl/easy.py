@@ -183,6 +183,8 @@ class Attempt:
         authorities = settings.cacert or _authorities()
         if authorities:
             self.handle.setopt(pycurl.CAINFO, authorities)
+            # For a proxy that is itself asked by https.
+            self.handle.setopt(pycurl.PROXY_CAINFO, authorities)
         if settings.cert:
             self.handle.setopt(pycurl.SSLCERT, settings.cert)
         if settings.key:

@@ -131,6 +131,12 @@ class Settings:
                 'http_version is one of %s, not %r'
                 % (', '.join(HTTP_VERSIONS), self.http_version)
             )
+        if self.proxy and not _FIELD_VALUE.fullmatch(self.proxy):
+            # It may hold a password: it is not shown.
+            raise errors.OptionError(
+                'the proxy holds something other than printable ASCII',
+                hint='write it as %XX',
+            )
         for header in (*self.headers, 'User-Agent: ' + self.user_agent):
             _check_header(header)
 

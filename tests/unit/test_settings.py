@@ -140,6 +140,16 @@ class TestSettings(_SettingsTestCase):
         )
         self.assertNotIn('s3cret', repr(made))
 
+    def test_a_proxy_is_printable_ascii(self) -> None:
+        for proxy in (None, '', 'http://u:%C3%A4@proxy', 'socks5h://proxy:1'):
+            self.assertEqual(proxy, settings.Settings(proxy=proxy).proxy)
+        for bad in ('http://u:s3cret\xe4@proxy', 'http://u:s3cret\r\n@proxy'):
+            error = self.assertRaises(
+                errors.OptionError, settings.Settings, proxy=bad
+            )
+            self.assertIn('proxy', str(error))
+            self.assertNotIn('s3cret', str(error))
+
 
 class TestHeaders(_SettingsTestCase):
     def test_any_iterable_of_fields_will_do(self) -> None:
