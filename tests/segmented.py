@@ -61,9 +61,7 @@ class SegmentsTestCase(engine.EngineTestCase):
             for start in range(0, length, SEGMENT)
         ]
 
-    def assert_each_segment_once(
-        self, *servers: harmful.Server
-    ) -> None:
+    def assert_each_segment_once(self, *servers: harmful.Server) -> None:
         """Nothing was asked for twice, and nothing else than segments.
 
         The first Range is longer where the image is shorter.
