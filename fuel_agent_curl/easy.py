@@ -34,6 +34,8 @@ from fuel_agent_curl import segments
 from fuel_agent_curl import settings as settings_module
 
 _MAX_REDIRECTS = 20
+# Seconds over which libcurl averages a speed (CURL_SPEED_RECORDS).
+_SPEED_AVERAGE = 6
 # libcurl ends a head of more than 300 KiB by itself; older releases have no
 # limit.
 _HEAD_MAX = 300 * 1024
@@ -155,8 +157,12 @@ class Attempt:
             max(1, round(settings.connect_timeout * 1000)),
         )
         set_option(pycurl.LOW_SPEED_LIMIT, settings.stall_limit)
+        # A backstop to the watchdog, which is exact. libcurl's average goes
+        # back six seconds and counts those of a pause: as tight as the
+        # watchdog, it would take a slow consumer for a slow server.
         set_option(
-            pycurl.LOW_SPEED_TIME, max(1, math.ceil(settings.low_speed_time))
+            pycurl.LOW_SPEED_TIME,
+            math.ceil(settings.low_speed_time) + _SPEED_AVERAGE,
         )
         set_option(pycurl.BUFFERSIZE, settings.buffer_size)
         set_option(

@@ -202,7 +202,7 @@ class TestTerminal(program.ProgramTestCase):
 
     def test_bar(self) -> None:
         self.server.script(
-            faults.reset(MIB + 1), faults.status(503, retry_after=1), _SLOW
+            faults.reset(MIB + 1), faults.status(503, retry_after=2), _SLOW
         )
         terminal = self.start(self.url, self.target)
         terminal.wait_for(r'33%\|.*1\.0 MiB of 3\.0 MiB')
