@@ -150,12 +150,12 @@ class Plan:
             isinstance(error, errors.StatusError) and error.status in _CROWDED
         )
         there = [
-            other for other in self._transfers if other.source is moving.source
+            other
+            for other in self._transfers
+            if other.source is moving.source
+            and other.state is State.ATTEMPTING
         ]
-        receiving = any(
-            other.receiving for other in there if other is not moving
-        )
-        if not crowded or not receiving:
+        if not crowded or there == [moving]:
             return False
         moving.source.crowded(len(there))
         LOG.info(

@@ -29,8 +29,9 @@ from fuel_agent_curl import segments
 # Wrong answers to a Range in a row before the server is taken to have none.
 _WRONG_RANGES = 2
 
-# Segments brought without a refusal before one more connection is tried.
-_RECOVERY = 32
+# Segments brought without a refusal before one more connection is tried are
+# twice as many after each try in vain, and this many at the most.
+_RECOVERY_MAX = 256
 
 # What a mirror is used last for.
 _UNTRUSTED = (
@@ -62,6 +63,8 @@ class Source:
         self.penalty = 0
         self.speed = 0.0
         self._undisturbed = 0
+        self._recovery = 1
+        self._recovering = False
         self._ranges = True
         self._guarded = True
         self._if_range = True
@@ -132,16 +135,21 @@ class Source:
 
     def crowded(self, busy: int) -> None:
         """Of ``busy`` connections, it has refused one."""
+        if self._recovering:
+            self._recovery = min(2 * self._recovery, _RECOVERY_MAX)
         self.most = max(1, min(self.most, busy) - 1)
         self._undisturbed = 0
+        self._recovering = False
 
     def brought(self, speed: float) -> None:
         """Note the speed of one connection, in bytes per second."""
         self.speed = speed if not self.speed else (self.speed + speed) / 2
         self._undisturbed += 1
-        if self._undisturbed >= _RECOVERY:
+        # All that it lets in have to have brought one.
+        if self._undisturbed >= max(self.most, self._recovery):
             self.most += 1
             self._undisturbed = 0
+            self._recovering = True
 
 
 class Sources:

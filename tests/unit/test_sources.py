@@ -11,6 +11,8 @@
 #    under the License.
 from __future__ import annotations
 
+import math
+
 from fuel_agent_curl import answer
 from fuel_agent_curl import errors
 from fuel_agent_curl import head
@@ -251,11 +253,37 @@ class CrowdTest(base.TestCase):
         one.crowded(16)
         self.assertEqual(14, one.most)
 
-    def test_one_more_is_tried_after_a_while(self) -> None:
+    def segments_until_one_more(self, one: sources.Source) -> int:
+        most = one.most
+        count = 0
+        while one.most == most:
+            one.brought(1.0)
+            count += 1
+        return count
+
+    def test_one_more_is_tried_when_all_have_brought_one(self) -> None:
         one = source()
         one.crowded(3)
-        for _segment in range(31):
-            one.brought(1.0)
-        self.assertEqual(2, one.most)
+        self.assertEqual(2, self.segments_until_one_more(one))
+        self.assertEqual(3, self.segments_until_one_more(one))
+
+    def test_after_each_try_in_vain_the_next_comes_later(self) -> None:
+        one = source()
+        one.crowded(2)
+        counts = []
+        for _time in range(12):
+            counts.append(self.segments_until_one_more(one))
+            one.crowded(2)
+        self.assertEqual([1, 2, 4, 8, 16, 32, 64, 128] + [256] * 4, counts)
+
+    def test_when_all_are_refused_at_once_nothing_was_in_vain(self) -> None:
+        one = source()
+        for busy in range(16, 1, -1):
+            one.crowded(busy)
+        self.assertEqual(1, one.most)
+        self.assertEqual(1, self.segments_until_one_more(one))
+
+    def test_one_that_refuses_none_has_no_limit(self) -> None:
+        one = source()
         one.brought(1.0)
-        self.assertEqual(3, one.most)
+        self.assertEqual(math.inf, one.most)
