@@ -27,6 +27,7 @@ from fuel_agent_curl import blockdev
 from fuel_agent_curl import errors
 from fuel_agent_curl import faults
 from fuel_agent_curl import sink
+from fuel_agent_curl import storage
 from fuel_agent_curl import targets
 
 LOG = logging.getLogger(__name__)
@@ -53,13 +54,35 @@ def open_target(
     :param verify: read everything back before the image looks complete.
     :raises errors.DeviceError: of the class that says what is wrong.
     """
+    return _open_path(path, storage.Options(direct_io, verify))
+
+
+def open_storage(
+    path: str | os.PathLike[str],
+    *,
+    direct_io: bool = True,
+    verify: bool = False,
+) -> storage.Storage:
+    """Return a sink that can skip parts of the image; see ``open_target``.
+
+    :raises errors.OptionError: for a pipe, a terminal and the like.
+    """
+    options = storage.Options(direct_io, verify, keep=True)
+    opened = _open_path(path, options)
+    assert isinstance(opened, storage.Storage)
+    return opened
+
+
+def _open_path(
+    path: str | os.PathLike[str], options: storage.Options
+) -> sink.Sink:
     name = os.fspath(path)
     if not name:
         # Which os.path takes for the current directory.
         raise faults.refusal(errors.TargetMissing, 'the target has no name')
     try:
         for _turn in range(_TURNS):
-            opened = _open(name, direct_io, verify)
+            opened = _open(name, options)
             if opened is not None:
                 return opened
     except OSError as exc:
@@ -69,24 +92,29 @@ def open_target(
     )
 
 
-def _open(path: str, direct_io: bool, verify: bool) -> sink.Sink | None:
+def _open(path: str, options: storage.Options) -> sink.Sink | None:
     """Open what is at ``path`` now; None: it was gone the next moment."""
-    access = os.O_RDWR if verify else os.O_WRONLY
+    access = os.O_RDWR if options.reads else os.O_WRONLY
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
-        return _create(path, access, direct_io, verify)
+        return _create(path, access, options)
     if stat.S_ISDIR(mode):
         raise faults.refusal(
             errors.TargetIsDirectory, '%s is a directory' % path
         )
     if stat.S_ISBLK(mode):
-        return _open_device(path, access, direct_io, verify)
+        return _open_device(path, access, options)
     if stat.S_ISREG(mode):
-        return _open_file(path, access, direct_io, verify)
+        return _open_file(path, access, options)
     if stat.S_ISSOCK(mode):
         raise errors.DeviceError('%s is a socket' % path)
-    if verify:
+    if options.keep:
+        raise errors.OptionError(
+            '%s takes every byte in order, so a block map is of no use: a'
+            ' device or a file is needed' % path
+        )
+    if options.verify:
         raise errors.OptionError(
             '%s cannot be read back, so it cannot be verified' % path
         )
@@ -96,7 +124,7 @@ def _open(path: str, direct_io: bool, verify: bool) -> sink.Sink | None:
 
 
 def _open_device(
-    path: str, access: int, direct_io: bool, verify: bool
+    path: str, access: int, options: storage.Options
 ) -> sink.Sink:
     # O_EXCL: EBUSY where it is mounted, or used by md, dm, swap or another
     # copy; the same for a disk one of whose partitions is (open(2)).
@@ -106,25 +134,25 @@ def _open_device(
             raise OSError(errno.EROFS, 'the device is read-only')
         if not blockdev.size(fd):
             raise OSError(errno.ENOMEDIUM, os.strerror(errno.ENOMEDIUM))
-        return targets.Device(path, fd, direct_io=direct_io, verify=verify)
+        return targets.Device(path, fd, options)
     except BaseException:
         os.close(fd)
         raise
 
 
 def _open_file(
-    path: str, access: int, direct_io: bool, verify: bool
+    path: str, access: int, options: storage.Options
 ) -> sink.Sink | None:
     _refuse_dev(path, 'a regular file')
     try:
         fd = os.open(path, access)
     except FileNotFoundError:
         return None
-    return _lock(path, fd, direct_io, verify, created=False)
+    return _lock(path, fd, options, created=False)
 
 
 def _create(
-    path: str, access: int, direct_io: bool, verify: bool
+    path: str, access: int, options: storage.Options
 ) -> sink.Sink | None:
     _refuse_dev(path, 'no device')
     real = os.path.realpath(path)
@@ -136,7 +164,7 @@ def _create(
         fd = os.open(real, access | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
         return None
-    return _lock(path, fd, direct_io, verify, created=True)
+    return _lock(path, fd, options, created=True)
 
 
 def _refuse_dev(path: str, what: str) -> None:
@@ -146,7 +174,7 @@ def _refuse_dev(path: str, what: str) -> None:
 
 
 def _lock(
-    path: str, fd: int, direct_io: bool, verify: bool, *, created: bool
+    path: str, fd: int, options: storage.Options, *, created: bool
 ) -> sink.Sink | None:
     try:
         try:
@@ -164,9 +192,7 @@ def _lock(
             # nothing but our turn: what we wrote would be nowhere.
             os.close(fd)
             return None
-        return targets.File(
-            path, fd, direct_io=direct_io, verify=verify, created=created
-        )
+        return targets.File(path, fd, options, created=created)
     except BaseException:
         os.close(fd)
         raise

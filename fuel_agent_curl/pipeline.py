@@ -23,22 +23,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
+import functools
 import itertools
 import os
 import typing
 
+from fuel_agent_curl import bmap as bmap_module
 from fuel_agent_curl import decompress
 from fuel_agent_curl import device
 from fuel_agent_curl import digest
 from fuel_agent_curl import errors
 from fuel_agent_curl import relay
 from fuel_agent_curl import sink as sink_module
+from fuel_agent_curl import storage
 
 Buffer = bytes | bytearray | memoryview
 
 #: Called with the bytes of the image written so far.
 Observer = Callable[[int], None]
+
+_Task = Callable[[memoryview], None]
 
 
 class Source(typing.Protocol):
@@ -58,10 +64,15 @@ class Result:
 
     :ivar written: length of the image on the target, in bytes.
     :ivar container: what it came in: one of ``decompress.CONTAINERS``.
+    :ivar mapped: bytes of it that hold data by its block map, which alone
+        were written; None without one.
+    :ivar checked: ranges whose checksum, in the block map, was compared.
     """
 
     written: int
     container: str
+    mapped: int | None = None
+    checked: int = 0
 
 
 def copy(
@@ -72,6 +83,7 @@ def copy(
     image_checksum: str | None = None,
     direct_io: bool = True,
     verify: bool = False,
+    bmap: bmap_module.BlockMap | None = None,
     observe: Observer | None = None,
 ) -> Result:
     """Unpack ``download`` and write it to ``target``.
@@ -85,26 +97,68 @@ def copy(
         no check.
     :param direct_io: write past the page cache where the target takes it.
     :param verify: read everything back from the medium and compare.
+    :param bmap: write its ranges alone, each compared with its checksum, and
+        leave the rest of the target as it is. The first mebibyte is blank
+        until the end, though, and after a copy that failed.
     :param observe: called in this thread each time more is on its way.
     :raises errors.OptionError: for a checksum or a container that is none.
     :raises errors.ContentError: for an image that is not what it should be.
     :raises errors.DeviceError: for a target that cannot be used, or fails.
     """
+    tasks: list[_Task] = []
     check = None
     if image_checksum is not None:
         check = digest.Digest(digest.parse(image_checksum), 'image')
-    sink = device.open_target(target, direct_io=direct_io, verify=verify)
+        tasks.append(check.update)
+    sink: sink_module.Sink
+    if bmap is None:
+        sink = device.open_target(target, direct_io=direct_io, verify=verify)
+        tasks.append(sink.write)
+    else:
+        sink = device.open_storage(target, direct_io=direct_io, verify=verify)
+        tasks.append(bmap_module.Check(bmap).update)
+        cutter = bmap_module.Cutter(bmap)
+        tasks.append(functools.partial(_write_mapped, sink, cutter))
     try:
-        if container == 'raw' and download.length is not None:
+        if bmap is not None:
+            sink.check_length(bmap.length)
+        elif container == 'raw' and download.length is not None:
             sink.check_length(download.length)
         found, image = decompress.open_container(download.views(), container)
         # What is in another container has a length that nobody knows yet.
         length = download.length if found == 'raw' else None
-        _move(image, sink, length, check, download.close, observe)
+        if bmap is not None:
+            _compare_lengths(length, bmap.length)
+            length = bmap.length
+        _move(image, sink, length, tasks, check, download.close, observe)
     except BaseException:
         sink.abort()
         raise
-    return Result(sink.written, found)
+    if bmap is None:
+        return Result(sink.written, found)
+    return Result(sink.written, found, bmap.mapped, bmap.checked)
+
+
+def _write_mapped(
+    sink: storage.Storage, cutter: bmap_module.Cutter, view: memoryview
+) -> None:
+    for inside, piece in cutter.cut(view):
+        if inside is None:
+            sink.skip(len(piece))
+        else:
+            sink.write(piece)
+
+
+def _compare_lengths(length: int | None, expected: int) -> None:
+    """Refuse a block map of another image before anything is written."""
+    if length is None or length == expected:
+        return
+    cls = errors.ImageTooShort if length < expected else errors.ImageTooLong
+    raise cls(
+        'the image has %d bytes, not the %d of its block map'
+        % (length, expected),
+        hint='check that both belong together',
+    )
 
 
 def write(
@@ -126,7 +180,7 @@ def write(
     """
     sink = device.open_target(target, direct_io=direct_io)
     try:
-        _move(chunks, sink, length, None, cancel, None)
+        _move(chunks, sink, length, [sink.write], None, cancel, None)
     except BaseException:
         sink.abort()
         raise
@@ -137,6 +191,7 @@ def _move(
     image: Iterable[Buffer],
     sink: sink_module.Sink,
     length: int | None,
+    tasks: Sequence[_Task],
     check: digest.Digest | None,
     cancel: Callable[[], None],
     observe: Observer | None,
@@ -148,7 +203,6 @@ def _move(
     chunks = iter(image)
     first = next(chunks, b'')
     sink.begin()
-    tasks = [sink.write] if check is None else [check.update, sink.write]
     buffers = relay.Relay(tasks, cancel)
     try:
         taken = _fill(buffers, first, chunks, sink, length, observe)

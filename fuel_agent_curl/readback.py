@@ -19,7 +19,8 @@ CRC-32 of every region sees those, at the speed of memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
+from collections.abc import Iterator
 
 from zlib_ng import zlib_ng
 
@@ -32,40 +33,53 @@ MIB = 1024 * KIB
 REGION = 1 * MIB
 
 
+#: Gives what the medium has in [start, stop), as far as there is anything.
+Reader = Callable[[int, int], Iterator[memoryview]]
+
+
 class Regions:
-    """The digests of the bytes from ``start`` on, one for each region."""
+    """The digests of what was written, one for each region of the target.
 
-    def __init__(self, start: int) -> None:
-        self._start = start
-        self._length = 0
-        self._digests: list[int] = []
+    A region may have been written in part: then the digest is of that part.
+    """
 
-    def update(self, view: memoryview) -> None:
-        """Add ``view``, which follows what was added before."""
+    def __init__(self) -> None:
+        self._digests: dict[int, int] = {}
+        #: [start, stop] of what was written in one go.
+        self._extents: list[list[int]] = []
+
+    def add(self, start: int, view: memoryview) -> None:
+        """Add ``view``, which is at ``start``, behind all added before."""
+        if not self._extents or self._extents[-1][1] != start:
+            self._extents.append([start, start])
         while view:
-            at = self._length % REGION
-            if not at:
-                self._digests.append(0)
-            piece = view[: REGION - at]
-            self._digests[-1] = zlib_ng.crc32(piece, self._digests[-1])
-            self._length += len(piece)
-            view = view[len(piece) :]
-
-    def compare(self, pieces: Iterable[memoryview], path: str) -> None:
-        """Compare with ``pieces``, what the medium has there now.
-
-        :raises errors.WriteError: where they differ.
-        """
-        found = Regions(self._start)
-        for piece in pieces:
-            found.update(piece)
-        pairs = zip(self._digests, found._digests, strict=False)
-        same = next(
-            (i for i, (ours, theirs) in enumerate(pairs) if ours != theirs),
-            min(len(self._digests), len(found._digests)),
-        )
-        if same < len(self._digests) or self._length != found._length:
-            raise errors.WriteError(
-                '%s does not give back what was written to it' % path,
-                offset=self._start + same * REGION,
+            region = start // REGION
+            piece = view[: REGION - start % REGION]
+            self._digests[region] = zlib_ng.crc32(
+                piece, self._digests.get(region, 0)
             )
+            start += len(piece)
+            view = view[len(piece) :]
+        self._extents[-1][1] = start
+
+    def compare(self, read: Reader, path: str) -> None:
+        """Compare with what ``read`` gives now.
+
+        :raises errors.WriteError: where that differs.
+        """
+        found = Regions()
+        for start, stop in self._extents:
+            for piece in read(start, stop):
+                found.add(start, piece)
+                start += len(piece)
+            if start < stop:
+                raise self._failure(path, start)
+        for region, crc in self._digests.items():
+            if found._digests[region] != crc:
+                raise self._failure(path, region * REGION)
+
+    def _failure(self, path: str, offset: int) -> errors.WriteError:
+        return errors.WriteError(
+            '%s does not give back what was written to it' % path,
+            offset=offset,
+        )

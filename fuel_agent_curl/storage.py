@@ -18,6 +18,9 @@ superblock, is zeroed and synced before anything else is written, and the
 image's own is put there last, when all the rest is written, synced and
 checked. Whatever ends the process in between leaves something that no
 firmware boots and nothing mounts.
+
+Where parts of the image are skipped, what the target has there stays; of the
+first mebibyte it is read before that is zeroed, and put back with the rest.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterator
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import logging
@@ -61,30 +65,45 @@ _ALIGNMENT = mmap.PAGESIZE
 _ZEROS = bytes(GRAIN)
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a target is written.
+
+    :ivar direct_io: past the page cache if the target takes it.
+    :ivar verify: read everything back and compare.
+    :ivar keep: parts of the image may be skipped.
+    """
+
+    direct_io: bool = True
+    verify: bool = False
+    keep: bool = False
+
+    @property
+    def reads(self) -> bool:
+        """Whether the target is read, too."""
+        return self.verify or self.keep
+
+
 class Storage(sink.Sink):
     """What a block device and a regular file have in common.
 
-    :param fd: open for writing, for reading too where ``verify`` is asked
-        for. It is the sink's from here on.
-    :param direct_io: write past the page cache if the target takes it.
-    :param verify: read everything back and compare.
+    :param fd: open for writing, for reading too where ``options`` say so. It
+        is the sink's from here on.
     """
 
-    def __init__(
-        self, path: str, fd: int, *, direct_io: bool, verify: bool
-    ) -> None:
+    def __init__(self, path: str, fd: int, options: Options) -> None:
         super().__init__(path, fd)
         self._alignment = _ALIGNMENT
         self._direct = False
-        self._direct_wanted = direct_io
+        self._options = options
         self._begun = False
         #: What the target has now does not look complete.
         self._blanked = False
-        self._first = mmap.mmap(-1, FIRST)
+        self._first = memoryview(mmap.mmap(-1, FIRST))
         # The run of zeros that ends at ``written``: where it began.
         self._zeros_from: int | None = None
         self._dirty_from = 0
-        self._proof = readback.Regions(FIRST) if verify else None
+        self._proof = readback.Regions() if options.verify else None
 
     # What the two do in their own ways.
 
@@ -111,8 +130,11 @@ class Storage(sink.Sink):
     def begin(self) -> None:
         if self._begun:
             return
+        if self._options.keep:
+            with self._mapped('reading'):
+                self._read_first()
         self._begun = True
-        if self._direct_wanted:
+        if self._options.direct_io:
             self._try_direct()
         with self._mapped('preparing'):
             self._blank()
@@ -127,8 +149,8 @@ class Storage(sink.Sink):
             self._first[self.written : self.written + held] = view[:held]
             self.written += held
             view = view[held:]
-        if self._proof is not None:
-            self._proof.update(view)
+        if self._proof is not None and view:
+            self._proof.add(self.written, view)
         with self._mapped('writing to') as mapped:
             while view:
                 mapped.offset = self.written
@@ -140,6 +162,20 @@ class Storage(sink.Sink):
                     self._pwrite(view[:length], self.written)
                 self.written += length
                 view = view[length:]
+
+    def skip(self, length: int) -> None:
+        """Leave the next ``length`` bytes as they are on the target.
+
+        What the file does not have yet becomes a hole. Only with ``keep``.
+
+        :raises errors.ImageTooLong: as ``write`` does.
+        """
+        self.begin()
+        self._check_room(self.written + length)
+        with self._mapped('writing to') as mapped:
+            mapped.offset = self.written
+            self._flush_zeros()
+        self.written += length
 
     def _add_zeros(self, length: int) -> None:
         if self._zeros_from is None:
@@ -166,15 +202,15 @@ class Storage(sink.Sink):
         # handed to the kernel, which may put that there at any moment.
         self._sync()
         if self._proof is not None:
-            self._proof.compare(self._read(FIRST, self.written), self.path)
-        first = memoryview(self._first)[: min(self.written, FIRST)]
+            self._proof.compare(self._read, self.path)
+        first = self._held()
         with self._mapped('writing to'):
             self._publish(first)
         self._sync()
         if self._proof is not None:
-            proof = readback.Regions(0)
-            proof.update(first)
-            proof.compare(self._read(0, len(first)), self.path)
+            proof = readback.Regions()
+            proof.add(0, first)
+            proof.compare(self._read, self.path)
         with self._mapped('closing') as mapped:
             mapped.offset = self.written
             self._end()
@@ -191,6 +227,16 @@ class Storage(sink.Sink):
         with contextlib.suppress(OSError):
             self._close()
 
+    def _read_first(self) -> None:
+        """Read what the target has where the first mebibyte goes."""
+        start = 0
+        while count := os.preadv(self._fd, [self._first[start:]], start):
+            start += count
+
+    def _held(self) -> memoryview:
+        """Return what was held back."""
+        return self._first[: min(self.written, FIRST)]
+
     def _publish(self, first: memoryview) -> None:
         """Put the image's own first mebibyte in its place."""
         self._blanked = False
@@ -205,7 +251,7 @@ class Storage(sink.Sink):
     def _read(self, start: int, stop: int) -> Iterator[memoryview]:
         """Read [start, stop) from the medium, not from the page cache.
 
-        ``start`` is aligned. Ends early where the target does.
+        Ends early where the target does.
         """
         if not self._direct:
             # What is clean, and it was synced, is dropped from the cache.
@@ -214,11 +260,15 @@ class Storage(sink.Sink):
         with self._mapped('reading back') as mapped:
             while start < stop:
                 mapped.offset = start
-                count = os.preadv(self._fd, [buffer], start)
-                if not count:
+                # Whole sectors, of which the ends are dropped.
+                before = start % self._alignment
+                length = min(before + stop - start, MIB)
+                room = buffer[: length + -length % self._alignment]
+                count = os.preadv(self._fd, [room], start - before)
+                if count <= before:
                     return
-                yield buffer[: min(count, stop - start)]
-                start += count
+                yield buffer[before : min(count, length)]
+                start += min(count, length) - before
 
     def _pwrite(self, view: memoryview, offset: int) -> None:
         """Write all of ``view``; what is not aligned, by the page cache."""
@@ -244,6 +294,12 @@ class Storage(sink.Sink):
             if self._direct:
                 self._set_direct(True)
         self._write_back(offset + len(view))
+
+    def _pwrite_zeros(self, start: int, stop: int) -> None:
+        if start < stop:
+            zeros = memoryview(mmap.mmap(-1, min(stop - start, MIB)))
+            for offset in range(start, stop, len(zeros)):
+                self._pwrite(zeros[: stop - offset], offset)
 
     def _pwrite_all(self, view: memoryview, offset: int) -> None:
         while view:

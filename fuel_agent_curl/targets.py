@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import mmap
 import os
 
 from fuel_agent_curl import blockdev
@@ -39,18 +38,23 @@ class File(storage.Storage):
         self,
         path: str,
         fd: int,
+        options: storage.Options,
         *,
-        direct_io: bool,
-        verify: bool,
         created: bool,
     ) -> None:
-        super().__init__(path, fd, direct_io=direct_io, verify=verify)
+        super().__init__(path, fd, options)
         self._created = created
         # ``path`` may be a symbolic link, and the directory may be left.
         self._real = os.path.realpath(path)
+        # So far, there may be something else than a hole.
+        self._old = os.fstat(fd).st_size if options.keep else 0
 
     def _blank(self) -> None:
-        if os.fstat(self._fd).st_size:
+        length = os.fstat(self._fd).st_size
+        if self._options.keep:
+            self._pwrite_zeros(0, min(length, storage.FIRST))
+            os.fdatasync(self._fd)
+        elif length:
             # Everything has to go, or the holes would show it.
             os.ftruncate(self._fd, 0)
             os.fsync(self._fd)
@@ -59,7 +63,8 @@ class File(storage.Storage):
         """Do nothing: how much fits, holes and all, nobody knows before."""
 
     def _write_zeros(self, start: int, stop: int) -> None:
-        """Leave a hole: the file was empty."""
+        # The rest is a hole.
+        self._pwrite_zeros(start, min(stop, self._old))
 
     def _check_room(self, stop: int) -> None:
         """Do nothing: the file system says when it is full."""
@@ -122,10 +127,8 @@ class Device(storage.Storage):
 
     kind = 'device'
 
-    def __init__(
-        self, path: str, fd: int, *, direct_io: bool, verify: bool
-    ) -> None:
-        super().__init__(path, fd, direct_io=direct_io, verify=verify)
+    def __init__(self, path: str, fd: int, options: storage.Options) -> None:
+        super().__init__(path, fd, options)
         self._size = blockdev.size(fd)
         self._alignment = max(self._alignment, blockdev.sector_size(fd))
         self._zero_out = True
@@ -149,25 +152,30 @@ class Device(storage.Storage):
             )
 
     def _blank(self) -> None:
-        zeros = mmap.mmap(-1, min(storage.FIRST, self._size))
-        self._pwrite(memoryview(zeros), 0)
+        self._pwrite_zeros(0, min(storage.FIRST, self._size))
         os.fdatasync(self._fd)
 
+    def _held(self) -> memoryview:
+        if self._options.keep:
+            # Behind a short image, too, there is what there was.
+            return self._first[: min(self._size, storage.FIRST)]
+        return super()._held()
+
     def _write_zeros(self, start: int, stop: int) -> None:
-        aligned = stop - stop % self._alignment
-        if self._zero_out and aligned > start:
+        # Blocks of an image may be shorter than the sectors here.
+        first = start + -start % self._alignment
+        last = stop - stop % self._alignment
+        if self._zero_out and first < last:
             try:
-                blockdev.zero_out(self._fd, start, aligned - start)
-                start = aligned
+                blockdev.zero_out(self._fd, first, last - first)
+                self._pwrite_zeros(start, first)
+                start = last
             except OSError as exc:
                 if exc.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                     raise
                 self._zero_out = False
                 LOG.info('%s takes no BLKZEROOUT; writing zeros', self.path)
-        if start < stop:
-            zeros = memoryview(mmap.mmap(-1, min(stop - start, storage.MIB)))
-            for offset in range(start, stop, len(zeros)):
-                self._pwrite(zeros[: stop - offset], offset)
+        self._pwrite_zeros(start, stop)
 
     def _end(self) -> None:
         blockdev.reread_partitions(self._fd)

@@ -58,6 +58,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ('sources', 'watchdog'),
     ('answer',),
     (
+        'bmap',
         'budget',
         'codes',
         'head',
@@ -76,6 +77,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 RULES = frozenset(
     (
         'answer',
+        'bmap',
         'budget',
         'codes',
         'head',

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import random
 
 from fuel_agent_curl import errors
@@ -23,11 +24,26 @@ from tests import base
 _DATA = random.Random(1).randbytes(2 * readback.REGION + 12_345)
 
 
+# Where the data are; what was before them was not written.
+_START = 1000
+
+
 def _regions(data: bytes, size: int) -> readback.Regions:
-    found = readback.Regions(1000)
+    found = readback.Regions()
     for start in range(0, len(data), size):
-        found.update(memoryview(data)[start : start + size])
+        found.add(_START + start, memoryview(data)[start : start + size])
     return found
+
+
+def _medium(data: bytes, before: bytes = bytes(_START)) -> readback.Reader:
+    """Return a reader of a medium that has ``data`` at _START."""
+
+    def read(start: int, stop: int) -> Iterator[memoryview]:
+        there = memoryview(before + data)[start:stop]
+        for at in range(0, len(there), 99_991):
+            yield there[at : at + 99_991]
+
+    return read
 
 
 class RegionsTest(base.TestCase):
@@ -35,7 +51,7 @@ class RegionsTest(base.TestCase):
         for data in (b'', b'x', _DATA, _DATA[: 2 * readback.REGION]):
             for size in (10_007, readback.REGION, 10 * readback.REGION):
                 written = _regions(data, size)
-                written.compare([memoryview(data)], '/dev/x')
+                written.compare(_medium(data), '/dev/x')
 
     def test_other_byte(self) -> None:
         written = _regions(_DATA, 10_007)
@@ -45,19 +61,43 @@ class RegionsTest(base.TestCase):
             error = self.assertRaises(
                 errors.WriteError,
                 written.compare,
-                [memoryview(spoilt)],
+                _medium(bytes(spoilt)),
                 '/dev/x',
             )
             assert isinstance(error, errors.WriteError)
-            self.assertEqual(1000 + at - at % readback.REGION, error.offset)
+            at += _START
+            self.assertEqual(at - at % readback.REGION, error.offset)
             self.assertIn('/dev/x', str(error))
 
-    def test_other_length(self) -> None:
+    def test_medium_ends_early(self) -> None:
         for data in (_DATA, _DATA[: readback.REGION]):
-            for other in (data[:-1], data + b'\0', b''):
-                self.assertRaises(
+            for other in (data[:-1], b''):
+                error = self.assertRaises(
                     errors.WriteError,
                     _regions(data, 10_007).compare,
-                    [memoryview(other)],
+                    _medium(other),
                     '/dev/x',
                 )
+                self.assertEqual(_START + len(other), error.offset)
+
+    def test_gaps_are_not_read(self) -> None:
+        """Nor is it of any matter what is there."""
+        written = readback.Regions()
+        mib = readback.REGION
+        for start, stop in ((0, 5), (mib - 5, mib + 5), (2 * mib, 2 * mib)):
+            written.add(start, memoryview(_DATA)[start:stop])
+        asked = []
+
+        def read(start: int, stop: int) -> Iterator[memoryview]:
+            asked.append((start, stop))
+            yield memoryview(other)[start:stop]
+
+        other = bytearray(_DATA)
+        other[6] ^= 1
+        written.compare(read, '/dev/x')
+        self.assertEqual([(0, 5), (mib - 5, mib + 5)], asked[:2])
+        other[mib + 4] ^= 1
+        error = self.assertRaises(
+            errors.WriteError, written.compare, read, '/dev/x'
+        )
+        self.assertEqual(mib, error.offset)
