@@ -213,6 +213,13 @@ def _copy_parser() -> Parser:
         ' its name (default: auto)',
     )
     parser.add_argument(
+        '--bmap',
+        metavar='FILE_OR_URL',
+        help='block map of the unpacked image, as bmaptool makes it: write'
+        ' the ranges that hold data alone, and compare each with its checksum'
+        ' there; the rest of TARGET stays as it is',
+    )
+    parser.add_argument(
         '--verify',
         action='store_true',
         help='read everything back from the medium and compare, before the'

@@ -31,6 +31,7 @@ from fuel_agent_curl import opts
 from fuel_agent_curl import pipeline
 from fuel_agent_curl import report
 from fuel_agent_curl import settings as settings_module
+from fuel_agent_curl.cmd import blockmap
 from fuel_agent_curl.cmd import hints
 from fuel_agent_curl.cmd import progress
 from fuel_agent_curl.cmd import signals
@@ -144,6 +145,9 @@ def copy(
         nonlocal written
         written = count
 
+    bmap = None
+    if arguments.bmap is not None:
+        bmap = blockmap.load(arguments.bmap, settings)
     began = time.monotonic()
     source = LazySource(fetch, settings.window)
     watch.follow(lambda: source.received, lambda: written)
@@ -155,6 +159,7 @@ def copy(
             image_checksum=arguments.image_checksum,
             direct_io=settings.direct_io,
             verify=arguments.verify,
+            bmap=bmap,
             observe=observe,
         )
     finally:
@@ -174,8 +179,11 @@ def summary(
     """Return the line that is printed after a copy that succeeded."""
     seconds = max(stats.seconds, 0.001)
     packed = '' if result.container == 'raw' else ' (%s)' % result.container
+    written = '%d bytes written to %s' % (result.written, arguments.target)
+    if result.mapped is not None:
+        written = '%d of %s' % (result.mapped, written)
     parts = [
-        '%d bytes written to %s' % (result.written, arguments.target),
+        written,
         '%d received%s in %.1f s, %s/s'
         % (
             stats.received,
@@ -191,12 +199,12 @@ def summary(
                 (stats.stalls, 'stall'),
             )
         ),
-        _checked(arguments),
+        _checked(arguments, result),
     ]
     return '; '.join(parts)
 
 
-def _checked(arguments: argparse.Namespace) -> str:
+def _checked(arguments: argparse.Namespace, result: pipeline.Result) -> str:
     done = [
         '%s of the %s verified' % (digest.parse(text).algorithm, what)
         for text, what in (
@@ -205,6 +213,9 @@ def _checked(arguments: argparse.Namespace) -> str:
         )
         if text
     ]
+    if result.checked:
+        ranges = status_lib.counted(result.checked, 'range')
+        done.append('%s of the block map verified' % ranges)
     if arguments.verify:
         done.append('read back and compared')
     return ', '.join(done) or 'no checksum given'

@@ -149,6 +149,7 @@ def _copy(url: str, packed: bytes, image: bytes, target: str) -> report.Stats:
         target=target,
         container='auto',
         verify=False,
+        bmap=None,
         checksum=_sha256(packed),
         image_checksum=_sha256(image),
     )
