@@ -215,8 +215,10 @@ class TestExit(engine.EngineTestCase):
         """Run it; return the code, stderr and seconds from the interrupt."""
         code = textwrap.dedent(
             '''
-            import os, signal, sys, threading, time
+            import signal, sys
             import fuel_agent_curl
+            # A shell's job in the background has it ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             settings = fuel_agent_curl.Settings(low_speed_time=60, attempts=0)
             download = fuel_agent_curl.fetch(
                 %r, settings=settings)
