@@ -242,11 +242,11 @@ class Plan:
         return False
 
     def _challenge(self, moving: transfer.Transfer, stop: int) -> bool:
-        choice = self._context.sources
-        # Another mirror rather than the same once more.
-        source = choice.best(self._busy(), [moving.source]) or choice.best(
-            self._busy()
-        )
+        choice, busy = self._context.sources, self._busy()
+        source = choice.best(busy)
+        if choice.joined:
+            # Another mirror rather than the same once more.
+            source = choice.best(busy, [moving.source]) or source
         if source is None:
             return False
         LOG.debug('Taking over the rest of %r', moving)

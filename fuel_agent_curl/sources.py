@@ -210,16 +210,13 @@ class Sources:
     def instead(
         self, source: Source, progressed: bool, tried: list[Source]
     ) -> Source | None:
-        """Return the mirror to fail over to, None to stay with ``source``.
+        """Return the mirror to fail over to, None if all have been tried.
 
         :param progressed: the attempt that failed brought new bytes.
         :param tried: the mirrors that failed since the last wait; grows.
         """
         if source not in tried:
             tried.append(source)
-        if progressed and source.error is None and not self.joined:
-            # Going on here costs nothing; elsewhere all is read again.
-            return None
         other = self.best(without=tried)
         if other is not None:
             # Whoever asks next begins there as well.

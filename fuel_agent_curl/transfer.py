@@ -351,9 +351,11 @@ class Transfer:
         elif not progressed and self._plan.gives_up(self, error):
             self._move(Trigger.DROP)
             return
-        other = self._context.sources.instead(
-            self.source, progressed, self._tried
-        )
+        other = None
+        if not self._stays(error, progressed):
+            other = self._context.sources.instead(
+                self.source, progressed, self._tried
+            )
         if other is not None:
             LOG.warning('%s; trying %s', error, errors.redact(other.url))
             self.source = other
@@ -380,6 +382,21 @@ class Transfer:
         ):
             self.source.error = error
         self._move(Trigger.DROP)
+
+    def _stays(self, error: errors.Error, progressed: bool) -> bool:
+        """Tell whether to ask the same mirror again.
+
+        Where bytes are not to be joined, all of them would have to be read
+        again elsewhere: not after the first failure in a row, unless that
+        has shown that the next will take long, too.
+        """
+        if self._context.sources.joined or self.source.error is not None:
+            return False
+        kept = self._offset > 0 or not self._plan.sole(self)
+        again = self._series.number == 1 and not isinstance(
+            error, errors.Stalled
+        )
+        return progressed or (kept and again)
 
     def _restarts(self) -> bool:
         """Begin again with another representation, where that will do.

@@ -14,8 +14,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import re
 import threading
 from typing import Any
@@ -114,6 +117,48 @@ class BySegment:
             return faults.spoiled(spoils, handler)(request, image)
 
         return handle
+
+
+class Crowd:
+    """A fault: what comes while ``most`` requests are answered is refused.
+
+    :ivar refused: how many were.
+    :ivar busiest: how many were answered at the same time.
+    """
+
+    def __init__(self, most: int, refusal: faults.Fault) -> None:
+        self._most = most
+        self._refusal = refusal
+        self._lock = threading.Lock()
+        self._answering = 0
+        self.busiest = 0
+        self.refused = 0
+
+    def __call__(self, handler: faults.Handler) -> faults.Handler:
+        def handle(
+            request: harmful.Request, image: harmful.Representation
+        ) -> harmful.Reply:
+            with self._lock:
+                refused = self._answering >= self._most
+                self.refused += refused
+                self._answering += not refused
+                self.busiest = max(self.busiest, self._answering)
+            if refused:
+                return self._refusal(handler)(request, image)
+            reply = handler(request, image)
+            return dataclasses.replace(reply, body=self._counted(reply.body))
+
+        return handle
+
+    def _counted(
+        self, steps: Iterable[harmful.Step]
+    ) -> Iterator[harmful.Step]:
+        # Long enough for the others to come. Whoever has got the last byte
+        # may ask again at once.
+        yield harmful.Pause(0.05)
+        with self._lock:
+            self._answering -= 1
+        yield from steps
 
 
 def begin(request: harmful.Request) -> int:

@@ -14,11 +14,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Iterator
-import dataclasses
-import threading
-
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
@@ -26,48 +21,6 @@ from tests import segmented
 from tests.segmented import SEGMENT
 
 SEGMENTS = 40
-
-
-class Crowd:
-    """A fault: what comes while ``most`` requests are answered is refused.
-
-    :ivar refused: how many were.
-    :ivar busiest: how many were answered at the same time.
-    """
-
-    def __init__(self, most: int, refusal: faults.Fault) -> None:
-        self._most = most
-        self._refusal = refusal
-        self._lock = threading.Lock()
-        self._answering = 0
-        self.busiest = 0
-        self.refused = 0
-
-    def __call__(self, handler: faults.Handler) -> faults.Handler:
-        def handle(
-            request: harmful.Request, image: harmful.Representation
-        ) -> harmful.Reply:
-            with self._lock:
-                refused = self._answering >= self._most
-                self.refused += refused
-                self._answering += not refused
-                self.busiest = max(self.busiest, self._answering)
-            if refused:
-                return self._refusal(handler)(request, image)
-            reply = handler(request, image)
-            return dataclasses.replace(reply, body=self._counted(reply.body))
-
-        return handle
-
-    def _counted(
-        self, steps: Iterable[harmful.Step]
-    ) -> Iterator[harmful.Step]:
-        # Long enough for the others to come. Whoever has got the last byte
-        # may ask again at once.
-        yield harmful.Pause(0.05)
-        with self._lock:
-            self._answering -= 1
-        yield from steps
 
 
 class TestCrowd(segmented.SegmentsTestCase):
@@ -79,7 +32,7 @@ class TestCrowd(segmented.SegmentsTestCase):
         self.name(content=harmful.Pattern(length)[0:length])
 
     def check(self, most: int, refusal: faults.Fault) -> None:
-        crowd = Crowd(most, refusal)
+        crowd = segmented.Crowd(most, refusal)
         outcome = self.assert_arrives(then=crowd, attempts=3)
         self.assertEqual(most, crowd.busiest)
         # All but ``most`` once; then one more now and then.
@@ -106,7 +59,7 @@ class TestCrowd(segmented.SegmentsTestCase):
         self.check(4, faults.reset(200))
 
     def test_nobody_is_let_in_any_more(self) -> None:
-        crowd = Crowd(0, faults.status(503))
+        crowd = segmented.Crowd(0, faults.status(503))
         script = [()] * 10
         self.assert_gives_up(
             errors.StatusError, *script, then=crowd, attempts=3

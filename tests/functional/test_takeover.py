@@ -172,11 +172,11 @@ class TestTakeover(segmented.SegmentsTestCase):
         self.assertEqual(0, outcome.stats.stalls)
 
     def test_random_speeds(self) -> None:
-        for seed in range(8):
+        for seed in range(6):
             dice = random.Random(seed)
             answers = {
                 segment: [
-                    faults.trickle(dice.choice((30_000, 200_000, 10**6)))
+                    faults.trickle(dice.choice((80_000, 300_000, 10**6)))
                     if dice.random() < 0.7
                     else faults.stall(dice.randrange(SEGMENT))
                     for _request in range(3)

@@ -171,14 +171,6 @@ class ChoiceTest(base.TestCase):
         choice.instead(self.a, False, [])
         self.assertIs(self.b, choice.best())
 
-    def test_stays_after_progress_where_leaving_is_dear(self) -> None:
-        self.assertIsNone(
-            sources.Sources(self.all, False).instead(self.a, True, [])
-        )
-        self.assertIs(
-            self.b, sources.Sources(self.all, True).instead(self.a, True, [])
-        )
-
     def test_leaves_a_useless_one_after_progress_too(self) -> None:
         self.a.error = errors.StatusError('gone')
         choice = sources.Sources(self.all, False)
