@@ -183,7 +183,7 @@ def _partial(
     )
     given = http.content_range(head)
     if given is None or given.start is None or given.stop is None:
-        return _ask(Verdict.REREAD)
+        return _ask(Verdict.REREAD, ranges=True)
     if pin:
         _same_length(pin, given.complete)
     if given.start > request.start or given.stop <= request.start:
@@ -201,10 +201,10 @@ def _partial(
             % (length, head.get('content-range'))
         )
     if given.complete is None:
-        return _ask(Verdict.REREAD)
+        return _ask(Verdict.REREAD, ranges=True)
     strong = pin.validator.strong if pin else None
     if not same and (strong or not checksum):
-        return _ask(Verdict.REREAD)
+        return _ask(Verdict.REREAD, ranges=True)
     if given.start < request.start and request.guarded:
         return _ask(Verdict.ASK_UNGUARDED)
     if pin:
@@ -213,13 +213,18 @@ def _partial(
     return Judgement(Verdict.ACCEPT, given.start, given.stop, pinned)
 
 
-def _ask(verdict: Verdict) -> Judgement:
+def _ask(verdict: Verdict, ranges: bool | None = None) -> Judgement:
+    """Return the verdict; ``ranges``: what the answer shows of those."""
     why = {
         Verdict.ASK_UNGUARDED: 'the part sent begins before the byte asked',
         Verdict.ASK_WITHOUT_IF_RANGE: 'the server sends all to an If-Range',
         Verdict.REREAD: 'the server does not prove that it resumes',
     }
-    return Judgement(verdict, error=errors.ContentRangeError(why[verdict]))
+    return Judgement(
+        verdict,
+        pinned=Representation(ranges=ranges),
+        error=errors.ContentRangeError(why[verdict]),
+    )
 
 
 def _check_coding(head: http.Head) -> None:

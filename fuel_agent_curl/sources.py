@@ -69,6 +69,8 @@ class Source:
         self._guarded = True
         self._if_range = True
         self._wrong_ranges = 0
+        # Whether there are ranges all the same.
+        self._doubtful = False
 
     @property
     def ranged(self) -> bool:
@@ -110,20 +112,33 @@ class Source:
         self.pin = pin
         self._wrong_ranges = 0
 
-    def learn(self, verdict: answer.Verdict) -> bool:
+    def learn(self, judgement: answer.Judgement) -> bool:
         """Note what an answer showed; True if another request follows."""
+        verdict = judgement.verdict
         if verdict is answer.Verdict.ASK_UNGUARDED:
             self._guarded = False
         elif verdict is answer.Verdict.ASK_WITHOUT_IF_RANGE:
             self._if_range = False
         elif verdict is answer.Verdict.REREAD:
             self._ranges = False
+            self._doubtful = judgement.pinned.ranges is True
         else:
             return False
         return True
 
-    def failed(self, error: errors.Error, ranged: bool) -> None:
-        """Note a failure; a mirror that lied or stalled is used last."""
+    def failed(
+        self, error: errors.Error, ranged: bool, progressed: bool = False
+    ) -> None:
+        """Note a failure; a mirror that lied or stalled is used last.
+
+        :param ranged: a range had been asked for.
+        :param progressed: the attempt brought new bytes.
+        """
+        if self._doubtful and not ranged and not progressed:
+            # To read all again did not help either, and the server has
+            # ranges: its next answer may prove more.
+            self._ranges = True
+            self._wrong_ranges = 0
         self.stats.failures += 1
         self.location = None
         if isinstance(error, _UNTRUSTED):
@@ -132,6 +147,7 @@ class Source:
             self._wrong_ranges += 1
             if self._wrong_ranges >= _WRONG_RANGES:
                 self._ranges = False
+                self._doubtful = True
 
     def crowded(self, busy: int) -> None:
         """Of ``busy`` connections, it has refused one."""

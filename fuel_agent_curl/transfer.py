@@ -323,7 +323,7 @@ class Transfer:
         if self.rival is not None and not self.ahead:
             self._challenged_in_vain(error, judgement)
             return
-        if judgement is not None and self.source.learn(judgement.verdict):
+        if judgement is not None and self.source.learn(judgement):
             LOG.info('%s: asking in another way', error)
             if self._context.sources.joined and not self.source.ranged:
                 # Rather another mirror than all of it from this one.
@@ -331,10 +331,10 @@ class Transfer:
             self._move(Trigger.AGAIN)
             return
         self._context.stats.stalls += isinstance(error, errors.Stalled)
-        self.source.failed(error, ended.request.ranged)
-        self._fresh = True
         new = self._offset - self._highest
         progressed = new >= self._settings.progress
+        self.source.failed(error, ended.request.ranged, progressed)
+        self._fresh = True
         if progressed:
             self._tried.clear()
         self._last_error = error
@@ -374,7 +374,7 @@ class Transfer:
         # That its ranges are no use at all is for others to find out.
         self.source.failed(error, ranged=False)
         if judgement and judgement.verdict is not answer.Verdict.REREAD:
-            self.source.learn(judgement.verdict)
+            self.source.learn(judgement)
         if (
             retry.decide(error) is not retry.Decision.RETRY
             and sources.joined

@@ -67,18 +67,20 @@ class RequestTest(base.TestCase):
 
     def test_learns_how_to_ask(self) -> None:
         one = source()
-        self.assertTrue(one.learn(Verdict.ASK_UNGUARDED))
-        self.assertTrue(one.learn(Verdict.ASK_WITHOUT_IF_RANGE))
+        self.assertTrue(one.learn(answer.Judgement(Verdict.ASK_UNGUARDED)))
+        self.assertTrue(
+            one.learn(answer.Judgement(Verdict.ASK_WITHOUT_IF_RANGE))
+        )
         self.assertEqual(
             segments.Request(5, None, ranged=True),
             one.request(5, None, unproven=False),
         )
-        self.assertTrue(one.learn(Verdict.REREAD))
+        self.assertTrue(one.learn(answer.Judgement(Verdict.REREAD)))
         self.assertIsNone(one.request(5, None, unproven=False))
 
     def test_an_answer_that_was_used_or_useless_teaches_nothing(self) -> None:
         for verdict in (Verdict.ACCEPT, Verdict.REFUSE):
-            self.assertFalse(source().learn(verdict))
+            self.assertFalse(source().learn(answer.Judgement(verdict)))
 
     def test_two_wrong_ranges_in_a_row_are_enough(self) -> None:
         one = source()
@@ -87,6 +89,24 @@ class RequestTest(base.TestCase):
         self.assertIsNotNone(one.request(5, None, unproven=False))
         one.failed(wrong, ranged=True)
         self.assertIsNone(one.request(5, None, unproven=False))
+
+    def reread_in_vain(self, ranges: bool | None) -> sources.Source:
+        one = source()
+        one.learn(
+            answer.Judgement(
+                Verdict.REREAD, pinned=answer.Representation(ranges=ranges)
+            )
+        )
+        one.failed(errors.ReceiveError('reset'), ranged=False)
+        return one
+
+    def test_ranges_are_tried_again_when_a_reread_was_in_vain(self) -> None:
+        one = self.reread_in_vain(True)
+        self.assertIsNotNone(one.request(5, None, False))
+
+    def test_a_server_without_ranges_is_not_asked_again(self) -> None:
+        one = self.reread_in_vain(None)
+        self.assertIsNone(one.request(5, None, False))
 
     def test_a_right_one_between_starts_the_count_again(self) -> None:
         one = source()
@@ -210,7 +230,7 @@ class ChoiceTest(base.TestCase):
         self.assertIs(self.a, choice.best())
 
     def test_one_without_ranges_is_used_last(self) -> None:
-        self.a.learn(Verdict.REREAD)
+        self.a.learn(answer.Judgement(Verdict.REREAD))
         self.b.penalty = self.c.penalty = 5
         choice = sources.Sources(self.all, True)
         self.assertIs(self.b, choice.best())
