@@ -273,20 +273,14 @@ class ProgramTest(program.ProgramTestCase):
 
     def test_bad_maps_cost_no_request_for_the_image(self) -> None:
         old = self._old()
-        broken = self._serve('/broken', b'<html/>')
         spoilt = blockmaps.document(self.image, self._RANGES).replace(
             b'768', b'767', 1
         )
         for code, part, name in (
             (2, 'cannot read the block map', self.path('none')),
-            (2, 'cannot read the block map', self.directory),
-            (2, 'has to begin with http', 'ftp://host/image.bmap'),
             (19, '404', self.server.url('/none.bmap')),
-            (30, 'not a block map', broken),
-            (30, 'not a block map', '/dev/null'),
             (34, 'block map', self._serve('/spoilt.bmap', spoilt)),
             (30, 'more than', self._serve('/long', bytes(9 * MIB))),
-            (30, 'more than', '/dev/zero'),
         ):
             self.check_failure(
                 code, part, '--bmap', name, self.url, self.target
@@ -306,9 +300,3 @@ class ProgramTest(program.ProgramTestCase):
         done = self.check_success('--bmap', path, self.url)
         self.assertIn('no checksum for 1 of its 1 ranges', done.stderr)
         self.assertIn('no checksum given', done.stderr)
-
-    def test_pipes_are_refused(self) -> None:
-        self.check_failure(
-            2, 'takes every byte', '--bmap', self.file, self.url, '/dev/null'
-        )
-        self.assertEqual([], self._paths())

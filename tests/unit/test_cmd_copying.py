@@ -83,14 +83,18 @@ class TestLazySource(base.TestCase):
 
 
 class TestSummary(base.TestCase):
-    def summary(self, **given: Any) -> str:
+    def summary(
+        self,
+        result: pipeline.Result = pipeline.Result(2048, 'gzip'),
+        **given: Any,
+    ) -> str:
         arguments = argparse.Namespace(
             target='disk', checksum=None, image_checksum=None, verify=False
         )
         vars(arguments).update(given)
         return copying.summary(
             arguments,
-            pipeline.Result(written=2048, container='gzip'),
+            result,
             report.Stats(attempts=2, resumes=1, received=1024, seconds=2.0),
         )
 
@@ -110,6 +114,13 @@ class TestSummary(base.TestCase):
             ' read back and compared',
             text,
         )
+
+    def test_with_a_block_map(self) -> None:
+        text = self.summary(pipeline.Result(2048, 'raw', mapped=512))
+        self.assertIn('512 of 2048 bytes written to disk;', text)
+        self.assertIn('; no checksum given', text)
+        text = self.summary(pipeline.Result(2048, 'raw', 512, checked=1))
+        self.assertIn('; 1 range of the block map verified', text)
 
 
 class TestStandardOutput(base.TestCase):
