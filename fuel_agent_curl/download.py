@@ -104,8 +104,10 @@ class _Engine:
         self._began = time.monotonic()
         sources_ = []
         for url in urls:
-            mirror = report.MirrorStats()
-            self.stats.mirrors[errors.redact(url)] = mirror
+            # Those that differ by what is redacted are counted together.
+            mirror = self.stats.mirrors.setdefault(
+                errors.redact(url), report.MirrorStats()
+            )
             sources_.append(sources.Source(url, mirror))
         self._context = exchange.Context(
             settings=settings,
@@ -335,11 +337,13 @@ def fetch(
     for each in urls:
         check_url(each)
     if metalink.is_metalink(url):
-        said = metalink.parse(_document(url, settings))
-        for each in said.urls:
-            check_url(each)
+        try:
+            said = metalink.parse(_document(url, settings))
+        except errors.ContentError as error:
+            error.url = error.url or errors.redact(url)
+            raise
         return _begin(
-            [*said.urls, *mirrors],
+            list(dict.fromkeys([*said.urls, *mirrors])),
             settings,
             checksum or said.checksum,
             observe,

@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import typing
 import urllib.parse
 
 from defusedxml import ElementTree
 
+from fuel_agent_curl import digest
 from fuel_agent_curl import errors
 
 if typing.TYPE_CHECKING:
@@ -79,7 +81,8 @@ class Pieces:
 class Metalink:
     """What a Metalink document says of its one file.
 
-    :ivar urls: http and https only, the preferred first.
+    :ivar urls: http and https only, the preferred first; no relative ones,
+        and none that would have to be encoded first.
     :ivar length: bytes, None where not stated.
     :ivar checksum: 'ALGORITHM:HEX' of the file, None where none is known.
     """
@@ -131,11 +134,24 @@ def _urls(file: Element) -> tuple[str, ...]:
     for element in file.findall(_NAMESPACE + 'url'):
         url = (element.text or '').strip()
         priority = _number(element.get('priority'))
-        if url.lower().startswith(('http://', 'https://')):
+        if _usable(url):
             found.append((priority or _LAST_PRIORITY, url))
     # Stable: the order of the document among equals.
     found.sort(key=lambda pair: pair[0])
     return tuple(dict.fromkeys(url for _priority, url in found))
+
+
+def _usable(url: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ('http', 'https')
+        and bool(parts.hostname)
+        and re.fullmatch('[\x21-\x7e]*', url) is not None
+    )
 
 
 def _checksum(file: Element) -> str | None:
@@ -144,8 +160,15 @@ def _checksum(file: Element) -> str | None:
         for element in file.findall(_NAMESPACE + 'hash')
     }
     for name, algorithm in _HASHES.items():
-        if name in given:
-            return '%s:%s' % (algorithm, given[name].lower())
+        if name not in given:
+            continue
+        try:
+            return str(digest.parse('%s:%s' % (algorithm, given[name])))
+        except errors.OptionError as error:
+            # Nobody has given it as an option.
+            raise errors.ContentError(
+                'the Metalink document: ' + error.message
+            ) from error
     return None
 
 
@@ -172,7 +195,7 @@ def _number(text: str | None) -> int | None:
     if text is None:
         return None
     text = text.strip()
-    if not text.isascii() or not text.isdigit():
+    if not re.fullmatch('[0-9]{1,18}', text):
         raise errors.ContentError(
             'the Metalink document has %r for a number' % text[:40]
         )

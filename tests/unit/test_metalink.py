@@ -59,6 +59,25 @@ class ParseTest(base.TestCase):
             metalink.parse(document()).urls,
         )
 
+    def test_urls_that_cannot_be_used_are_left_out(self) -> None:
+        odd = (
+            'http://caf\xe9.example/i',
+            'http://a.example/with space',
+            'http:///i',
+            'http://a.example:99999/i',
+            'http://[::1/i',
+            'i.img',
+            '/i.img',
+            '//b.example/i',
+            'file:///i',
+            'magnet:?xt=urn:btih:x',
+            '',
+        )
+        inner = ''.join('<url>%s</url>' % url for url in odd)
+        said = metalink.parse(document(inner + URLS))
+        self.assertEqual(metalink.parse(document()).urls, said.urls)
+        self.assertRaises(errors.ContentError, metalink.parse, document(inner))
+
     def test_what_is_not_stated_is_none(self) -> None:
         said = metalink.parse(document())
         self.assertEqual(
@@ -70,11 +89,11 @@ class ParseTest(base.TestCase):
             document(
                 URLS
                 + '<size>2500</size><hash type="md5">AA</hash>'
-                + '<hash type="sha-256">BB</hash>'
+                + '<hash type="sha-256">%s</hash>' % ('BB' * 32)
                 + '<hash type="whirlpool">CC</hash>'
             )
         )
-        self.assertEqual('sha256:bb', said.checksum)
+        self.assertEqual('sha256:' + 'bb' * 32, said.checksum)
         self.assertEqual(2500, said.length)
 
     def test_refused(self) -> None:
@@ -89,6 +108,9 @@ class ParseTest(base.TestCase):
             document('<url>ftp://a/b</url>'),
             document(URLS + '<size>many</size>'),
             document(URLS + '<size>-1</size>'),
+            document(URLS + '<size>%s</size>' % ('9' * 5000)),
+            document(URLS + '<hash type="sha-256">bb</hash>'),
+            document(URLS + '<hash type="md5">nonsense</hash>'),
             document(URLS + '<size>1025</size>' + pieces()),
             b'<!DOCTYPE metalink [<!ENTITY a "b">]>' + document(),
         ):
