@@ -33,8 +33,9 @@ from tests.segmented import SEGMENT
 
 PIECE = 8192
 DOCUMENT = '/image.meta4'
-HEAD = (
+FILE = (
     '<?xml version="1.0"?><metalink xmlns="urn:ietf:params:xml:ns:metalink">'
+    '<file name="image">%s</file></metalink>'
 )
 
 
@@ -67,9 +68,7 @@ def document(
         text += '<pieces type="sha-256" length="%d">' % piece
         text += ''.join('<hash>%s</hash>' % each for each in hashes)
         text += '</pieces>'
-    return (
-        HEAD + '<file name="image">' + text + '</file></metalink>'
-    ).encode()
+    return (FILE % text).encode()
 
 
 class TestMetalink(segmented.SegmentsTestCase):
@@ -290,7 +289,9 @@ class TestMetalink(segmented.SegmentsTestCase):
         ):
             self.publish(text)
             outcome = self.read()
-            self.assertIs(errors.ContentError, type(outcome.error), text[:99])
+            self.assertIs(
+                errors.ContentError, type(outcome.error), ascii(text)
+            )
             self.assertIn(DOCUMENT, str(outcome.error))
             self.assertEqual([], self.server.requests)
 
@@ -301,7 +302,7 @@ class TestMetalink(segmented.SegmentsTestCase):
         self.assertEqual(1, len(self.library.requests))
 
     def test_document_comes_through_faults_too(self) -> None:
-        self.describe(piece=512)
+        self.describe(piece=2048)
         self.library.script(faults.status(503), faults.cut(3000))
         self.assert_read()
         self.assertEqual(3, len(self.library.requests))
