@@ -166,12 +166,9 @@ class Storage(sink.Sink):
     def skip(self, length: int) -> None:
         """Leave the next ``length`` bytes as they are on the target.
 
-        What the file does not have yet becomes a hole. Only with ``keep``.
-
-        :raises errors.ImageTooLong: as ``write`` does.
+        What a file does not have yet becomes a hole. Only with ``keep``.
         """
         self.begin()
-        self._check_room(self.written + length)
         with self._mapped('writing to') as mapped:
             mapped.offset = self.written
             self._flush_zeros()

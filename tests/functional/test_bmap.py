@@ -43,7 +43,7 @@ PARTS = (
     (4096, 12288),
     (300_000, 400_000),
     (MIB - 65536, MIB + 65536),
-    (3 * MIB, 5 * MIB + 99_000),
+    (3 * MIB + 512, 5 * MIB + 99_000),
     (len(IMAGE) - 5000, len(IMAGE)),
 )
 
@@ -212,7 +212,7 @@ class ProgramTest(program.ProgramTestCase):
         with open(self.file, 'wb') as file:
             file.write(document)
 
-    def _serve(self, path: str, content: bytes) -> str:
+    def _serve(self, path: str, content: bytes | harmful.Pattern) -> str:
         self.server.representations[path] = harmful.Representation(content)
         return self.server.url(path)
 
@@ -273,6 +273,7 @@ class ProgramTest(program.ProgramTestCase):
 
     def test_bad_maps_cost_no_request_for_the_image(self) -> None:
         old = self._old()
+        endless = harmful.Pattern(1 << 40)
         spoilt = blockmaps.document(self.image, self._RANGES).replace(
             b'768', b'767', 1
         )
@@ -280,7 +281,7 @@ class ProgramTest(program.ProgramTestCase):
             (2, 'cannot read the block map', self.path('none')),
             (19, '404', self.server.url('/none.bmap')),
             (34, 'block map', self._serve('/spoilt.bmap', spoilt)),
-            (30, 'more than', self._serve('/long', bytes(9 * MIB))),
+            (30, 'more than', self._serve('/long', endless)),
         ):
             self.check_failure(
                 code, part, '--bmap', name, self.url, self.target

@@ -84,9 +84,7 @@ class TestLazySource(base.TestCase):
 
 class TestSummary(base.TestCase):
     def summary(
-        self,
-        result: pipeline.Result = pipeline.Result(2048, 'gzip'),
-        **given: Any,
+        self, result: pipeline.Result | None = None, **given: Any
     ) -> str:
         arguments = argparse.Namespace(
             target='disk', checksum=None, image_checksum=None, verify=False
@@ -94,7 +92,7 @@ class TestSummary(base.TestCase):
         vars(arguments).update(given)
         return copying.summary(
             arguments,
-            result,
+            result or pipeline.Result(2048, 'gzip'),
             report.Stats(attempts=2, resumes=1, received=1024, seconds=2.0),
         )
 
