@@ -103,6 +103,11 @@ class Authority(fixtures.Fixture):
         issued.configure_cert(context)
         return context
 
+    def server(self) -> str:
+        """Issue the certificate of a server; return it, key included."""
+        issued = self._authority.issue_cert('127.0.0.1', 'localhost')
+        return issued.private_key_and_cert_chain_pem.bytes().decode()
+
     def demand(self, context: ssl.SSLContext) -> None:
         """Make the server ask clients for a certificate of this authority."""
         self._authority.configure_trust(context)
