@@ -200,8 +200,10 @@ class ParseTest(base.TestCase):
             ('for a range', ('9' * 5000,)),
         ):
             self._refused(part, _document(listed=_list(*texts)))
-        whole = {'ImageSize': 21 * _SIZE, 'BlocksCount': 21}
-        self._refused('past', _document(listed=_list('21'), **whole))
+        whole = _document(
+            listed=_list('21'), ImageSize=21 * _SIZE, BlocksCount=21
+        )
+        self._refused('past the end', whole)
         good = bmap.parse(
             _document(listed=_list('0-1', '2', '20'), MappedBlocksCount=4)
         )
