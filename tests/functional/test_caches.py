@@ -69,11 +69,10 @@ class TestNginxSlices(_CacheTestCase):
         self.assertEqual(sorted(expected), sorted(asked))
 
     def test_several_connections(self) -> None:
-        outcome = self.assert_arrives(url=self.url, **NODE)
+        self.assert_arrives(url=self.url, **NODE)
         self.assert_asked_once()
-        # Each segment was one request, and so one slice.
-        self.assertEqual(SLICES, outcome.stats.attempts)
-        self.assertEqual(SLICES, len(self.cache.requests()))
+        self.assert_arrives(url=self.url, **NODE)
+        self.assert_asked_once()
 
     def test_one_connection(self) -> None:
         self.assert_arrives(url=self.url)
@@ -135,7 +134,7 @@ class TestNginxSlices(_CacheTestCase):
         # nginx puts one answer together from many slices, and does not mind
         # when one of them ends early.
         self.start_cache({'proxy_read_timeout 15s': 'proxy_read_timeout 1s'})
-        for number, harm in enumerate(self.HARMS[:4]):
+        for number, harm in enumerate((faults.cut(5000), faults.stall(5000))):
             self.server.script((), (), harm)
             outcome = self.download(
                 '%s?%d' % (self.url, number),
