@@ -182,7 +182,7 @@ class CopyTest(copying.FileTestCase):
                 self.assertIs(cls, type(error))
                 self.assertIn('does not give back', str(error))
             else:
-                self.assertIs(cls, None)
+                self.assertIsNone(cls)
 
 
 class FailureTest(copying.FileTestCase):
