@@ -61,6 +61,7 @@ class Plan:
         self._next: int | None = None
         # Segments given back, in the order of their offsets.
         self._returned: list[segments.Segment] = []
+        self._turn = 0
         self._speeds: collections.deque[float] = collections.deque(maxlen=32)
         source = context.sources.best()
         assert source is not None
@@ -74,7 +75,7 @@ class Plan:
         :raises errors.Error: if the download has failed.
         """
         wait = math.inf
-        for moving in list(self._transfers):
+        for moving in self._in_turn():
             wait = min(wait, moving.tick(now))
             if moving.state is State.FAILED:
                 assert moving.error is not None
@@ -92,6 +93,16 @@ class Plan:
             moving.receiving for moving in self._transfers
         )
         return wait
+
+    def _in_turn(self) -> list[transfer.Transfer]:
+        """Return the transfers, another one first each time.
+
+        What there is of a limited rate goes to the first that asks, and a
+        server hangs up on whoever never takes anything.
+        """
+        transfers = self._transfers
+        self._turn = (self._turn + 1) % max(1, len(transfers))
+        return transfers[self._turn :] + transfers[: self._turn]
 
     def finished(self, attempt: easy.Attempt, code: int, text: str) -> None:
         """Pass on the end of an attempt to the transfer it belongs to."""
