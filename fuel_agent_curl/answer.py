@@ -138,6 +138,7 @@ def _whole(
     head: http.Head, request: segments.Request, pin: Representation | None
 ) -> Judgement:
     _check_coding(head)
+    _check_whole(head)
     length = http.content_length(head)
     validator = http.validator(head)
     ranges = _serves_ranges(head)
@@ -235,6 +236,18 @@ def _check_coding(head: http.Head) -> None:
             'the server applied the content coding %s, which nobody asked for'
             % coding,
             hint='make the server send the file as it is',
+        )
+
+
+def _check_whole(head: http.Head) -> None:
+    # Content-Range means nothing in a 200 (RFC 9110 section 14.4), but there
+    # are proxies that make one of a 206.
+    given = http.content_range(head)
+    if given is None or given.start is None:
+        return
+    if given.start or given.complete not in (None, given.stop):
+        raise errors.ContentRangeError(
+            'a status of 200 with the part %s' % head.get('content-range')
         )
 
 

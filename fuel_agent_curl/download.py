@@ -48,6 +48,9 @@ Observer = Callable[[report.Event], None]
 # but for a resolver that libcurl waits for; that may go on by itself.
 _CLOSE_WAIT = 1.0
 
+# Each chunk costs some hundred bytes besides those it holds.
+_LEAST_CHUNK = 512
+
 # Piece hashes of a 1 TiB image in 1 MiB pieces fit easily.
 _DOCUMENT_MAX = 128 * settings_module.MIB
 
@@ -95,7 +98,7 @@ class _Engine:
         self._loop = multi.Loop()
         self.window = window_module.Window(
             settings.window,
-            _whole_pieces(settings, pieces),
+            _chunk_size(settings, pieces),
             self._loop.wake,
             pieces,
         )
@@ -270,13 +273,21 @@ class _Views:
         return self._download.next_view()
 
 
-def _whole_pieces(
+def _chunk_size(
     settings: settings_module.Settings, pieces: metalink.Pieces | None
 ) -> int:
-    """Return the chunk size: what was asked for, in whole pieces."""
-    if pieces is None:
-        return settings.chunk_size
-    return max(1, settings.chunk_size // pieces.size) * pieces.size
+    """Return the chunk size in the window; the consumer's may be smaller.
+
+    It is whole pieces, where those are to be checked, and goes into a
+    segment without a rest, so that each chunk is brought by one transfer.
+    """
+    size = max(settings.chunk_size, _LEAST_CHUNK)
+    if pieces is not None:
+        return max(1, size // pieces.size) * pieces.size
+    if settings.connections > 1 and settings.segment % size:
+        segment = settings.segment
+        return min(1 << (size.bit_length() - 1), segment & -segment)
+    return size
 
 
 def _cut(views: Iterator[memoryview], size: int) -> Iterator[memoryview]:
@@ -379,7 +390,7 @@ def _begin(
     pieces: metalink.Pieces | None = None,
 ) -> Download:
     check = digest.Digest(digest.parse(checksum)) if checksum else None
-    if pieces and _whole_pieces(settings, pieces) > settings.window // 4:
+    if pieces and _chunk_size(settings, pieces) > settings.window // 4:
         LOG.info('Pieces of %d bytes are too large to check', pieces.size)
         pieces = None
     engine = _Engine(

@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import ssl
 from typing import Any
 from typing import Protocol
@@ -39,6 +40,10 @@ _SPEED_AVERAGE = 6
 # libcurl ends a head of more than 300 KiB by itself; older releases have no
 # limit.
 _HEAD_MAX = 300 * 1024
+# A field may have a name that begins so, too.
+_STATUS_LINE = re.compile(rb'HTTP/[0-9]')
+# What a URL may hold as it is (RFC 3986 section 2).
+_URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"
 
 _HTTP_VERSIONS = {
     '1.0': 'CURL_HTTP_VERSION_1_0',
@@ -61,6 +66,21 @@ def _authorities() -> str | None:
         if path and os.path.exists(path):
             return path
     return None
+
+
+def same_origin(url: str, other: str) -> bool:
+    """Tell whether both have the same scheme, host and port (RFC 6454)."""
+    first, second = urllib.parse.urlsplit(url), urllib.parse.urlsplit(other)
+    ports = {'http': 80, 'https': 443}
+    return (
+        first.scheme,
+        first.hostname,
+        first.port or ports.get(first.scheme),
+    ) == (
+        second.scheme,
+        second.hostname,
+        second.port or ports.get(second.scheme),
+    )
 
 
 class Receiver(Protocol):
@@ -93,6 +113,8 @@ class Attempt:
     :ivar paused: the reception had no room, and ``unpause`` was not called
         since.
     :ivar location: the address asked, after the redirects so far.
+    :ivar elsewhere: a redirect to another server that was not followed, as
+        ``settings.headers`` must not go there; ask it without them.
     :ivar peer: address of the server, None before it is connected.
     """
 
@@ -116,6 +138,8 @@ class Attempt:
         self._heads_size = 0
         self._head: http.Head | None = None
         self._redirected = False
+        self._headers = settings.headers
+        self.elsewhere: str | None = None
         self._decided = False
         self._error: BaseException | None = None
         self.handle = pycurl.Curl()
@@ -172,6 +196,9 @@ class Attempt:
         set_option(pycurl.USERAGENT, settings.user_agent)
         if fresh:
             set_option(pycurl.FRESH_CONNECT, 1)
+            # Nor one of its own, after a redirect: a server that closes
+            # without saying so would have it tried in vain again and again.
+            set_option(pycurl.FORBID_REUSE, 1)
             set_option(pycurl.DNS_CACHE_TIMEOUT, 0)
         self._set_trust(settings)
         if settings.proxy is not None:
@@ -237,7 +264,7 @@ class Attempt:
         self._heads_size += len(line)
         if self._decided:
             return  # a trailer
-        if line.startswith(b'HTTP/'):
+        if _STATUS_LINE.match(line):
             # A new block: of a redirect's target, after a 1xx, or after a
             # proxy's answer to CONNECT (CURLOPT_HEADERFUNCTION).
             self._lines = []
@@ -275,6 +302,17 @@ class Attempt:
                 'redirected from %s to %s, which is refused'
                 % (before, scheme),
                 hint='give the final URL',
+            )
+        # As libcurl does: some servers send it unencoded.
+        target = urllib.parse.quote(
+            target, safe=_URL_CHARACTERS, encoding='latin-1'
+        )
+        if self._headers and not same_origin(self.location, target):
+            # libcurl would take all but Authorization and Cookie along.
+            self.elsewhere = target
+            raise errors.RedirectError(
+                'redirected to another server, where the headers given do '
+                'not go'
             )
         self.location = target
         self._redirected = True
@@ -329,14 +367,10 @@ class Attempt:
         :raises BaseException: what a callback raised that is no ``Error``:
             a bug.
         """
-        head = None if self._decided or self._error else self._head
-        # No body came. What the head says is decided on all the same, and a
-        # status that explains a failure counts more than the code.
-        if head and (code in codes.HEAD_DECIDES or head.status >= 400):
-            try:
-                self._decide()
-            except errors.Error as error:
-                self._error = error
+        head = self._head
+        # A status that explains a failure counts more than the code.
+        if code in codes.HEAD_DECIDES or (head and head.status >= 400):
+            self.refusal()
         if isinstance(self._error, errors.Error):
             return self._error
         if self._error is not None:
@@ -344,6 +378,18 @@ class Attempt:
         if code == codes.OK:
             return None
         return self._map(code, message)
+
+    def refusal(self) -> errors.Error | None:
+        """Decide on the head before a body has come; return what it failed.
+
+        None where there is no head, or nothing wrong with it.
+        """
+        if self._error is None and self._head is not None:
+            try:
+                self._decide()
+            except errors.Error as error:
+                self._error = error
+        return self._error if isinstance(self._error, errors.Error) else None
 
     def _map(self, code: int, message: str) -> errors.Error:
         error = codes.error(

@@ -113,10 +113,14 @@ class Exchange:
             on_start=on_start,
         )
         self.redirected = source.location not in (None, source.url)
+        url = source.location or source.url
+        settings = context.settings
+        if not easy.same_origin(url, source.url):
+            settings = dataclasses.replace(settings, headers=())
         self._attempt = easy.Attempt(
-            source.location or source.url,
+            url,
             request,
-            context.settings,
+            settings,
             self.reception,
             fresh=fresh,
         )
@@ -148,6 +152,11 @@ class Exchange:
         """The address asked, after the redirects so far."""
         return self._attempt.location
 
+    @property
+    def elsewhere(self) -> str | None:
+        """A redirect that is to be asked without the headers given."""
+        return self._attempt.elsewhere
+
     def is_of(self, attempt: easy.Attempt) -> bool:
         """Tell whether the attempt is this exchange's."""
         return attempt is self._attempt
@@ -165,7 +174,8 @@ class Exchange:
         )
         if attempt.paused and self._has_room(now, offset):
             return attempt.unpause()
-        return error
+        # A head that is no use says more than that nothing followed it.
+        return error and (attempt.refusal() or error)
 
     def _has_room(self, now: float, offset: int) -> bool:
         if self._context.budget.wait(now) > 0:

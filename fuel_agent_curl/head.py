@@ -143,13 +143,14 @@ def content_length(head: Head) -> int | None:
     section 6.3: with Transfer-Encoding it does not count.
 
     :raises errors.ContentLengthError: if malformed or conflicting.
+    :raises errors.ProtocolError: for a transfer coding other than chunked.
     """
     values = {
         value.strip()
         for field in head.values('content-length')
         for value in field.split(',')
     }
-    if not values or head.values('transfer-encoding'):
+    if not values or _transfer_coded(head):
         return None
     if len(values) > 1:
         raise errors.ContentLengthError(
@@ -161,6 +162,25 @@ def content_length(head: Head) -> int | None:
             'malformed Content-Length: %r' % value[:80]
         )
     return int(value)
+
+
+def _transfer_coded(head: Head) -> bool:
+    """Tell whether the body is chunked.
+
+    A transfer coding that is empty, or the identity of old, ends nothing:
+    a Content-Length beside it counts, or a body cut short would pass.
+    """
+    codings = {
+        value.strip().lower()
+        for field in head.values('transfer-encoding')
+        for value in field.split(',')
+    } - {'', 'identity'}
+    if codings - {'chunked'}:
+        raise errors.ProtocolError(
+            'the server applied the transfer coding %s, which nobody asked '
+            'for' % ', '.join(sorted(codings))[:80]
+        )
+    return bool(codings)
 
 
 def content_coding(head: Head) -> str | None:

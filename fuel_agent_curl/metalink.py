@@ -106,7 +106,7 @@ def parse(document: bytes) -> Metalink:
     try:
         # Metalink needs no DTD, and entities can make it grow without end.
         root = ElementTree.fromstring(document, forbid_dtd=True)
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise errors.ContentError(
             'not a Metalink document: %s' % error
         ) from error

@@ -318,6 +318,18 @@ class Reception:
             and self.offset == self._end()
         )
 
+    def part_ended(self) -> bool:
+        """Tell whether all of the part that was answered is in place.
+
+        What still comes then does not belong to it, and may have no end.
+        """
+        return (
+            self.judgement is not None
+            and self.accepted
+            and not self._to_skip
+            and self.offset == self.judgement.stop
+        )
+
     def _end(self) -> int | None:
         length = self.pin.length if self.pin else None
         ends = [end for end in (self.stop, length) if end is not None]

@@ -165,9 +165,13 @@ class Settings:
 
     @property
     def segment(self) -> int:
-        """Bytes of a segment: whole MiB, so many that all fit the window."""
+        """Bytes of a segment: whole MiB, so many that all fit the window.
+
+        Never less than one, but where the window itself is small.
+        """
         fitting = self.window // self.connections // MIB * MIB
-        return min(self.segment_size, max(MIB, fitting))
+        least = min(MIB, self.window // 4)
+        return min(self.segment_size, max(fitting, least))
 
     @property
     def stall_limit(self) -> int:
@@ -190,7 +194,8 @@ class Settings:
 def _check_header(header: str) -> None:
     name, colon, value = header.partition(':')
     if not colon or not _TOKEN.fullmatch(name):
-        raise errors.OptionError("a header is 'Name: value', not %r" % name)
+        # Not shown: it may be a credential that lacks its colon.
+        raise errors.OptionError("a header is 'Name: value'; one is not")
     if not _FIELD_VALUE.fullmatch(value):
         # RFC 9112 section 5: CR or LF in a field would end it or the head,
         # and let a value add fields of its own.

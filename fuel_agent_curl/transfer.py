@@ -159,6 +159,8 @@ class Transfer:
             return 0.0
         if now >= self._context.deadline:
             self._fail(self._series.too_late(self._last_error))
+        elif self._exchange and self._exchange.reception.part_ended():
+            self._go_on(self._exchange)
         elif self._exchange:
             error = self._exchange.watch(now, self._watchdog)
             if error is not None:
@@ -185,14 +187,19 @@ class Transfer:
         elif error is not None:
             self._failed(error)
         else:
-            # The server caps its ranges: what it sent ended well, and the
-            # next part is asked for at once. It is one attempt still, so
-            # that the low-speed check sees the parts together.
-            received = under_way.received
-            self._end_attempt()
-            self._watchdog.continued(time.monotonic(), self._offset, received)
-            self._chained = True
-            self._move(Trigger.AGAIN)
+            self._go_on(under_way)
+
+    def _go_on(self, ended: exchange.Exchange) -> None:
+        """Ask for the next part: the server caps its ranges.
+
+        It is one attempt still, so that the low-speed check sees the parts
+        together.
+        """
+        received = ended.received
+        self._end_attempt()
+        self._watchdog.continued(time.monotonic(), self._offset, received)
+        self._chained = True
+        self._move(Trigger.AGAIN)
 
     def drop(self) -> None:
         """End it; what it brought stays."""
@@ -322,6 +329,10 @@ class Transfer:
         self._annotate(error)
         if self.rival is not None and not self.ahead:
             self._challenged_in_vain(error, judgement)
+            return
+        if ended.elsewhere is not None:
+            self.source.location = ended.elsewhere
+            self._move(Trigger.AGAIN)
             return
         if judgement is not None and self.source.learn(judgement):
             LOG.info('%s: asking in another way', error)

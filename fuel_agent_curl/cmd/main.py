@@ -121,7 +121,8 @@ def _read_configuration(parsed: argparse.Namespace) -> cfg.ConfigOpts:
     args += ['--debug'] if parsed.debug else []
     try:
         conf(args, project=arguments.PROG)
-    except (cfg.Error, OSError) as error:
+    except (cfg.Error, OSError, ValueError, SystemExit) as error:
+        # oslo.config leaves some mistakes to argparse, which exits.
         raise errors.OptionError(
             'the configuration cannot be read: %s' % error
         ) from error
@@ -132,7 +133,15 @@ def _read_configuration(parsed: argparse.Namespace) -> cfg.ConfigOpts:
 def _set_up_logging(conf: cfg.ConfigOpts, parsed: argparse.Namespace) -> None:
     from oslo_log import log
 
-    log.setup(conf, 'fuel_agent_curl')
+    from fuel_agent_curl import errors
+
+    try:
+        log.setup(conf, 'fuel_agent_curl')
+    except Exception as error:
+        # Whatever the handlers raise: a file that cannot be opened, ...
+        raise errors.OptionError(
+            'the logging that is configured cannot be set up: %s' % error
+        ) from error
     quiet = parsed.verb != 'copy' or parsed.progress == 'none'
     if quiet and not conf.debug:
         logging.getLogger().setLevel(logging.ERROR)

@@ -175,11 +175,20 @@ class TestFirst(JudgeTestCase):
             self.assertAccepted(0, expected.length, judgement, str(fields))
             self.assertEqual(expected, judgement.pinned)
 
-    def test_a_range_on_a_whole_answer_means_nothing(self) -> None:
+    def test_a_whole_answer_that_says_it_is_a_part_is_refused(self) -> None:
+        """Some proxies make a 200 of a 206."""
+        for part in 'bytes 5-9/10', 'bytes 0-99/1000', 'bytes 5-104/*':
+            self.assertRefused(
+                errors.ContentRangeError,
+                self.first(WHOLE | {'content-range': part}),
+            )
+
+    def test_a_range_of_all_on_a_whole_answer_means_nothing(self) -> None:
         """RFC 9110 section 14.4: not defined for another status."""
-        judgement = self.first(WHOLE | {'content-range': 'bytes 5-9/10'})
-        self.assertAccepted(0, 100, judgement)
-        self.assertEqual(100, judgement.pinned.length)
+        for part in 'bytes 0-99/100', 'bytes 0-99/*', 'bytes x', 'bytes */5':
+            judgement = self.first(WHOLE | {'content-range': part})
+            self.assertAccepted(0, 100, judgement)
+            self.assertEqual(100, judgement.pinned.length)
 
     def test_a_length_without_sense_is_refused(self) -> None:
         for value in '', '-1', '+5', '1e3', '5, 6':

@@ -277,7 +277,7 @@ class TestContentLength(base.TestCase):
     def test_does_not_count_beside_transfer_encoding(self) -> None:
         """RFC 9112 section 6.3: that one decides, whatever the length."""
         for value in '5', '6, 7', '+5', '':
-            for coding in 'chunked', 'Chunked', 'gzip, chunked':
+            for coding in 'chunked', 'Chunked', ', chunked':
                 self.assertIsNone(
                     head.content_length(
                         fields(
@@ -286,6 +286,22 @@ class TestContentLength(base.TestCase):
                         )
                     )
                 )
+
+    def test_counts_beside_a_coding_that_is_none(self) -> None:
+        """Or a body that was cut short would pass for a whole one."""
+        for coding in 'identity', 'Identity', '', ',':
+            length = head.content_length(
+                fields(('content-length', '5'), ('transfer-encoding', coding))
+            )
+            self.assertEqual(5, length, coding)
+
+    def test_another_transfer_coding_is_refused(self) -> None:
+        for coding in 'gzip, chunked', 'gzip':
+            self.assertRaises(
+                errors.ProtocolError,
+                head.content_length,
+                fields(('content-length', '5'), ('transfer-encoding', coding)),
+            )
 
 
 class TestContentCoding(base.TestCase):

@@ -253,6 +253,8 @@ class TestDerived(_SettingsTestCase):
             (3, 64 * MIB, 64 * MIB, 21 * MIB),
             # Never less than that, as caches keep whole MiB.
             (256, 64 * MIB, 4 * MIB, MIB),
+            # But where the window itself is smaller: one has to fit.
+            (4, 512 * KIB, 4 * MIB, 128 * KIB),
             # What was asked for is not made larger.
             (4, 64 * MIB, 64 * KIB, 64 * KIB),
         ):
