@@ -165,6 +165,7 @@ def _section(
                 at_most=True,
             )
             for case in cases
+            if contender.name == contenders.COPY
         ),
         notes=(
             'lost: seconds above those without a fault and above the %d s'
