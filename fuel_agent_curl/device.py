@@ -148,6 +148,11 @@ def _open_file(
         fd = os.open(path, access)
     except FileNotFoundError:
         return None
+    if blockdev.backs_a_loop_device(fd):
+        os.close(fd)
+        raise faults.refusal(
+            errors.TargetBusy, '%s is in use by a loop device' % path
+        )
     return _lock(path, fd, options, created=False)
 
 

@@ -201,11 +201,16 @@ def _move(
     # From the first byte on: a source that never begins leaves the target
     # as it was, one that fails later never leaves the image of before.
     chunks = iter(image)
-    first = next(chunks, b'')
+    first: Buffer | None = next(chunks, None)
+    if first is None and sink.kind == 'device':
+        raise errors.ImageTooShort(
+            'the image is empty; the device is left as it was',
+            hint='check the URL: an empty image is hardly what is meant',
+        )
     sink.begin()
     buffers = relay.Relay(tasks, cancel)
     try:
-        taken = _fill(buffers, first, chunks, sink, length, observe)
+        taken = _fill(buffers, first or b'', chunks, sink, length, observe)
         del first
         buffers.finish()
     except BaseException as error:

@@ -157,7 +157,9 @@ def _open_descriptors() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            # Reading only: what is written there, a target by the name of
+            # /dev/stdout included, fails instead of being lost.
+            os.open(os.devnull, os.O_RDONLY)
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, 'w')
     if sys.stderr is None:

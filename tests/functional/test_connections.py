@@ -175,7 +175,7 @@ class TestFaults(segmented.SegmentsTestCase):
 
         :param harmed: the first, one in the middle, and the last.
         """
-        script = BySegment({at: answers for at in harmed})
+        script = BySegment(dict.fromkeys(harmed, answers))
         self.server.requests.clear()
         outcome = self.assert_arrives(then=script, **how)
         self.assertEqual(0, script.left)

@@ -140,6 +140,23 @@ class RefusalTest(copying.DeviceTestCase):
         self.assertIs(cls, type(error), str(error))
         return error
 
+    def test_empty_image(self) -> None:
+        target = self.device()
+        for container in 'raw', 'auto':
+            self.assertRaises(
+                errors.ImageTooShort,
+                pipeline.copy,
+                copying.whole(b''),
+                target.path,
+                container=container,
+            )
+        self.assert_untouched(target)
+
+    def test_file_of_a_loop_device(self) -> None:
+        target = self.device()
+        self._refused(errors.TargetBusy, target.backing)
+        self.assert_untouched(target)
+
     def test_too_small(self) -> None:
         target = self.device(4 * MIB)
         error = self._refused(errors.TargetTooSmall, target.path)
