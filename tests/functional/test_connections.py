@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Callable
 from collections.abc import Iterator
 import dataclasses
 import itertools
@@ -29,6 +30,13 @@ from tests import segmented
 from tests.segmented import BySegment
 from tests.segmented import LENGTH
 from tests.segmented import SEGMENT
+
+
+ENDS: tuple[Callable[..., faults.Fault], ...] = (
+    faults.cut,
+    faults.reset,
+    faults.stall,
+)
 
 
 class TestSegments(segmented.SegmentsTestCase):
@@ -156,7 +164,7 @@ class TestOneAnswerIsEnough(segmented.SegmentsTestCase):
 
     def test_no_ranges_and_cut(self) -> None:
         self.name(ranges=False)
-        for harm in (faults.cut, faults.reset, faults.stall):
+        for harm in ENDS:
             self.server.requests.clear()
             self.assert_arrives(harm(100_000), harm(200_000))
             self.assertLessEqual(len(self.server.requests), 4)
@@ -206,14 +214,12 @@ class TestFaults(segmented.SegmentsTestCase):
     def test_cut_anywhere(self) -> None:
         for at, harm in itertools.product(
             (0, 1, 4095, 4096, 30_000, SEGMENT - 1, SEGMENT),
-            (faults.cut, faults.reset, faults.stall),
+            ENDS,
         ):
             self.assert_mended(harm(at), low_speed_time=0.2)
 
     def test_cut_inside_the_head(self) -> None:
-        for at, harm in itertools.product(
-            (0, 20), (faults.cut, faults.reset, faults.stall)
-        ):
+        for at, harm in itertools.product((0, 20), ENDS):
             self.assert_mended(harm(at, in_head=True), low_speed_time=0.2)
 
     def test_every_answer_is_cut(self) -> None:
