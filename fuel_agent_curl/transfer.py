@@ -327,12 +327,12 @@ class Transfer:
         judgement = ended.reception.judgement
         self._end_attempt()
         self._annotate(error)
-        if self.rival is not None and not self.ahead:
-            self._challenged_in_vain(error, judgement)
-            return
         if ended.elsewhere is not None:
             self.source.location = ended.elsewhere
             self._move(Trigger.AGAIN)
+            return
+        if self.rival is not None and not self.ahead:
+            self._challenged_in_vain(error, judgement, ended.redirected)
             return
         if judgement is not None and self.source.learn(judgement):
             LOG.info('%s: asking in another way', error)
@@ -378,7 +378,10 @@ class Transfer:
             self._back_off(error, progressed)
 
     def _challenged_in_vain(
-        self, error: errors.Error, judgement: answer.Judgement | None
+        self,
+        error: errors.Error,
+        judgement: answer.Judgement | None,
+        redirected: bool,
     ) -> None:
         """End; the rival is still there, and nothing is lost."""
         sources = self._context.sources
@@ -388,6 +391,7 @@ class Transfer:
             self.source.learn(judgement)
         if (
             retry.decide(error) is not retry.Decision.RETRY
+            and not redirected
             and sources.joined
             and sources.best(without=[self.source]) is not None
         ):
