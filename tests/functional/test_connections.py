@@ -14,8 +14,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 import dataclasses
 import itertools
@@ -30,7 +30,6 @@ from tests import segmented
 from tests.segmented import BySegment
 from tests.segmented import LENGTH
 from tests.segmented import SEGMENT
-
 
 ENDS: tuple[Callable[..., faults.Fault], ...] = (
     faults.cut,
