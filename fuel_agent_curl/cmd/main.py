@@ -43,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: the arguments, without the program's name; None: those of
         the process.
     """
-    _open_descriptors()
+    closed = _open_descriptors()
     try:
         with signals.caught():
-            code = _run(sys.argv[1:] if argv is None else argv)
+            code = _run(sys.argv[1:] if argv is None else argv, closed)
             sys.stdout.flush()
             return code
     except signals.Interrupted as interrupted:
@@ -59,12 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
 
 
-def _run(argv: Sequence[str]) -> int:
+def _run(argv: Sequence[str], closed: Sequence[int]) -> int:
     from fuel_agent_curl import errors
     from fuel_agent_curl.cmd import hints
 
     try:
-        return _run_verb(argv)
+        return _run_verb(argv, closed)
     except SystemExit as end:
         # argparse: --help, --version, or wrong usage.
         return end.code if isinstance(end.code, int) else _BUG
@@ -79,7 +79,7 @@ def _run(argv: Sequence[str]) -> int:
         return _BUG
 
 
-def _run_verb(argv: Sequence[str]) -> int:
+def _run_verb(argv: Sequence[str], closed: Sequence[int]) -> int:
     from fuel_agent_curl.cmd import arguments
 
     parsed = arguments.parse(argv)
@@ -88,6 +88,7 @@ def _run_verb(argv: Sequence[str]) -> int:
     if parsed.verb == 'copy':
         from fuel_agent_curl.cmd import copying
 
+        _refuse_closed(parsed.target, closed)
         return copying.run(parsed, conf)
     if parsed.verb == 'probe':
         from fuel_agent_curl.cmd import probe
@@ -147,23 +148,41 @@ def _set_up_logging(conf: cfg.ConfigOpts, parsed: argparse.Namespace) -> None:
         logging.getLogger().setLevel(logging.ERROR)
 
 
-def _open_descriptors() -> None:
-    """Make sure that there are 0, 1 and 2.
+def _open_descriptors() -> list[int]:
+    """Make sure that there are 0, 1 and 2; return those that were not.
 
     Else the next file opened, the target for example, would be standard
     output to everyone who writes there.
     """
+    closed: list[int] = []
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            # Reading only: what is written there, a target by the name of
-            # /dev/stdout included, fails instead of being lost.
-            os.open(os.devnull, os.O_RDONLY)
+            os.open(os.devnull, os.O_RDWR)
+            closed.append(descriptor)
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, 'w')
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, 'w')
+    return closed
+
+
+def _refuse_closed(target: str, closed: Sequence[int]) -> None:
+    """Refuse a target that leads to a descriptor which is none.
+
+    It leads to /dev/null now, where the image would be lost as a success.
+    """
+    from fuel_agent_curl import errors
+
+    streams = ('/dev/stdin', '/dev/stdout', '/dev/stderr')
+    for descriptor in closed:
+        if os.path.normpath(target) in (
+            streams[descriptor],
+            '/dev/fd/%d' % descriptor,
+            '/proc/self/fd/%d' % descriptor,
+        ):
+            raise errors.OptionError('%s is closed' % target)
 
 
 def _complain(text: str) -> None:

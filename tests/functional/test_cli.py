@@ -139,6 +139,16 @@ class TestCopy(program.ProgramTestCase):
                 before=('sh', '-c', 'exec "$@" <&- >&- 2>&-', 'sh'),
             )
 
+    def test_a_closed_target(self) -> None:
+        done = self.run_program(
+            'copy',
+            self.url,
+            '/dev/stdout',
+            before=('sh', '-c', 'exec "$@" >&-', 'sh'),
+        )
+        self.assertEqual(2, done.returncode, done.stderr)
+        self.assertIn('/dev/stdout is closed', done.stderr)
+
 
 class TestSecrets(program.ProgramTestCase):
     def test_credentials_are_nowhere(self) -> None:

@@ -14,9 +14,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import dataclasses
-import hashlib
 import os
 import time
 from typing import Any
@@ -25,6 +23,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from tests import engine
+from tests import metalink
 from tests import program
 from tests import segmented
 from tests.segmented import BySegment
@@ -33,42 +32,6 @@ from tests.segmented import SEGMENT
 
 PIECE = 8192
 DOCUMENT = '/image.meta4'
-FILE = (
-    '<?xml version="1.0"?><metalink xmlns="urn:ietf:params:xml:ns:metalink">'
-    '<file name="image">%s</file></metalink>'
-)
-
-
-def document(
-    content: bytes,
-    urls: Sequence[str],
-    *,
-    size: int | None = None,
-    whole: bool = True,
-    piece: int | None = None,
-) -> bytes:
-    """Describe the content.
-
-    :param size: None: the right one.
-    :param whole: give a hash of all of it.
-    :param piece: length of the pieces that have hashes.
-    """
-    text = '<size>%d</size>' % (len(content) if size is None else size)
-    for priority, url in enumerate(urls, 1):
-        text += '<url priority="%d">%s</url>' % (priority, url)
-    if whole:
-        text += '<hash type="sha-256">%s</hash>' % (
-            hashlib.sha256(content).hexdigest()
-        )
-    if piece:
-        hashes = [
-            hashlib.sha256(content[at : at + piece]).hexdigest()
-            for at in range(0, len(content), piece)
-        ]
-        text += '<pieces type="sha-256" length="%d">' % piece
-        text += ''.join('<hash>%s</hash>' % each for each in hashes)
-        text += '</pieces>'
-    return (FILE % text).encode()
 
 
 class TestMetalink(segmented.SegmentsTestCase):
@@ -82,7 +45,7 @@ class TestMetalink(segmented.SegmentsTestCase):
     def describe(self, **how: Any) -> str:
         """Publish a document; return its URL."""
         how.setdefault('urls', [self.server.url(), self.mirror.url()])
-        self.publish(document(self.content, **how))
+        self.publish(metalink.document(self.content, **how))
         return self.library.url(DOCUMENT)
 
     def publish(self, text: bytes) -> None:
@@ -183,7 +146,9 @@ class TestMetalink(segmented.SegmentsTestCase):
 
     def test_given_checksum_goes_before_that_of_the_document(self) -> None:
         self.publish(
-            document(self.content + b'x', [self.server.url()], size=LENGTH)
+            metalink.document(
+                self.content + b'x', [self.server.url()], size=LENGTH
+            )
         )
         self.assertIsInstance(self.read().error, errors.DigestMismatch)
         self.assert_read(checksum=self.checksum())
@@ -273,7 +238,9 @@ class TestMetalink(segmented.SegmentsTestCase):
         self.assertIsInstance(outcome.error, errors.DigestMismatch)
 
     def test_document_that_makes_no_sense(self) -> None:
-        good = document(self.content, [self.server.url()], piece=PIECE)
+        good = metalink.document(
+            self.content, [self.server.url()], piece=PIECE
+        )
         for text in (
             b'',
             b'<html>not here</html>',
@@ -310,7 +277,7 @@ class TestMetalink(segmented.SegmentsTestCase):
 
 class TestCommand(program.ProgramTestCase):
     def test_copy(self) -> None:
-        text = document(
+        text = metalink.document(
             self.image, ['http://127.0.0.1:1/image', self.url], piece=1 << 18
         )
         self.server.representations[DOCUMENT] = harmful.Representation(text)
@@ -318,7 +285,7 @@ class TestCommand(program.ProgramTestCase):
         self.check_success('--connections', '4', self.server.url(DOCUMENT))
 
     def test_copy_of_what_does_not_match(self) -> None:
-        text = document(self.image[:-1] + b'x', [self.url])
+        text = metalink.document(self.image[:-1] + b'x', [self.url])
         self.server.representations[DOCUMENT] = harmful.Representation(text)
         self.check_failure(
             errors.DigestMismatch.exit_code,
