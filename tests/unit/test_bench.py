@@ -32,7 +32,6 @@ from tools.bench import paced
 from tools.bench import program
 from tools.bench import report
 from tools.bench import rounds
-from tools.bench import write
 
 MIB = figures.MIB
 
@@ -106,18 +105,22 @@ class TestGoals(base.TestCase):
         )
 
     def test_cpu_per_gibibyte(self) -> None:
-        made = section(
-            row(contenders.CHUNKS, 1, cpu=1.5),
-            row('curl', 1, cpu=1.1),
-            row(contenders.CHUNKS + ', start-up', 1, cpu=0.3),
-            row('curl, start-up', 1, cpu=0.1),
+        def goals(*rows: figures.Row) -> tuple[figures.Goal, figures.Goal]:
+            return figures.cpu_within(
+                section(*rows), 2 * figures.GIB, 1.3, 'a', 'b', ', start'
+            )
+
+        both = row('a', 1, cpu=1.5), row('b', 1, cpu=1.1)
+        whole, after = goals(
+            *both, row('a, start', 1, cpu=0.3), row('b, start', 1, cpu=0.1)
         )
-        whole, without = write.cpu_goals(made, 2 * figures.GIB)
         self.assertAlmostEqual(1.5 / 1.1, whole.value or 0.0)
-        self.assertAlmostEqual(1.2, without.value or 0.0)
-        self.assertIn('0.75 and 0.55', whole.text)
-        for goal in write.cpu_goals(section(row('curl', 1)), figures.GIB):
-            self.assertIsNone(goal.value)
+        self.assertIn('(0.75 and 0.55)', whole.text)
+        self.assertAlmostEqual(1.2, after.value or 0.0)
+        self.assertEqual((False, True), (whole.met, after.met))
+        whole, after = goals(*both)
+        self.assertEqual((False, None), (whole.met, after.met))
+        self.assertEqual((None, None), tuple(g.met for g in goals(both[0])))
 
 
 class TestReport(base.TestCase):

@@ -167,6 +167,55 @@ def memory_within(section: Section, limit: int, *names: str) -> list[Goal]:
     return goals
 
 
+def cpu_within(
+    section: Section,
+    length: int,
+    limit: float,
+    ours: str,
+    theirs: str,
+    start_up: str,
+) -> tuple[Goal, Goal]:
+    """Return the goals for CPU seconds per GiB, another's being the measure.
+
+    The second is of what comes after the start.
+
+    :param length: of what was fetched, in bytes.
+    :param start_up: what is added to the name of a row for the row with the
+        same for nearly nothing.
+    """
+
+    def goal(text: str, start_up: str | None) -> Goal:
+        mine = _per_gibibyte(section, ours, start_up, length)
+        other = _per_gibibyte(section, theirs, start_up, length)
+        value = None
+        if mine is not None and other:
+            text += ' (%.2f and %.2f)' % (mine, other)
+            value = mine / other
+        return Goal(
+            "CPU seconds per GiB%s: times %s's" % (text, theirs),
+            value,
+            limit,
+            at_most=True,
+        )
+
+    return goal('', None), goal(' after the start', start_up)
+
+
+def _per_gibibyte(
+    section: Section, name: str, start_up: str | None, length: int
+) -> float | None:
+    """Return CPU seconds per GiB, without those of the start where named."""
+    row = section.row(name)
+    start = section.row(name + start_up) if start_up is not None else None
+    if row is None or row.cpu is None:
+        return None
+    if start_up is None:
+        return row.cpu / (length / GIB)
+    if start is None or start.cpu is None:
+        return None
+    return (row.cpu - start.cpu) / (length / GIB)
+
+
 def limit_seconds(length: int, rates: Iterable[float]) -> float:
     """Return the seconds that ``length`` bytes take at best.
 

@@ -302,39 +302,16 @@ def _chunks(bench: _Bench) -> figures.Section:
         notes=('start-up: the same for an image of one byte',),
     )
     return dataclasses.replace(
-        section, goals=tuple(cpu_goals(section, length))
+        section,
+        goals=figures.cpu_within(
+            section,
+            length,
+            CPU_RATIO,
+            contenders.CHUNKS,
+            'curl',
+            _START_UP,
+        ),
     )
-
-
-def cpu_goals(section: figures.Section, length: int) -> list[figures.Goal]:
-    """Return the goals for CPU seconds per GiB, curl's being the measure."""
-    goals = []
-    for text, start_up in (('', False), (' without start-up', True)):
-        ratio = None
-        ours = _per_gibibyte(section, contenders.CHUNKS, length, start_up)
-        curls = _per_gibibyte(section, 'curl', length, start_up)
-        if ours is not None and curls:
-            text += ', %.2f and %.2f' % (ours, curls)
-            ratio = ours / curls
-        goals.append(
-            figures.Goal(
-                "CPU seconds per GiB%s: times curl's" % text,
-                ratio,
-                CPU_RATIO,
-                at_most=True,
-            )
-        )
-    return goals
-
-
-def _per_gibibyte(
-    section: figures.Section, name: str, length: int, start_up: bool
-) -> float | None:
-    row, start = section.row(name), section.row(name + _START_UP)
-    if row is None or start is None or row.cpu is None or start.cpu is None:
-        return None
-    seconds = row.cpu - start.cpu if start_up else row.cpu
-    return seconds / (length / figures.GIB)
 
 
 def _memory(bench: _Bench) -> figures.Section:
