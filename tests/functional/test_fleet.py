@@ -34,8 +34,8 @@ from tools.fleet import servers
 
 MIB = 1024 * 1024
 NODES = 32
-LENGTH = 48 * MIB
-SLICES = 12
+SLICES = 10
+LENGTH = SLICES * 4 * MIB
 
 #: Bytes per second of each node: the copies last for seconds.
 PACE = 6 * MIB
@@ -81,26 +81,26 @@ class TestFleet(base.FunctionalTestCase):
 
     def test_cache_killed_and_started_again(self) -> None:
         fleet = self.start_nodes(max_recv_speed=PACE)
+        origin = self.site.origin
         netns.wait_for(
-            'a quarter has come',
-            lambda: fleet.received > NODES * LENGTH // 4,
+            'half of it is in the cache',
+            lambda: len(origin.requests()) > SLICES // 2,
             60,
         )
         self.cache.kill()
-        before = fleet.received
-        fetched = len(self.site.origin.requests())
-        self.assertLess(before, NODES * LENGTH * 3 // 4)
-        self.assertThat(fetched, matchers.LessThan(SLICES))
+        self.assertLess(fleet.received, NODES * LENGTH * 3 // 4)
+        self.assertLess(len(origin.requests()), SLICES)
         # Long enough to be refused.
         netns.wait_for(
             'nobody gets anything', lambda: self._stands_still(fleet), 20
         )
         self.cache.start()
         outcomes = self.assert_copied(fleet)
-        for outcome in outcomes:
-            self.assertGreater(outcome.attempts, SLICES)
+        # Some may have been between two segments.
+        hit = [each for each in outcomes if each.attempts > SLICES]
+        self.assertGreater(len(hit), NODES // 4)
         # What was whole on its disk was not fetched again.
-        self.assertLess(len(self.site.origin.requests()), SLICES + NODES // 4)
+        self.assertLess(len(origin.requests()), SLICES * 3 // 2)
 
     def _stands_still(self, fleet: nodes.Fleet) -> bool:
         before, self._before = getattr(self, '_before', -1), fleet.received
