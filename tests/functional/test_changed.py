@@ -165,3 +165,17 @@ class TestChanged(engine.EngineTestCase):
             errors.DigestMismatch, checksum=wrong, chunk_size=100_000
         )
         self.assertEqual(b'', outcome.data)
+
+    def test_before_anything_was_handed_on_with_several_connections(
+        self,
+    ) -> None:
+        self.name(content=harmful.Pattern(400_021)[0:400_021])
+        other = self.other(400_000)
+        self.assert_arrives(
+            faults.stall(100),
+            then=faults.serve(other),
+            content=other.content[0:400_000],
+            connections=4,
+            segment_size=65536,
+            chunk_size=65536,
+        )

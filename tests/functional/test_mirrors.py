@@ -95,7 +95,9 @@ class TestMirrors(engine.EngineTestCase):
             self.image, content=other, etag='"2"'
         )
         self.mirror.script(faults.stall(9300), then=faults.status(500))
-        self.server.script(self.cut_after_use(9000), faults.status(500))
+        self.server.script(
+            self.cut_after_use(9000), faults.status(500), faults.status(500)
+        )
         outcome = self.download(mirrors=self.mirrors, chunk_size=1000)
         if outcome.error is None:
             self.assertIn(outcome.data, (self.content, other))
