@@ -27,7 +27,10 @@ from fuel_agent_curl import settings as settings_module
 _EVERY = 0.125
 # How long an attempt has to last before its speed says anything ...
 _SETTLED = 0.2
-# ... and the seconds over which that is measured.
+# ... where no byte has come yet: a handshake, or a cache that has to ask its
+# origin, takes as long and is no reason to ask twice ...
+_FIRST_BYTE = 1.0
+# ... and the seconds over which the speed is measured.
 _SPEED_OVER = 1.0
 
 
@@ -117,7 +120,8 @@ class Watchdog:
 
         :param patience: seconds that it is called young for, at the least.
         """
-        if now < self._began + max(_SETTLED, patience):
+        settled = _SETTLED if offset > self._began_at else _FIRST_BYTE
+        if now < self._began + max(settled, patience):
             return 0.0
         then, before = self._samples[0]
         speed = (offset - before) / max(now - then, 1e-3)

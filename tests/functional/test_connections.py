@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import dataclasses
 import itertools
+import time
 from typing import Any
 
 from fuel_agent_curl import errors
@@ -98,6 +99,51 @@ class TestSegments(segmented.SegmentsTestCase):
             data += b''.join(download)
         self.assert_same(self.content, data)
         self.assert_each_segment_once()
+
+
+class TestConsumer(segmented.SegmentsTestCase):
+    def test_slow_consumer_is_not_a_slow_server(self) -> None:
+        for connections in (4, 16):
+            self.server.requests.clear()
+            with self.fetch(
+                window_size=6 * SEGMENT, connections=connections
+            ) as download:
+                data = b''
+                for chunk in download:
+                    if len(data) % (3 * SEGMENT) == 0:
+                        # Twice low_speed_time.
+                        time.sleep(1)
+                    data += chunk
+                stats = download.stats
+            self.assert_same(self.content, data)
+            self.assertEqual((10, 0), (stats.attempts, stats.stalls))
+
+    def test_no_more_is_fetched_than_the_window_holds(self) -> None:
+        self.name(content=harmful.Pattern(1 << 30))
+        for connections in (4, 16):
+            with self.fetch(
+                connections=connections,
+                segment_size=1 << 20,
+                window_size=1 << 23,
+                chunk_size=1 << 16,
+            ) as download:
+                next(download)
+                time.sleep(0.5)
+                self.assertLessEqual(
+                    download.stats.received, (1 << 23) + (1 << 16)
+                )
+
+    def test_closed_early(self) -> None:
+        # That nothing stays behind is looked at after each test.
+        self.name(content=harmful.Pattern(1 << 30))
+        for at in (0, 1, 20):
+            for answer in ((), faults.stall(30_000)):
+                self.server.script(then=answer)
+                download = self.fetch(connections=16)
+                for _chunk in range(at if answer == () else 0):
+                    next(download)
+                download.close()
+                self.assertRaises(errors.Error, list, download)
 
 
 class TestOneAnswerIsEnough(segmented.SegmentsTestCase):

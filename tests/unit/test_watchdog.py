@@ -121,10 +121,17 @@ class WatchdogTest(base.TestCase):
         )
 
     def test_a_young_attempt_is_not_judged(self) -> None:
-        self.assertEqual(0.0, self.dog.needs(100.1, 0, 1000))
+        self.assertEqual(0.0, self.dog.needs(100.1, 10, 1000))
+        self.assertAlmostEqual(25, self.dog.needs(100.25, 10, 1010))
 
     def test_one_without_a_byte_needs_for_ever(self) -> None:
+        self.assertEqual(0.0, self.dog.needs(100.9, 0, 1000))
         self.assertEqual(math.inf, self.dog.needs(101.0, 0, 1000))
+
+    def test_whoever_is_patient_waits_longer(self) -> None:
+        for offset in (0, 10):
+            self.assertEqual(0.0, self.dog.needs(104, offset, 1000, 5))
+            self.assertLess(90, self.dog.needs(105, offset, 1000, 5))
 
     def test_speed_is_that_since_the_start(self) -> None:
         dog = watchdog.Watchdog(SETTINGS, 10.0, 5000)
