@@ -31,7 +31,7 @@ from tests import segmented
 from tests.segmented import LENGTH
 
 #: How many scenarios are drawn; more for a longer run.
-SEEDS = range(int(os.environ.get('FUEL_AGENT_CURL_SEEDS', '8')))
+SEEDS = range(int(os.environ.get('FUEL_AGENT_CURL_SEEDS', '6')))
 
 PIECE = 10_000
 

@@ -110,7 +110,7 @@ class TestConsumer(segmented.SegmentsTestCase):
             ) as download:
                 data = b''
                 for chunk in download:
-                    if len(data) % (3 * SEGMENT) == 0:
+                    if len(data) % (5 * SEGMENT) == 0:
                         # Twice low_speed_time.
                         time.sleep(1)
                     data += chunk
