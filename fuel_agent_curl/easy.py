@@ -391,6 +391,12 @@ class Attempt:
                 self._error = error
         return self._error if isinstance(self._error, errors.Error) else None
 
+    def bad_status(self) -> errors.Error | None:
+        """As ``refusal``, but for a status that may bring a body."""
+        if self._head is None or self._head.status in (200, 206):
+            return None
+        return self.refusal()
+
     def _map(self, code: int, message: str) -> errors.Error:
         error = codes.error(
             code,

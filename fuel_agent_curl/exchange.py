@@ -175,7 +175,7 @@ class Exchange:
         if attempt.paused and self._has_room(now, offset):
             return attempt.unpause()
         # A head that is no use says more than that nothing followed it.
-        return error and (attempt.refusal() or error)
+        return error and (attempt.bad_status() or error)
 
     def _has_room(self, now: float, offset: int) -> bool:
         if self._context.budget.wait(now) > 0:

@@ -104,6 +104,8 @@ class Transfer:
         self._exchange: exchange.Exchange | None = None
         self._fresh = False
         self._chained = False
+        # The last answer was a redirect, to be asked without the headers.
+        self._sent_on = False
         self._watchdog = watchdog.Watchdog(self._settings, 0.0, 0)
         # Times that another transfer was set on the same bytes.
         self.challenges = 0
@@ -290,6 +292,7 @@ class Transfer:
             self.segment = segments.Segment(self.segment.start)
             self._plan.takes_all(self)
         self.source.moved(under_way.location, self._settings.headers)
+        self._sent_on = False
         first = self.source.pin is None
         self.source.accepted(taken.pin)
         self._context.length = taken.pin.length
@@ -329,6 +332,7 @@ class Transfer:
         self._annotate(error)
         if ended.elsewhere is not None:
             self.source.location = ended.elsewhere
+            self._sent_on = True
             self._move(Trigger.AGAIN)
             return
         if self.rival is not None and not self.ahead:
@@ -350,7 +354,9 @@ class Transfer:
             self._tried.clear()
         self._last_error = error
         decision = retry.decide(error)
-        if decision is retry.Decision.FAIL and ended.redirected:
+        if decision is retry.Decision.FAIL and (
+            ended.redirected and not self._sent_on
+        ):
             # What a redirect once led to may have expired since.
             LOG.info('%s: asking the original URL again', error)
             self._move(Trigger.AGAIN)

@@ -124,6 +124,7 @@ class JsonDisplay(Display):
     def done(self, status: status_lib.Status) -> None:
         """Print the last object of a copy that succeeded."""
         self._print(status.record('done') | {'exit_code': 0})
+        self._descriptor = None
 
     def failed(
         self, status: status_lib.Status, error: str, exit_code: int
@@ -132,6 +133,8 @@ class JsonDisplay(Display):
         self._print(
             status.record('failed') | {'error': error, 'exit_code': exit_code}
         )
+        # The last: the thread may yet look at the copy once more.
+        self._descriptor = None
 
     def _print(self, record: dict[str, typing.Any]) -> None:
         rest = (json.dumps(record) + '\n').encode('ascii')

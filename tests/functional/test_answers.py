@@ -70,6 +70,12 @@ class TestHeadersGiven(engine.EngineTestCase):
         self.assertEqual(1, len(other.requests))
         self.assertNotIn('secret', str(other.requests[0].fields))
 
+    def test_sent_on_to_what_is_no_url_is_the_end(self) -> None:
+        self.server.script(then=[faults.redirect('http://u:p@a b/')])
+        outcome = self.download(headers=('X-Auth: secret',))
+        self.assertIsInstance(outcome.error, errors.Error)
+        self.assertLessEqual(len(self.server.requests), 4)
+
     def test_go_along_on_the_same_server(self) -> None:
         self.server.script([faults.redirect('/image')], then=[])
         self.assertIsNone(self.download(headers=('X-Auth: secret',)).error)

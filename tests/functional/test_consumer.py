@@ -116,14 +116,14 @@ class TestEnd(engine.EngineTestCase):
         # Nobody holds the Download itself any more.
         chunks = iter(self.fetch())
         gc.collect()
-        self.assertEqual(self.content, b''.join(chunks))
+        self.assert_same(self.content, b''.join(chunks))
         views = self.fetch().views()
         gc.collect()
-        self.assertEqual(self.content, b''.join(map(bytes, views)))
+        self.assert_same(self.content, b''.join(map(bytes, views)))
 
     def test_thread_ends_with_the_last_byte(self) -> None:
         download = self.fetch()
-        self.assertEqual(self.content, b''.join(download))
+        self.assert_same(self.content, b''.join(download))
         self.assert_ends()
         self.assertEqual([], list(download))
         self.assertEqual(engine.LENGTH, download.length)
@@ -182,7 +182,7 @@ class TestEnd(engine.EngineTestCase):
         thread = threading.Thread(target=lambda: data.extend(download))
         thread.start()
         thread.join()
-        self.assertEqual(self.content, b''.join(data))
+        self.assert_same(self.content, b''.join(data))
 
     def test_many_at_the_same_time(self) -> None:
         self.server.script(then=faults.reset(9000))

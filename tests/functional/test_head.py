@@ -200,7 +200,7 @@ class TestFraming(engine.EngineTestCase):
                 self.assertIsNone(download.length)
                 data = b''.join(download)
                 self.assertEqual(engine.LENGTH, download.length)
-            self.assertEqual(self.content, data)
+            self.assert_same(self.content, data)
             self.assertEqual(1, len(self.server.requests))
 
     def test_chunked_body_cut_short_is_resumed(self) -> None:
@@ -302,7 +302,7 @@ class TestFraming(engine.EngineTestCase):
         self.server.script([faults.http_1_0(), faults.stall(9, 0.2)])
         with self.fetch() as download:
             self.assertIsNone(download.length)
-            self.assertEqual(self.content, b''.join(download))
+            self.assert_same(self.content, b''.join(download))
 
     def test_http_1_0_body_ended_by_reset_is_resumed(self) -> None:
         self.assert_arrives(
@@ -345,10 +345,10 @@ class TestSmallBodies(engine.EngineTestCase):
             with self.fetch(chunk_size=size) as download:
                 chunks = [*download]
             self.assertLessEqual(max(map(len, chunks)), size)
-            self.assertEqual(self.content, b''.join(chunks))
+            self.assert_same(self.content, b''.join(chunks))
             self.assertTrue(all(type(chunk) is bytes for chunk in chunks))
 
     def test_views_hold_the_same_bytes(self) -> None:
         with self.fetch() as download:
             data = b''.join(map(bytes, download.views()))
-        self.assertEqual(self.content, data)
+        self.assert_same(self.content, data)

@@ -45,7 +45,7 @@ class TestSecrets(engine.EngineTestCase):
     def test_credentials_are_sent(self) -> None:
         self.server.script(faults.cut(9000))
         outcome = self.download(self.secret_url(), **HOW)
-        self.assertEqual(self.content, outcome.data)
+        self.assert_same(self.content, outcome.data)
         for request in self.server.requests:
             self.assertIn('Basic', request.field('Authorization') or '')
             self.assertEqual(SECRET, request.field('X-Auth-Token'))
@@ -80,7 +80,7 @@ class TestSecrets(engine.EngineTestCase):
                 self.secret_url(), attempts=2, low_speed_time=0.2, **HOW
             )
             if outcome.error is None:
-                self.assertEqual(self.content, outcome.data)
+                self.assert_same(self.content, outcome.data)
             self.assert_silent(outcome)
 
     def test_urls_that_are_refused(self) -> None:
