@@ -41,6 +41,10 @@ SETTINGS: dict[str, Any] = {
     'chunk_size': 1009,
 }
 
+#: A name that resolves to nothing at once: its label is too long to ask a
+#: name server for.
+NO_HOST = 'x' * 64 + '.invalid'
+
 #: Bytes of ``/image``; no multiple of anything.
 LENGTH = 50021
 

@@ -119,9 +119,9 @@ class TestConnect(engine.EngineTestCase):
 
     def test_name_that_does_not_resolve(self) -> None:
         outcome = self.assert_gives_up(
-            errors.ResolveError, url='http://image.invalid/', attempts=2
+            errors.ResolveError, url='http://%s/' % engine.NO_HOST, attempts=2
         )
-        self.assertIn('image.invalid', str(outcome.error))
+        self.assertIn(engine.NO_HOST, str(outcome.error))
 
     def test_ipv6(self) -> None:
         try:
@@ -232,7 +232,7 @@ class TestProxy(engine.EngineTestCase):
     def test_proxy_whose_name_does_not_resolve(self) -> None:
         self.assert_gives_up(
             errors.ResolveError,
-            proxy='http://proxy.invalid:3128',
+            proxy='http://%s:3128' % engine.NO_HOST,
             requests=0,
             attempts=2,
         )

@@ -65,7 +65,9 @@ class TestSecrets(engine.EngineTestCase):
             ),
             faults.redirect('http://u:%s@a b/?s=%s' % (SECRET, SECRET)),
             faults.redirect('http://u:%s@[::1/?s=%s' % (SECRET, SECRET)),
-            faults.redirect('http://u:%s@x.invalid/?s=%s' % (SECRET, SECRET)),
+            faults.redirect(
+                'http://u:%s@%s/?s=%s' % (SECRET, engine.NO_HOST, SECRET)
+            ),
             faults.redirect('http:?' + SECRET),
             faults.redirect('/image?s=' + SECRET),
             faults.head(b'garbage\r\n\r\n'),
@@ -102,7 +104,7 @@ class TestSecrets(engine.EngineTestCase):
         closed = self.useFixture(fixtures.ClosedPort()).port
         for proxy in (
             'http://user:%s@127.0.0.1:%d' % (SECRET, closed),
-            'http://user:%s@proxy.invalid:3128' % SECRET,
+            'http://user:%s@%s:3128' % (SECRET, engine.NO_HOST),
             'nonsense://user:%s@127.0.0.1' % SECRET,
             'http://user:%s@[::1:8' % SECRET,
         ):
@@ -160,7 +162,7 @@ class TestErrors(engine.EngineTestCase):
 
     def test_events_tell_the_story(self) -> None:
         outcome = self.assert_arrives(
-            faults.cut(9000), faults.status(503), faults.stall(0)
+            faults.cut(9000), faults.status(503), faults.stall(0, in_head=True)
         )
         kinds = [event.kind for event in outcome.events]
         self.assertEqual(
