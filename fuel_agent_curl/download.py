@@ -94,7 +94,8 @@ class _Engine:
         observe: Observer | None,
     ) -> None:
         self.stats = report.Stats()
-        self.answered = threading.Event()
+        self._answered = threading.Event()
+        self._usable = False
         self._loop = multi.Loop()
         self.window = window_module.Window(
             settings.window,
@@ -146,7 +147,7 @@ class _Engine:
             self.window.fail(error)
         finally:
             self.stats.seconds = time.monotonic() - self._began
-            self.answered.set()
+            self._answered.set()
             self._loop.close()
 
     def _work(self) -> None:
@@ -162,9 +163,20 @@ class _Engine:
 
     def _happened(self, event: report.Event) -> None:
         if event.kind == 'started':
-            self.answered.set()
+            self._usable = True
+            self._answered.set()
         if self._observe is not None:
             self._observe(event)
+
+    def wait(self) -> None:
+        """Wait for the first usable answer.
+
+        What fails after it is raised where the bytes are read, never here:
+        it would depend on which thread came first.
+        """
+        self._answered.wait()
+        if not self._usable:
+            self.window.check()
 
     def close(self) -> None:
         """End everything; from any thread, any number of times."""
@@ -402,8 +414,7 @@ def _begin(
         observe,
     )
     try:
-        engine.answered.wait()
-        engine.window.check()
+        engine.wait()
     except BaseException:
         engine.close()
         raise
