@@ -45,7 +45,7 @@ opts.register(cfg.CONF)
 
 
 class HttpUrl(artifact.Target):
-    """The bytes of a URL.
+    """The bytes of a URL, or of its mirrors in the configuration.
 
     Nobody has to close it: the download ends when it is exhausted, fails or
     is dropped, when ``target`` returns or raises, or with the interpreter.
@@ -63,7 +63,10 @@ class HttpUrl(artifact.Target):
         self.processed_bytes = 0
         with _as_fuel_agent_errors():
             settings = opts.settings_from(cfg.CONF)
-            self._download = download.fetch(self.url, settings=settings)
+            first, *mirrors = opts.sources(cfg.CONF, self.url)
+            self._download = download.fetch(
+                first, mirrors=mirrors, settings=settings
+            )
         self.length: int | None = self._download.length
         LOG.debug(
             'The length of %s is %s', errors.redact(self.url), self.length

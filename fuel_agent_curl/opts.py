@@ -27,6 +27,7 @@ from typing import Any
 from oslo_config import cfg
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import mirrors
 from fuel_agent_curl import settings
 
 LOG = logging.getLogger(__name__)
@@ -185,6 +186,17 @@ OPTS: list[cfg.Opt] = [
     ),
 ]
 
+# No field of Settings: it is of the URL, not of how it is fetched.
+MIRRORS = cfg.MultiStrOpt(
+    'mirrors',
+    default=[],
+    secret=True,
+    help="Where the same images are to be had, 'PREFIX=URL[,URL...]': what "
+    'follows PREFIX in the URL of an image follows each of these. The URL '
+    'itself is tried first, unless it is one of them: then in their order. '
+    'Give the option once for each prefix; the longest that fits holds.',
+)
+
 # fuel-agent's options for the same things, and ours that each stands in for.
 _UPSTREAM = {
     'connect_timeout': 'http_request_timeout',
@@ -197,7 +209,7 @@ _UPSTREAM = {
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     """Return copies of the options, for oslo-config-generator."""
-    return [(GROUP, copy.deepcopy(OPTS))]
+    return [(GROUP, copy.deepcopy([*OPTS, MIRRORS]))]
 
 
 def register(conf: cfg.ConfigOpts) -> None:
@@ -206,7 +218,7 @@ def register(conf: cfg.ConfigOpts) -> None:
     ``conf`` may have parsed its command line already; doing it twice is no
     error.
     """
-    conf.register_opts(OPTS, group=GROUP)
+    conf.register_opts([*OPTS, MIRRORS], group=GROUP)
 
 
 def settings_from(conf: cfg.ConfigOpts, **overrides: Any) -> settings.Settings:
@@ -221,6 +233,16 @@ def settings_from(conf: cfg.ConfigOpts, **overrides: Any) -> settings.Settings:
     :raises errors.OptionError: for a value that cannot be used.
     """
     return settings.Settings(**(_values(conf) | overrides))
+
+
+def sources(conf: cfg.ConfigOpts, url: str) -> list[str]:
+    """Return every URL that ``conf`` knows for the bytes of ``url``.
+
+    :returns: in the order to try them; ``url`` alone where there is no more.
+    :raises errors.OptionError: for a value that cannot be used.
+    """
+    texts = _read(conf[GROUP], MIRRORS.dest, True)
+    return mirrors.sources(url, mirrors.parse(texts))
 
 
 def _values(conf: cfg.ConfigOpts) -> dict[str, Any]:

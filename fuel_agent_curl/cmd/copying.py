@@ -102,6 +102,8 @@ def run(arguments: argparse.Namespace, conf: cfg.ConfigOpts) -> int:
     :raises signals.Interrupted: with how far it got in its ``detail``.
     """
     settings = opts.settings_from(conf)
+    if not arguments.mirrors:
+        arguments.url, *arguments.mirrors = opts.sources(conf, arguments.url)
     check(arguments)
     shown = progress.display(arguments.progress)
     with progress.Progress(shown, settings.attempts) as watch:

@@ -85,6 +85,26 @@ class TestCopy(program.ProgramTestCase):
             done = self.check_success(*program.QUICK, first, self.url)
             self.assertIn('no checksum given', done.stderr)
 
+    def test_a_mirror_in_the_file_where_none_is_named(self) -> None:
+        path = self.path('our.conf')
+        first = self.server.url('/none/image')
+        with open(path, 'w') as conf:
+            conf.write(
+                '[fuel_agent_curl]\nmirrors = %s=%s\n'
+                % (self.server.url('/none'), self.server.url('/'))
+            )
+        self.check_success('--config-file', path, first)
+        before = len(self.server.requests)
+        done = self.run_program(
+            *('copy', '--config-file', path, *program.QUICK),
+            *(first, self.server.url('/other/image'), self.target),
+        )
+        self.assertEqual(19, done.returncode)
+        self.assertEqual(
+            ['/none/image', '/other/image'],
+            [request.path for request in self.server.requests[before:]],
+        )
+
     def test_silence_where_it_is_asked_for(self) -> None:
         self.server.script(faults.reset(MIB + 1))
         done = self.check_success(

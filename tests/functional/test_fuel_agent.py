@@ -177,6 +177,22 @@ class TestDeployment(_FuelAgentTestCase):
         self.assert_deployed(outcome, device)
         self.assertLess(outcome.peak, 128 * MIB)
 
+    def test_a_mirror_stands_in_for_the_origin(self) -> None:
+        mirror = self.start_server()
+        mirror.representations[PATH] = harmful.Representation(
+            self.make_image().pack()
+        )
+        mirror.script(faults.reset(MIB), path=PATH)
+        device = self.make_device()
+        base = PATH.rpartition('/')[0]
+        outcome = self.deploy(
+            device,
+            '[fuel_agent_curl]\nmirrors = %s=http://127.0.0.1:1%s,%s\n'
+            % (self.server.url(base), base, mirror.url(base)),
+        )
+        self.assert_deployed(outcome, device)
+        self.assertEqual(1, len(self.image_requests()))
+
     def test_a_raw_image_over_https(self) -> None:
         authority = self.useFixture(fixtures.Authority(self.directory))
         self.server = self.start_server(tls=authority.context())

@@ -133,6 +133,26 @@ class TestHttpUrl(_HttpUrlTestCase):
         self.assertEqual(404, error.status)
         self.assertEqual(1, len(self.server.requests))
 
+    def test_mirrors_of_the_configuration_stand_in(self) -> None:
+        mirror = self.serve(IMAGE)
+        rule = '%s=%s' % (self.server.url('/'), mirror.url('/'))
+        self.set_option(cfg.CONF, 'mirrors', [rule], opts.GROUP)
+        for then in (faults.status(404), faults.reset(0)):
+            self.server.script(then=then)
+            seen = len(mirror.requests)
+            stream = self.open()
+            self.assertEqual(self.server.url(), stream.url)
+            self.assert_image(b''.join(stream))
+            self.assertEqual(seen + 1, len(mirror.requests))
+
+    def test_a_mirror_that_is_none_is_their_error(self) -> None:
+        self.set_option(cfg.CONF, 'mirrors', ['http://a'], opts.GROUP)
+        error: Any = self.assertRaises(
+            fuel_agent_errors.HttpUrlConnectionError, self.open
+        )
+        self.assertIsInstance(error, errors.OptionError)
+        self.assertEqual([], self.server.requests)
+
     def test_a_failure_in_the_middle_is_told_where(self) -> None:
         self.server.script(faults.cut(100000), then=faults.status(403))
         error: Any = self.assertRaises(

@@ -140,8 +140,9 @@ class TestOptions(_OptsTestCase):
         self.assertIsNone(error.__cause__)
 
     def test_what_may_hold_credentials_is_secret(self) -> None:
-        secret = {option.dest for option in opts.OPTS if option.secret}
-        self.assertEqual({'proxy', 'key', 'headers'}, secret)
+        ((_group, listed),) = opts.list_opts()
+        secret = {option.dest for option in listed if option.secret}
+        self.assertEqual({'proxy', 'key', 'headers', 'mirrors'}, secret)
 
     def test_help_says_the_unit(self) -> None:
         for option in opts.OPTS:
@@ -155,9 +156,27 @@ class TestOptions(_OptsTestCase):
     def test_list_opts_returns_copies(self) -> None:
         ((group, listed),) = opts.list_opts()
         self.assertEqual(opts.GROUP, group)
-        self.assertEqual(opts.OPTS, listed)
+        self.assertEqual([*opts.OPTS, opts.MIRRORS], listed)
         listed[0].default = 99
         self.assertNotEqual(99, opts.OPTS[0].default)
+
+    def test_mirrors_are_read_from_a_file(self) -> None:
+        self.parse(
+            '[fuel_agent_curl]\n'
+            'mirrors = http://a=http://b,http://c\n'
+            'mirrors = http://d=http://e\n'
+        )
+        for url, wanted in (
+            ('http://a/x', ['http://a/x', 'http://b/x', 'http://c/x']),
+            ('http://d/x', ['http://d/x', 'http://e/x']),
+            ('http://f/x', ['http://f/x']),
+        ):
+            self.assertEqual(wanted, opts.sources(self.conf, url))
+        self._begin_again('mirrors = http://a')
+        error = self.assertRaises(
+            errors.OptionError, opts.sources, self.conf, 'http://a/x'
+        )
+        self.assertIn('mirrors', str(error))
 
     def test_registering_again_after_parsing_is_no_error(self) -> None:
         self.parse('[fuel_agent_curl]\nattempts = 2\n')
