@@ -102,7 +102,9 @@ class HttpUrl(artifact.Target):
         if self.length is not None:
             left = self.length - self.processed_bytes
         try:
-            _write(self.views(), filename, left, self.close)
+            _write(
+                self.views(), filename, left, self.close, self._download.keep
+            )
         finally:
             self.close()
 
@@ -209,6 +211,7 @@ def _write(
     filename: str,
     length: int | None,
     cancel: Callable[[], None],
+    keep: pipeline.Keeper = lambda chunk: None,
 ) -> None:
     LOG.debug('Writing to %s', filename)
     with _as_fuel_agent_errors():
@@ -218,6 +221,7 @@ def _write(
             direct_io=opts.settings_from(cfg.CONF).direct_io,
             length=length,
             cancel=cancel,
+            keep=keep,
         )
     LOG.debug('%d bytes are on %s', written, filename)
 

@@ -33,6 +33,7 @@ from typing import cast
 from zlib_ng import zlib_ng
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import gunzip
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -47,7 +48,7 @@ KIB = 1024
 MIB = 1024 * KIB
 
 #: The most that one step hands on, in bytes.
-STEP = 256 * KIB
+STEP = 1 * MIB
 
 # What a decoder is given at once. It keeps what it could not use yet and
 # copies that at every step, so this stays small.
@@ -60,11 +61,6 @@ WINDOW_MAX = 64 * MIB
 # liblzma counts its own state too: 1 MiB is above what any xz filter needs.
 _XZ_MEMLIMIT = WINDOW_MAX + MIB
 _ZSTD_WINDOW_LOG_MAX = WINDOW_MAX.bit_length() - 1
-
-# The header and trailer that zlib reads are gzip's, or its own (zlib.h,
-# inflateInit2).
-_GZIP_WBITS = 16 + 15
-_ZLIB_WBITS = 15
 
 # RFC 1950 2.2: deflate, a window of up to 32 KiB, no preset dictionary, and
 # the two bytes are a multiple of 31.
@@ -100,14 +96,14 @@ class _Decoder(typing.Protocol):
     def decompress(self, data: Buffer, max_length: int) -> bytes: ...
 
 
-class _Gunzip:
-    """One gzip (or zlib) member.
+class _Inflate:
+    """One zlib container, as bz2's class does it.
 
     zlib-ng has such a class too, but only as a private one.
     """
 
-    def __init__(self, wbits: int = _GZIP_WBITS) -> None:
-        self._zlib = zlib_ng.decompressobj(wbits=wbits)
+    def __init__(self) -> None:
+        self._zlib = zlib_ng.decompressobj()
         self.needs_input = True
 
     @property
@@ -128,10 +124,6 @@ class _Gunzip:
         return out
 
 
-def _open_zlib() -> _Decoder:
-    return _Gunzip(_ZLIB_WBITS)
-
-
 def _open_xz() -> _Decoder:
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMLIMIT)
 
@@ -148,18 +140,19 @@ def _open_zstd() -> _Decoder:
 class _Codec:
     """One container: how its members begin, and what decodes one.
 
-    ``padding`` is the multiple of zero bytes after which another member may
-    follow; 0: none may.
+    :ivar open: None for gzip, which ``gunzip`` decodes.
+    :ivar padding: the multiple of zero bytes after which another member may
+        follow; 0: none may.
     """
 
     name: str
     magics: tuple[bytes, ...]
-    open: Callable[[], _Decoder]
+    open: Callable[[], _Decoder] | None = None
     padding: int = 0
 
 
 _CODECS = (
-    _Codec('gzip', (b'\x1f\x8b',), _Gunzip),
+    _Codec('gzip', (b'\x1f\x8b',)),
     # xz-file-format.txt 2.2: stream padding comes in multiples of four.
     _Codec('xz', (b'\xfd7zXZ\x00',), _open_xz, padding=4),
     # RFC 8878 3.1: frames, and skippable frames of sixteen kinds.
@@ -179,7 +172,7 @@ _CODECS = (
 
 # fuel-agent's own gunzip takes this, too. Its two bytes are too little to know
 # it by, so it has to be asked for.
-_ZLIB = _Codec('zlib', _ZLIB_MAGICS, _open_zlib)
+_ZLIB = _Codec('zlib', _ZLIB_MAGICS, _Inflate)
 
 # The longest magic: as much is looked at before deciding.
 _PEEK = max(len(m) for codec in _CODECS for m in codec.magics)
@@ -244,7 +237,9 @@ def open_container(
         )
     for codec in (*_CODECS, _ZLIB):
         if codec.name == container:
-            return container, _members(chunks, codec)
+            if codec.open is None:
+                return container, gunzip.members(chunks, STEP)
+            return container, _members(chunks, codec, codec.open)
     return container, chunks
 
 
@@ -333,7 +328,9 @@ class _Gap:
             )
 
 
-def _members(chunks: Iterator[Buffer], codec: _Codec) -> Iterator[Buffer]:
+def _members(
+    chunks: Iterator[Buffer], codec: _Codec, begin: Callable[[], _Decoder]
+) -> Iterator[Buffer]:
     """Decode member after member."""
     gap = _Gap(codec)
     decoder: _Decoder | None = None
@@ -347,7 +344,7 @@ def _members(chunks: Iterator[Buffer], codec: _Codec) -> Iterator[Buffer]:
                     piece = gap.feed(piece, taken)
                     if not piece:
                         break
-                    decoder = codec.open()
+                    decoder = begin()
                 out = _step(decoder, piece, codec, taken)
                 while not decoder.eof and not decoder.needs_input:
                     yield out

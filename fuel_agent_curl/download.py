@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import functools
 import math
 import random
 import re
@@ -209,7 +210,8 @@ class Download:
         self.url = errors.redact(url)
         self.stats = engine.stats
         self._engine = engine
-        self._views = _views(engine.window, check)
+        self._out = _Out(engine.window)
+        self._views = _views(engine.window, check, self._out)
         if engine.window.chunk_size > chunk_size:
             self._views = _cut(self._views, chunk_size)
         self._error: errors.Error | None = None
@@ -242,8 +244,19 @@ class Download:
         return bytes(self.next_view())
 
     def views(self) -> Iterator[memoryview]:
-        """Iterate without a copy: each view is valid until the next."""
+        """Iterate without a copy: each view is valid until the next.
+
+        Or until it is given back, where ``keep`` is called for it.
+        """
         return _Views(self)
+
+    def keep(self, view: object) -> Callable[[], None] | None:
+        """Have ``view``, the last that was handed on, stay valid.
+
+        :returns: what gives it back, from any thread; each has to be, but
+            where the download is closed. None where it cannot be kept.
+        """
+        return self._out.keep(view)
 
     def next_view(self) -> memoryview:
         """Return the next view; what ended in an error never just ends.
@@ -302,6 +315,30 @@ def _chunk_size(
     return size
 
 
+class _Out:
+    """The view that the consumer has, if it has not kept it."""
+
+    def __init__(self, window: window_module.Window) -> None:
+        self._window = window
+        self._view: memoryview | None = None
+
+    def hand_on(self, view: memoryview) -> memoryview:
+        self._view = view
+        return view
+
+    def keep(self, view: object) -> Callable[[], None] | None:
+        if self._view is None or view is not self._view:
+            return None
+        give_back = functools.partial(self._window.give_back, self._view)
+        self._view = None
+        return give_back
+
+    def give_back(self) -> None:
+        if self._view is not None:
+            self._window.give_back(self._view)
+            self._view = None
+
+
 def _cut(views: Iterator[memoryview], size: int) -> Iterator[memoryview]:
     """Hand the views on in parts of at most ``size`` bytes."""
     for view in views:
@@ -311,7 +348,7 @@ def _cut(views: Iterator[memoryview], size: int) -> Iterator[memoryview]:
 
 
 def _views(
-    window: window_module.Window, check: digest.Digest | None
+    window: window_module.Window, check: digest.Digest | None, out: _Out
 ) -> Iterator[memoryview]:
     held: memoryview | None = None
     while (view := window.take()) is not None:
@@ -321,12 +358,13 @@ def _views(
             # which one is the last is known when no other follows.
             view, held = held, view
         if view is not None:
-            yield view
-            window.give_back(view)
+            yield out.hand_on(view)
+            out.give_back()
     if check is not None:
         check.verify()
     if held is not None:
-        yield held
+        yield out.hand_on(held)
+        out.give_back()
 
 
 def fetch(

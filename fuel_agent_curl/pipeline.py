@@ -44,6 +44,9 @@ Buffer = bytes | bytearray | memoryview
 #: Called with the bytes of the image written so far.
 Observer = Callable[[int], None]
 
+#: As ``download.Download.keep``: returns what gives a buffer back.
+Keeper = Callable[[object], Callable[[], None] | None]
+
 _Task = Callable[[memoryview], None]
 
 
@@ -54,6 +57,8 @@ class Source(typing.Protocol):
     def length(self) -> int | None: ...
 
     def views(self) -> Iterator[memoryview]: ...
+
+    def keep(self, view: object) -> Callable[[], None] | None: ...
 
     def close(self) -> None: ...
 
@@ -130,7 +135,14 @@ def copy(
         if bmap is not None:
             _compare_lengths(length, bmap.length)
             length = bmap.length
-        _move(image, sink, length, tasks, check, download.close, observe)
+        _move(
+            _Image(image, download.keep, length),
+            sink,
+            tasks,
+            check,
+            download.close,
+            observe,
+        )
     except BaseException:
         sink.abort()
         raise
@@ -168,40 +180,56 @@ def write(
     direct_io: bool = True,
     length: int | None = None,
     cancel: Callable[[], None] = lambda: None,
+    keep: Keeper = lambda chunk: None,
 ) -> int:
     """Write ``chunks`` to ``target``; return how many bytes that was.
 
     As ``copy``, without its checks. A chunk is not used any more when the
-    next one is asked for.
+    next one is asked for, unless ``keep`` allowed it.
 
     :param length: what the chunks have to add up to; None: whatever comes.
     :param cancel: called, from another thread, if the target fails: to end
         the wait for the next chunk.
+    :param keep: asked for each chunk whether it may be used for longer.
     """
     sink = device.open_target(target, direct_io=direct_io)
     try:
-        _move(chunks, sink, length, [sink.write], None, cancel, None)
+        image = _Image(chunks, keep, length)
+        _move(image, sink, [sink.write], None, cancel, None)
     except BaseException:
         sink.abort()
         raise
     return sink.written
 
 
+@dataclasses.dataclass(frozen=True)
+class _Image:
+    """What is to be written, and how long it has to be, if that is known."""
+
+    chunks: Iterable[Buffer]
+    keep: Keeper
+    length: int | None
+
+
 def _move(
-    image: Iterable[Buffer],
+    image: _Image,
     sink: sink_module.Sink,
-    length: int | None,
     tasks: Sequence[_Task],
     check: digest.Digest | None,
     cancel: Callable[[], None],
     observe: Observer | None,
 ) -> None:
-    if length is not None:
-        sink.check_length(length)
+    if image.length is not None:
+        sink.check_length(image.length)
     # From the first byte on: a source that never begins leaves the target
     # as it was, one that fails later never leaves the image of before.
-    chunks = iter(image)
-    first: Buffer | None = next(chunks, None)
+    chunks = iter(image.chunks)
+    try:
+        first: Buffer | None = next(chunks, None)
+    except errors.ContentError:
+        # Bytes have come, if none that could be handed on.
+        sink.begin()
+        raise
     if first is None and sink.kind == 'device':
         raise errors.ImageTooShort(
             'the image is empty; the device is left as it was',
@@ -210,8 +238,18 @@ def _move(
     sink.begin()
     buffers = relay.Relay(tasks, cancel)
     try:
-        taken = _fill(buffers, first or b'', chunks, sink, length, observe)
-        del first
+        taken = 0
+        for chunk in itertools.chain((first or b'',), chunks):
+            taken += len(chunk)
+            if image.length is not None and taken > image.length:
+                raise errors.ImageTooLong(
+                    'the image goes on past the %d bytes announced'
+                    % image.length,
+                    offset=image.length,
+                )
+            buffers.write(chunk, image.keep(chunk))
+            if observe is not None:
+                observe(sink.written)
         buffers.finish()
     except BaseException as error:
         buffers.abort(sink.interrupt)
@@ -219,9 +257,10 @@ def _move(
             raise
         # The source may have failed only because it was cancelled.
         raise buffers.error from buffers.error.__cause__
-    if length is not None and taken < length:
+    if image.length is not None and taken < image.length:
         raise errors.ImageTooShort(
-            'the image has %d bytes, not the %d announced' % (taken, length),
+            'the image has %d bytes, not the %d announced'
+            % (taken, image.length),
             offset=taken,
         )
     if check is not None:
@@ -229,29 +268,3 @@ def _move(
     sink.finish()
     if observe is not None:
         observe(sink.written)
-
-
-def _fill(
-    buffers: relay.Relay,
-    first: Buffer,
-    chunks: Iterator[Buffer],
-    sink: sink_module.Sink,
-    length: int | None,
-    observe: Observer | None,
-) -> int:
-    """Give ``first`` and all ``chunks`` to ``buffers``; return their length.
-
-    :raises errors.ImageTooLong: for more than ``length``.
-    """
-    taken = 0
-    for chunk in itertools.chain((first,), chunks):
-        taken += len(chunk)
-        if length is not None and taken > length:
-            raise errors.ImageTooLong(
-                'the image goes on past the %d bytes announced' % length,
-                offset=length,
-            )
-        buffers.write(chunk)
-        if observe is not None:
-            observe(sink.written)
-    return taken

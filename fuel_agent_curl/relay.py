@@ -12,47 +12,38 @@
 
 """The threads between the consumer and the sink.
 
-The consumer fills aligned buffers, preallocated and used again and again; a
-thread takes each full one to the sink, and one before it, where a digest is
-wanted, hashes it. Whichever fails first ends the others.
+What the consumer hands over goes to a thread that takes it to the sink, and
+before that, where a digest is wanted, to one that hashes it. Whichever fails
+first ends the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
-import mmap
 import queue
 import threading
 
 Buffer = bytes | bytearray | memoryview
 
-KIB = 1024
-MIB = 1024 * KIB
+#: What is handed on at once, at most, in bytes.
+SIZE = 1024 * 1024
 
-#: Length of a buffer: what is written at once.
-SIZE = 1 * MIB
-
-#: Number of buffers; with one that is filled and one that is written, this
-#: many minus two smooth out what is uneven.
+#: How many of these may be on their way: what is uneven is smoothed out.
 COUNT = 8
 
-# Zeros are looked for in pieces of this length, and left out by as many.
-_GRAIN = 64 * KIB
+#: Gives a buffer back to whom it belongs.
+Release = Callable[[], None]
 
-_ZEROS = bytes(_GRAIN)
-
-_Entry = tuple[memoryview, memoryview]
+_Entry = tuple[memoryview, Release | None]
 _Task = Callable[[memoryview], None]
 
 
 class Relay:
     """Buffers that go from the caller's thread through other threads.
 
-    :param tasks: functions that each full buffer is handed to, one after
-        the other, each in a thread of its own. A buffer is aligned to a
-        page, SIZE bytes long if it is not the last, or all zeros and
-        shorter, but a multiple of a page.
+    :param tasks: functions that each view, of SIZE bytes at most, is handed
+        to, one after the other, each in a thread of its own.
     :param cancel: called once, from whichever thread, if a task fails, to
         end what the caller may be waiting for.
     """
@@ -66,19 +57,13 @@ class Relay:
         self._lock = threading.Lock()
         self._ending = False
         self.error: BaseException | None = None
-        #: Buffers that may be filled; None: there will be no more.
-        self._free: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _number in range(COUNT):
-            self._free.put(memoryview(mmap.mmap(-1, SIZE)))
-        self._filling: memoryview | None = None
-        self._filled = 0
-        self._threads: list[threading.Thread] = []
-        # Handed on in the place of a buffer full of zeros.
-        self._zeros = memoryview(mmap.mmap(-1, SIZE, prot=mmap.PROT_READ))
-        #: One queue before each task. An entry is a buffer and what is to be
-        #: taken in its place, a part of it or zeros; None: the end.
+            self._room.put(None)
+        #: One queue before each task; None: the end.
         self._queues: list[queue.SimpleQueue[_Entry | None]]
         self._queues = [queue.SimpleQueue() for _task in tasks]
+        self._threads: list[threading.Thread] = []
         for number, task in enumerate(tasks):
             # Daemons: a write that never returns must not keep the process
             # when its user has given up.
@@ -92,31 +77,26 @@ class Relay:
         for thread in self._threads:
             thread.start()
 
-    def write(self, buffer: Buffer) -> None:
-        """Copy ``buffer``; waits while all buffers are on their way.
+    def write(self, buffer: Buffer, release: Release | None = None) -> None:
+        """Hand ``buffer`` on; waits while too much is on its way.
 
+        :param release: called when the last task is done with it, from that
+            one's thread; until then nothing changes it. None: it may change
+            as soon as this returns, and is copied if it can.
         :raises BaseException: what a task has raised.
         """
-        self.check()
+        if release is None and not isinstance(buffer, bytes):
+            buffer = bytes(buffer)
         view = memoryview(buffer)
-        while view:
-            if self._filling is None:
-                self._filling = self._free.get()
-                if self._filling is None:
-                    self.check()
-                    raise RuntimeError('written to after it was ended')
-            if not self._filled and (count := _leading_zeros(view)):
-                # Most of many an image: not worth a copy.
-                self._pass_on(self._zeros[:count])
-                view = view[count:]
-                continue
-            count = min(SIZE - self._filled, len(view))
-            stop = self._filled + count
-            self._filling[self._filled : stop] = view[:count]
-            self._filled = stop
-            view = view[count:]
-            if stop == SIZE:
-                self._pass_on(self._filling)
+        for start in range(0, len(view), SIZE):
+            self.check()
+            self._room.get()
+            self.check()
+            if self._ending:
+                raise RuntimeError('written to after it was ended')
+            stop = start + SIZE
+            last = stop >= len(view)
+            self._queues[0].put((view[start:stop], release if last else None))
 
     def check(self) -> None:
         """Raise what a task has raised, if one has."""
@@ -128,8 +108,6 @@ class Relay:
 
         :raises BaseException: what a task has raised.
         """
-        if self._filling is not None:
-            self._pass_on(self._filling[: self._filled])
         self._queues[0].put(None)
         for thread in self._threads:
             thread.join()
@@ -145,17 +123,10 @@ class Relay:
         for thread in self._threads:
             thread.join()
 
-    def _pass_on(self, view: memoryview) -> None:
-        assert self._filling is not None
-        # Zeros take a buffer along, too: there are only so many on the way.
-        self._queues[0].put((self._filling, view))
-        self._filling = None
-        self._filled = 0
-
     def _end(self) -> None:
         self._ending = True
-        # Whoever waits for a buffer is woken; nobody waits twice.
-        self._free.put(None)
+        # Whoever waits for room is woken; nobody waits twice.
+        self._room.put(None)
         for waiting in self._queues:
             waiting.put(None)
 
@@ -165,12 +136,16 @@ class Relay:
             while (entry := self._queues[number].get()) is not None:
                 if self._ending:
                     return
-                buffer, view = entry
+                view, release = entry
                 task(view)
-                if following is None:
-                    self._free.put(buffer)
-                else:
+                if following is not None:
                     following.put(entry)
+                else:
+                    view.release()
+                    if release is not None:
+                        release()
+                    self._room.put(None)
+                del entry, view
             if following is not None:
                 following.put(None)
         except BaseException as error:
@@ -183,13 +158,3 @@ class Relay:
             self.error = error
             self._end()
         self._cancel()
-
-
-def _leading_zeros(view: memoryview) -> int:
-    """Return how many whole grains, in bytes, the view begins with."""
-    stop = min(len(view), SIZE) // _GRAIN * _GRAIN
-    for start in range(0, stop, _GRAIN):
-        # By startswith it is a memcmp without a copy.
-        if not _ZEROS.startswith(view[start : start + _GRAIN]):
-            return start
-    return stop

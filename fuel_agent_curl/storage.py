@@ -35,8 +35,10 @@ import logging
 import mmap
 import os
 
+from fuel_agent_curl import faults
 from fuel_agent_curl import readback
 from fuel_agent_curl import sink
+from fuel_agent_curl import staging
 
 LOG = logging.getLogger(__name__)
 
@@ -46,9 +48,6 @@ MIB = 1024 * KIB
 #: What is held back: GPT with its table, the boot loader's first stages, and
 #: the first superblocks of ext4, xfs and btrfs are in there.
 FIRST = 1 * MIB
-
-#: Zeros are looked for in pieces of this length.
-GRAIN = 64 * KIB
 
 # A longer run of zeros is handed to the kernel in parts, which cannot be
 # interrupted: on a slow disk that writes them one by one, half a second.
@@ -61,8 +60,6 @@ _WRITE_BACK = 8 * MIB
 # O_DIRECT wants memory, offset and length in multiples of the sector; pages
 # do for every sector up to 4 KiB, and for file systems, which do not say.
 _ALIGNMENT = mmap.PAGESIZE
-
-_ZEROS = bytes(GRAIN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +97,10 @@ class Storage(sink.Sink):
         #: What the target has now does not look complete.
         self._blanked = False
         self._first = memoryview(mmap.mmap(-1, FIRST))
-        # The run of zeros that ends at ``written``: where it began.
+        self._stage = staging.Stage()
+        # Where on the target that goes which the stage gives out next.
+        self._offset = 0
+        # The run of zeros that ends there: where it began.
         self._zeros_from: int | None = None
         self._dirty_from = 0
         self._proof = readback.Regions() if options.verify else None
@@ -148,20 +148,13 @@ class Storage(sink.Sink):
             held = min(FIRST - self.written, len(view))
             self._first[self.written : self.written + held] = view[:held]
             self.written += held
+            self._offset = self.written
             view = view[held:]
         if self._proof is not None and view:
             self._proof.add(self.written, view)
+        self.written += len(view)
         with self._mapped('writing to') as mapped:
-            while view:
-                mapped.offset = self.written
-                zeros, length = _run(view)
-                if zeros:
-                    self._add_zeros(length)
-                else:
-                    self._flush_zeros()
-                    self._pwrite(view[:length], self.written)
-                self.written += length
-                view = view[length:]
+            self._put(self._stage.add(view), mapped)
 
     def skip(self, length: int) -> None:
         """Leave the next ``length`` bytes as they are on the target.
@@ -170,21 +163,37 @@ class Storage(sink.Sink):
         """
         self.begin()
         with self._mapped('writing to') as mapped:
-            mapped.offset = self.written
-            self._flush_zeros()
+            self._flush(mapped)
         self.written += length
+        self._offset = self.written
+
+    def _put(self, runs: Iterator[staging.Run], mapped: faults.Mapped) -> None:
+        for zeros, view in runs:
+            mapped.offset = self._offset
+            if zeros:
+                self._add_zeros(len(view))
+            else:
+                self._flush_zeros()
+                self._pwrite(view, self._offset)
+            self._offset += len(view)
 
     def _add_zeros(self, length: int) -> None:
         if self._zeros_from is None:
-            self._zeros_from = self.written
-        elif self.written + length - self._zeros_from > _ZERO_RUN_MAX:
-            self._write_zeros(self._zeros_from, self.written)
-            self._zeros_from = self.written
+            self._zeros_from = self._offset
+        elif self._offset + length - self._zeros_from > _ZERO_RUN_MAX:
+            self._write_zeros(self._zeros_from, self._offset)
+            self._zeros_from = self._offset
 
     def _flush_zeros(self) -> None:
         if self._zeros_from is not None:
-            self._write_zeros(self._zeros_from, self.written)
+            self._write_zeros(self._zeros_from, self._offset)
             self._zeros_from = None
+
+    def _flush(self, mapped: faults.Mapped) -> None:
+        """Have everything that was taken on the target."""
+        self._put(self._stage.rest(), mapped)
+        mapped.offset = self._offset
+        self._flush_zeros()
 
     def interrupt(self) -> None:
         """Do nothing: the kernel has every write, and ends it in time."""
@@ -192,8 +201,7 @@ class Storage(sink.Sink):
     def finish(self) -> None:
         self.begin()
         with self._mapped('writing to') as mapped:
-            mapped.offset = self.written
-            self._flush_zeros()
+            self._flush(mapped)
             self._settle()
         # All of it has to be on the medium before the first mebibyte is
         # handed to the kernel, which may put that there at any moment.
@@ -237,7 +245,7 @@ class Storage(sink.Sink):
     def _publish(self, first: memoryview) -> None:
         """Put the image's own first mebibyte in its place."""
         self._blanked = False
-        if not _is_zero(first):
+        if not staging.is_zero(first):
             self._pwrite(first, 0)
 
     def _sync(self) -> None:
@@ -338,24 +346,3 @@ class Storage(sink.Sink):
         flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
         flags = flags | os.O_DIRECT if on else flags & ~os.O_DIRECT
         fcntl.fcntl(self._fd, fcntl.F_SETFL, flags)
-
-
-def _is_zero(view: memoryview) -> bool:
-    # A comparison by startswith is a memcmp without a copy; == between
-    # views goes item by item.
-    return all(
-        _ZEROS.startswith(view[i : i + GRAIN])
-        for i in range(0, len(view), GRAIN)
-    )
-
-
-def _run(view: memoryview) -> tuple[bool, int]:
-    """Return whether ``view`` starts with zeros, and how long that holds.
-
-    Looked at in grains: a run is a number of them, or all there is.
-    """
-    zeros = _ZEROS.startswith(view[:GRAIN])
-    for start in range(GRAIN, len(view), GRAIN):
-        if _ZEROS.startswith(view[start : start + GRAIN]) != zeros:
-            return zeros, start
-    return zeros, len(view)

@@ -23,11 +23,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import dataclasses
+import mmap
 import threading
 
 from zlib_ng import zlib_ng
 
 from fuel_agent_curl import metalink
+
+# Shorter ones would waste pages, and a process has so many mappings only.
+_LEAST_MAPPED = 64 * 1024
 
 
 class _Chunk:
@@ -214,7 +218,7 @@ class Window:
     def take(self) -> memoryview | None:
         """Return the next chunk, None after the last; wait for it.
 
-        The view is the caller's until ``give_back``.
+        The view is the caller's until ``give_back``; several may be.
 
         :raises BaseException: what ``fail`` was given.
         """
@@ -237,7 +241,10 @@ class Window:
         return view
 
     def give_back(self, view: memoryview) -> None:
-        """The chunk's buffer may be used again; the view is no more."""
+        """The chunk's buffer may be used again; the view is no more.
+
+        From any thread.
+        """
         buffer = view.obj
         view.release()
         self._free.append(memoryview(buffer))
@@ -246,4 +253,8 @@ class Window:
         try:
             return self._free.pop()
         except IndexError:
-            return memoryview(bytearray(self.chunk_size))
+            if self.chunk_size < _LEAST_MAPPED:
+                return memoryview(bytearray(self.chunk_size))
+            # A whole chunk is aligned, then, and may be written as it is.
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            return memoryview(mmap.mmap(-1, self.chunk_size, flags))

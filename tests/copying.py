@@ -14,8 +14,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+import functools
 import os
 import random
 import threading
@@ -53,6 +55,11 @@ LONG_IMAGE = b''.join(
 )
 
 
+def _spoil(buffer: bytearray) -> None:
+    """The download uses its buffers again."""
+    buffer[:] = b'\xdb' * len(buffer)
+
+
 class Source:
     """What a download is to the pipeline.
 
@@ -67,15 +74,28 @@ class Source:
         self._chunks = chunks
         self.length = length
         self.closed = threading.Event()
+        self._buffer = bytearray()
+        self._view: memoryview | None = None
+        self._asked = 0
 
     def views(self) -> Iterator[memoryview]:
         for chunk in self._chunks:
             if isinstance(chunk, BaseException):
                 raise chunk
-            buffer = bytearray(chunk)
-            yield memoryview(buffer)
-            # The download uses its buffers again.
-            buffer[:] = b'\xdb' * len(buffer)
+            self._buffer = bytearray(chunk)
+            self._view = memoryview(self._buffer)
+            yield self._view
+            if self._view is not None:
+                _spoil(self._buffer)
+
+    def keep(self, view: object) -> Callable[[], None] | None:
+        # Every other one, as a download cannot keep all of them, either.
+        self._asked += 1
+        if self._view is None or view is not self._view or self._asked % 2:
+            return None
+        give_back = functools.partial(_spoil, self._buffer)
+        self._view = None
+        return give_back
 
     def close(self) -> None:
         self.closed.set()

@@ -40,9 +40,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (PUBLIC,),
     # Stages and sinks know bytes, not HTTP (see SEALED).
     ('device', 'decompress', 'relay'),
-    ('targets',),
+    ('targets', 'gunzip'),
     ('storage',),
-    ('blockdev', 'readback', 'sink'),
+    ('blockdev', 'readback', 'sink', 'staging'),
     ('faults',),
     # The engine.
     ('probe',),
@@ -105,10 +105,11 @@ SEALED = (
             'blockdev',
             'readback',
             'sink',
+            'staging',
             'faults',
         )
     ),
-    frozenset(('decompress',)),
+    frozenset(('decompress', 'gunzip')),
     frozenset(('relay',)),
     frozenset(('digest',)),
     frozenset(('harmful',)),

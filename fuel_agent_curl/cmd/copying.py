@@ -89,6 +89,10 @@ class LazySource:
             self._handed_on += len(view)
             yield view
 
+    def keep(self, view: object) -> Callable[[], None] | None:
+        """Have ``view`` stay valid; see ``download.Download.keep``."""
+        return self._begun().keep(view)
+
     def close(self) -> None:
         """End the download, if there is one; from any thread."""
         if self.download is not None:

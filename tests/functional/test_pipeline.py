@@ -56,6 +56,9 @@ class Source:
             while count := image.readinto(buffer):
                 yield memoryview(buffer)[:count]
 
+    def keep(self, view):
+        return None
+
     def close(self):
         pass
 
@@ -203,6 +206,9 @@ class OverlapTest(base.FunctionalTestCase):
                     taken.append(time.monotonic())
                     yield memoryview(bytes(MIB))
                 hashing.set()
+
+            def keep(self, view: object) -> None:
+                return None
 
             def close(self) -> None:
                 pass

@@ -134,10 +134,12 @@ class GoodTest(_TestCase):
                         IMAGE, unpack(pieces(packed, size), name), name
                     )
 
-    def test_xz_members_after_padding(self) -> None:
-        packed = lzma.compress(b'one') + bytes(8) + lzma.compress(b'two')
-        for size in (1, 3, len(packed)):
-            self.assertEqual(b'onetwo', unpack(pieces(packed, size), 'xz'))
+    def test_members_after_padding(self) -> None:
+        for name in ('xz', 'gzip'):
+            pack = PACK[name]
+            packed = pack(b'one') + bytes(8) + pack(b'two')
+            for size in (1, 3, len(packed)):
+                self.assertEqual(b'onetwo', unpack(pieces(packed, size), name))
 
     def test_zstd_skippable_frame(self) -> None:
         skippable = b'\x53\x2a\x4d\x18\x05\0\0\0hello'
@@ -233,18 +235,26 @@ class DamageTest(_TestCase):
         for name, pack in PACK.items():
             for garbage in (b'\n', b'garbage', b'\0\0\0\0!', IMAGE):
                 error = self._error(pack(IMAGE) + garbage, name)
-                self.assertIs(errors.TrailingGarbageError, type(error), name)
+                kind: type[errors.Error] = errors.TrailingGarbageError
+                if name == 'gzip' and len(garbage) < 10:
+                    # It could still have become a header.
+                    kind = errors.TruncatedError
+                self.assertIs(kind, type(error), name)
 
     def test_garbage_has_its_offset(self) -> None:
-        packed = gzip.compress(IMAGE)
-        for size in (1, 4093, len(packed) + 9):
-            error = self.assertRaises(
-                errors.TrailingGarbageError,
-                unpack,
-                pieces(packed + bytes(5) + b'!!!!', size),
-                'gzip',
-            )
-            self.assertEqual(len(packed) + 5, error.offset)
+        for name, pack in PACK.items():
+            packed = pack(IMAGE)
+            for size in (1, 4093):
+                error = self.assertRaises(
+                    errors.TrailingGarbageError,
+                    unpack,
+                    pieces(packed + bytes(4) + b'!' * 10000, size),
+                    name,
+                )
+                assert error.offset is not None
+                self.assertGreaterEqual(error.offset, len(packed) + 4)
+                # One that reads ahead takes what is there.
+                self.assertLessEqual(error.offset, len(packed) + 4 + size + 10)
 
     def test_member_of_another_container(self) -> None:
         for name, pack in PACK.items():
@@ -255,8 +265,7 @@ class DamageTest(_TestCase):
                 self.assertIs(errors.TrailingGarbageError, type(error))
 
     def test_member_after_padding(self) -> None:
-        """Gzip tools disagree on what that is, so it is nothing."""
-        for name, padding in (('gzip', 4), ('zstd', 4), ('xz', 3)):
+        for name, padding in (('zstd', 4), ('xz', 3)):
             pack = PACK[name]
             error = self._error(pack(b'1') + bytes(padding) + pack(b'2'), name)
             self.assertIs(errors.TrailingGarbageError, type(error), name)
@@ -327,14 +336,14 @@ class BoundTest(_TestCase):
         taken = []
 
         def source() -> Iterator[bytes]:
-            packed = gzip.compress(_RANDOM.randbytes(MIB))
+            packed = gzip.compress(_RANDOM.randbytes(4 * MIB))
             for start in range(0, len(packed), 1000):
                 taken.append(start)
                 yield packed[start : start + 1000]
 
         image = decompress.decompress(source(), 'gzip')
         next(image)
-        self.assertLess(len(taken), 500)
+        self.assertLess(len(taken), 2000)
 
     def test_memory_of_a_bomb(self) -> None:
         # A member of 64 MiB of zeros, from one chunk.
@@ -345,7 +354,7 @@ class BoundTest(_TestCase):
         for chunk in decompress.decompress([packed], 'gzip'):
             length += len(chunk)
         self.assertEqual(64 * MIB, length)
-        self.assertLess(tracemalloc.get_traced_memory()[1], 2 * MIB)
+        self.assertLess(tracemalloc.get_traced_memory()[1], 4 * MIB)
 
 
 class WindowTest(_TestCase):

@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-import ctypes
 import threading
 
 from fuel_agent_curl import relay
@@ -43,53 +42,47 @@ class RelayTest(base.TestCase):
             ]
         )
         data = bytes(range(256)) * (relay.SIZE // 256) * 20 + b'the end'
-        for start in range(0, len(data), 1_000_003):
-            buffers.write(data[start : start + 1_000_003])
+        for start in range(0, len(data), 3_000_003):
+            buffers.write(data[start : start + 3_000_003])
         buffers.finish()
         for name, views in seen.items():
             self.assertTrue(data == b''.join(views), name)
-            self.assertEqual(
-                [relay.SIZE] * 20 + [7], [len(view) for view in views]
-            )
+            self.assertLessEqual(max(map(len, views)), relay.SIZE)
 
-    def test_buffers_are_aligned_and_used_again(self) -> None:
-        addresses = []
+    def test_what_may_change_is_copied(self) -> None:
+        seen: list[bytes] = []
 
         def task(view: memoryview) -> None:
-            first = ctypes.c_char.from_buffer(view)
-            addresses.append(ctypes.addressof(first))
+            going.wait(30)
+            seen.append(bytes(view))
 
+        going = threading.Event()
         buffers = relay.Relay([task])
-        for _number in range(5 * relay.COUNT):
-            buffers.write(b'\x01' * relay.SIZE)
+        for kind in (bytearray, lambda data: memoryview(bytearray(data))):
+            buffer = kind(b'good')
+            buffers.write(buffer)
+            buffer[:] = b'over'
+        going.set()
         buffers.finish()
-        self.assertEqual({0}, {address % 4096 for address in addresses})
-        self.assertEqual(relay.COUNT, len(set(addresses)))
+        self.assertEqual([b'good'] * 2, seen)
 
-    def test_zeros(self) -> None:
-        """Wherever they begin and end, and however many come at once."""
-        data = b''.join(
-            (
-                bytes(relay.SIZE * 3 // 2),
-                b'\x01' * 70_000,
-                bytes(100),
-                b'\x01',
-                bytes(relay.SIZE * 2 + 5),
-                b'\x01' * relay.SIZE,
-                bytes(relay.SIZE),
-            )
+    def test_what_is_kept_is_given_back_after_the_last_task(self) -> None:
+        events: list[str] = []
+        buffers = relay.Relay(
+            [lambda view: events.append('1'), lambda view: events.append('2')]
         )
-        for size in (relay.SIZE // 4, 65_536, 65_537, len(data)):
-            seen: list[bytes] = []
-            buffers = relay.Relay([lambda view: seen.append(bytes(view))])  # noqa: B023
-            for start in range(0, len(data), size):
-                buffers.write(data[start : start + size])
-            buffers.finish()
-            self.assertTrue(data == b''.join(seen), str(size))
-            self.assertEqual({0}, {len(view) % 4096 for view in seen[:-1]})
+        buffer = bytearray(2 * relay.SIZE + 1)
+        view = memoryview(buffer)
+        buffers.write(view, lambda: events.append('released'))
+        buffers.finish()
+        self.assertEqual('released', events[-1])
+        self.assertEqual(['1', '1', '1', '2', '2', '2'], sorted(events[:-1]))
+        # It was not copied, and nothing holds on to it.
+        view.release()
+        del view
+        buffer.clear()
 
-    def test_zeros_wait_for_a_buffer_too(self) -> None:
-        """Or a fast source would fill the memory with their numbers."""
+    def test_so_many_are_on_their_way_at_once(self) -> None:
         seen: list[int] = []
 
         def task(view: memoryview) -> None:
