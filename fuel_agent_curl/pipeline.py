@@ -236,7 +236,7 @@ def _move(
             hint='check the URL: an empty image is hardly what is meant',
         )
     sink.begin()
-    buffers = relay.Relay(tasks, cancel)
+    buffers = relay.Relay(tasks, cancel, sink.idle)
     try:
         taken = 0
         for chunk in itertools.chain((first or b'',), chunks):

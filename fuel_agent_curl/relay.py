@@ -46,14 +46,17 @@ class Relay:
         to, one after the other, each in a thread of its own.
     :param cancel: called once, from whichever thread, if a task fails, to
         end what the caller may be waiting for.
+    :param idle: called in the last task's thread when that has nothing to do.
     """
 
     def __init__(
         self,
         tasks: Sequence[_Task],
         cancel: Callable[[], None] = lambda: None,
+        idle: Callable[[], None] = lambda: None,
     ) -> None:
         self._cancel = cancel
+        self._idle = idle
         self._lock = threading.Lock()
         self._ending = False
         self.error: BaseException | None = None
@@ -131,9 +134,15 @@ class Relay:
             waiting.put(None)
 
     def _run(self, number: int, task: _Task) -> None:
+        waiting = self._queues[number]
         following = [*self._queues[number + 1 :], None][0]
+        idle = self._idle if following is None else None
         try:
-            while (entry := self._queues[number].get()) is not None:
+            while True:
+                if idle is not None and waiting.empty():
+                    idle()
+                if (entry := waiting.get()) is None:
+                    break
                 if self._ending:
                     return
                 view, release = entry

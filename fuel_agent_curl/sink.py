@@ -67,6 +67,9 @@ class Sink(abc.ABC):
         :raises errors.DeviceError: of the class that says what happened.
         """
 
+    def idle(self) -> None:
+        """Use the time until the next ``write``; nothing has to be done."""
+
     @abc.abstractmethod
     def finish(self) -> None:
         """Make what was written the whole image, on the medium.

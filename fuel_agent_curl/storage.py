@@ -61,6 +61,11 @@ _WRITE_BACK = 8 * MIB
 # do for every sector up to 4 KiB, and for file systems, which do not say.
 _ALIGNMENT = mmap.PAGESIZE
 
+# As much is synced ahead when there is nothing else to do: what is behind a
+# target may have a large cache (a loop device, the disk of a virtual machine,
+# a controller), and the last sync would wait for all of it.
+_SYNC_AHEAD = 16 * MIB
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -100,6 +105,7 @@ class Storage(sink.Sink):
         self._stage = staging.Stage()
         # Where on the target that goes which the stage gives out next.
         self._offset = 0
+        self._unsynced = 0
         # The run of zeros that ends there: where it began.
         self._zeros_from: int | None = None
         self._dirty_from = 0
@@ -175,6 +181,7 @@ class Storage(sink.Sink):
             else:
                 self._flush_zeros()
                 self._pwrite(view, self._offset)
+                self._unsynced += len(view)
             self._offset += len(view)
 
     def _add_zeros(self, length: int) -> None:
@@ -194,6 +201,10 @@ class Storage(sink.Sink):
         self._put(self._stage.rest(), mapped)
         mapped.offset = self._offset
         self._flush_zeros()
+
+    def idle(self) -> None:
+        if self._unsynced >= _SYNC_AHEAD:
+            self._sync()
 
     def interrupt(self) -> None:
         """Do nothing: the kernel has every write, and ends it in time."""
@@ -252,6 +263,7 @@ class Storage(sink.Sink):
         with self._mapped('syncing') as mapped:
             mapped.offset = self.written
             os.fdatasync(self._fd)
+        self._unsynced = 0
 
     def _read(self, start: int, stop: int) -> Iterator[memoryview]:
         """Read [start, stop) from the medium, not from the page cache.

@@ -218,6 +218,23 @@ class OrderTest(copying.FileTestCase):
 
         return recorded
 
+    def test_much_is_synced_ahead_when_there_is_time(self) -> None:
+        sink = device.open_target(self.path)
+        self.addCleanup(sink.abort)
+        noise = copying.IMAGE[:MIB]
+        sink.write(noise)
+        for _mebibyte in range(15):
+            sink.write(noise)
+            sink.write(bytes(MIB))
+            sink.idle()
+        self.calls.clear()
+        sink.write(noise)
+        sink.idle()
+        sink.idle()
+        names = [name for name, _offset in self.calls]
+        self.assertEqual(1, names.count('fdatasync'))
+        self.assertEqual('fdatasync', names[-1])
+
     def test_existing_file(self) -> None:
         self.old(IMAGE)
         pipeline.copy(copying.whole(IMAGE), self.path)

@@ -108,6 +108,31 @@ class RelayTest(base.TestCase):
         producer.join()
         self.assertEqual([relay.SIZE] * 10 * relay.COUNT, seen)
 
+    def test_the_last_task_is_told_when_it_has_nothing_to_do(self) -> None:
+        events: list[str] = []
+        idle = threading.Event()
+
+        def rest() -> None:
+            events.append('idle')
+            idle.set()
+
+        def last(view: memoryview) -> None:
+            events.append('task')
+            going.wait(30)
+
+        going = threading.Event()
+        buffers = relay.Relay([lambda view: None, last], idle=rest)
+        self.assertTrue(idle.wait(30))
+        for _number in range(relay.COUNT):
+            buffers.write(b'1')
+        # There is room for this one when one of those is done.
+        threading.Timer(0.1, going.set).start()
+        buffers.write(b'1')
+        buffers.finish()
+        self.assertEqual('idle', events[0])
+        self.assertEqual(relay.COUNT + 1, events.count('task'))
+        self.assertEqual(['task'] * 3, events[1:4])
+
     def test_nothing_at_all(self) -> None:
         seen: list[bytes] = []
         buffers = relay.Relay([lambda view: seen.append(bytes(view))])
