@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import gc
 import gzip
 import os
@@ -68,6 +69,9 @@ class FakeDownload:
     def views(self) -> Iterator[memoryview]:
         return self._views
 
+    def keep(self, view: object) -> None:
+        return None
+
     def close(self) -> None:
         self.closed += 1
 
@@ -83,7 +87,14 @@ class _ArtifactTestCase(base.TestCase):
             self.useFixture(fixtures.TempDir()).path, 'target'
         )
 
-    def fetch(self, url: str, *, settings: settings.Settings) -> Any:
+    def fetch(
+        self,
+        url: str,
+        *,
+        mirrors: Sequence[str],
+        settings: settings.Settings,
+    ) -> Any:
+        self.mirrors = mirrors
         self.asked.append((url, settings))
         if isinstance(self.download, BaseException):
             raise self.download
@@ -131,6 +142,16 @@ class TestHttpUrl(_ArtifactTestCase):
         self.assertEqual(
             [(URL, settings.Settings(attempts=7, backoff=0.5))], self.asked
         )
+
+    def test_the_mirrors_are_those_of_the_configuration(self) -> None:
+        self.answer(b'')
+        artifact.HttpUrl(URL)
+        self.assertEqual([], self.mirrors)
+        rule = '%s=http://mirror,%s' % (URL, URL)
+        self.set_option(cfg.CONF, 'mirrors', [rule], opts.GROUP)
+        artifact.HttpUrl(URL)
+        self.assertEqual('http://mirror', self.asked[-1][0])
+        self.assertEqual([URL], self.mirrors)
 
     def test_chunks_come_in_order_and_are_counted(self) -> None:
         self.answer(b'one', b'three')
