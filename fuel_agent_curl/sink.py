@@ -67,6 +67,7 @@ class Sink(abc.ABC):
         :raises errors.DeviceError: of the class that says what happened.
         """
 
+    @abc.abstractmethod
     def idle(self) -> None:
         """Use the time until the next ``write``; nothing has to be done."""
 
@@ -139,6 +140,9 @@ class Stream(Sink):
         poll.register(self._interrupted, select.POLLIN)
         if any(fd == self._interrupted for fd, _event in poll.poll()):
             raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+
+    def idle(self) -> None:
+        """Do nothing: whatever was taken is gone."""
 
     def finish(self) -> None:
         with self._mapped('closing') as mapped:
