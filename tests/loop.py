@@ -80,8 +80,7 @@ class LoopDevice(fixtures.Fixture):
         self.addCleanup(os.unlink, self.backing)
         self.path = self._attach()
         self.addCleanup(self._detach)
-        # Write protection outlives the file behind the device: a test that
-        # was killed may have left it.
+        # A test that was killed may have left it protected.
         self.protect(self._read_only)
 
     def _attach(self) -> str:
@@ -99,6 +98,8 @@ class LoopDevice(fixtures.Fixture):
 
     def _detach(self) -> None:
         self.heal()
+        # Or whoever has the device next finds it so.
+        self.protect(False)
         _run('losetup', '--detach', self.path)
 
     def read(self) -> bytes:

@@ -30,7 +30,7 @@ class TestRate(segmented.SegmentsTestCase):
         """An image that takes 3 s comes within 5 % of the rate."""
         self.name(content=harmful.Pattern(3 * rate)[0 : 3 * rate])
         # Where the machine is busy with something else it may be slower.
-        for _try in range(3):
+        for _try in range(5):
             seconds = self.seconds(rate, connections)
             self.assertGreater(seconds, 3 * 0.95)
             if seconds < 3 * 1.05:

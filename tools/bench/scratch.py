@@ -84,7 +84,6 @@ def loop_device(
             file.truncate(length)
         else:
             os.posix_fallocate(file.fileno(), 0, length)
-    device = None
     try:
         device = _losetup(
             '--find',
@@ -96,8 +95,11 @@ def loop_device(
         os.sync()
         yield device
     finally:
-        if device is not None:
-            _losetup('--detach', device)
+        # By its file: whoever was interrupted may not know its name.
+        for name in _losetup(
+            *('--associated', str(path), '--noheadings', '--output', 'NAME')
+        ).split():
+            _losetup('--detach', name)
         path.unlink()
 
 
