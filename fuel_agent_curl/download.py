@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
-import functools
 import math
 import random
 import re
@@ -33,6 +32,7 @@ from fuel_agent_curl import budget
 from fuel_agent_curl import digest
 from fuel_agent_curl import errors
 from fuel_agent_curl import exchange
+from fuel_agent_curl import handover
 from fuel_agent_curl import metalink
 from fuel_agent_curl import multi
 from fuel_agent_curl import plan
@@ -210,10 +210,7 @@ class Download:
         self.url = errors.redact(url)
         self.stats = engine.stats
         self._engine = engine
-        self._out = _Out(engine.window)
-        self._views = _views(engine.window, check, self._out)
-        if engine.window.chunk_size > chunk_size:
-            self._views = _cut(self._views, chunk_size)
+        self._handover = handover.Handover(engine.window, check, chunk_size)
         self._error: errors.Error | None = None
         # Not self.close: that would keep this object alive.
         self._finalizer = weakref.finalize(self, engine.close)
@@ -248,7 +245,7 @@ class Download:
 
         Or until it is given back, where ``keep`` is called for it.
         """
-        return _Views(self)
+        return iter(self.next_view, None)
 
     def keep(self, view: object) -> Callable[[], None] | None:
         """Have ``view``, the last that was handed on, stay valid.
@@ -256,7 +253,7 @@ class Download:
         :returns: what gives it back, from any thread; each has to be, but
             where the download is closed. None where it cannot be kept.
         """
-        return self._out.keep(view)
+        return self._handover.keep(view)
 
     def next_view(self) -> memoryview:
         """Return the next view; what ended in an error never just ends.
@@ -266,7 +263,7 @@ class Download:
         if self._error is not None:
             raise self._error
         try:
-            return next(self._views)
+            return next(self._handover)
         except StopIteration:
             raise
         except errors.Error as error:
@@ -285,19 +282,6 @@ class Download:
         self._finalizer()
 
 
-class _Views:
-    """The views of a download, which it keeps from being dropped."""
-
-    def __init__(self, download: Download) -> None:
-        self._download = download
-
-    def __iter__(self) -> Iterator[memoryview]:
-        return self
-
-    def __next__(self) -> memoryview:
-        return self._download.next_view()
-
-
 def _chunk_size(
     settings: settings_module.Settings, pieces: metalink.Pieces | None
 ) -> int:
@@ -313,58 +297,6 @@ def _chunk_size(
         segment = settings.segment
         return min(1 << (size.bit_length() - 1), segment & -segment)
     return size
-
-
-class _Out:
-    """The view that the consumer has, if it has not kept it."""
-
-    def __init__(self, window: window_module.Window) -> None:
-        self._window = window
-        self._view: memoryview | None = None
-
-    def hand_on(self, view: memoryview) -> memoryview:
-        self._view = view
-        return view
-
-    def keep(self, view: object) -> Callable[[], None] | None:
-        if self._view is None or view is not self._view:
-            return None
-        give_back = functools.partial(self._window.give_back, self._view)
-        self._view = None
-        return give_back
-
-    def give_back(self) -> None:
-        if self._view is not None:
-            self._window.give_back(self._view)
-            self._view = None
-
-
-def _cut(views: Iterator[memoryview], size: int) -> Iterator[memoryview]:
-    """Hand the views on in parts of at most ``size`` bytes."""
-    for view in views:
-        for at in range(0, len(view), size):
-            with view[at : at + size] as part:
-                yield part
-
-
-def _views(
-    window: window_module.Window, check: digest.Digest | None, out: _Out
-) -> Iterator[memoryview]:
-    held: memoryview | None = None
-    while (view := window.take()) is not None:
-        if check is not None:
-            check.update(view)
-            # The last chunk is handed on after the comparison only, and
-            # which one is the last is known when no other follows.
-            view, held = held, view
-        if view is not None:
-            yield out.hand_on(view)
-            out.give_back()
-    if check is not None:
-        check.verify()
-    if held is not None:
-        yield out.hand_on(held)
-        out.give_back()
 
 
 def fetch(

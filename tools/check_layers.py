@@ -49,7 +49,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ('download',),
     ('plan',),
     ('transfer',),
-    ('exchange',),
+    ('exchange', 'handover'),
     ('reception',),
     ('window',),
     ('multi',),

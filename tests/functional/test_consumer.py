@@ -121,6 +121,31 @@ class TestEnd(engine.EngineTestCase):
         gc.collect()
         self.assert_same(self.content, b''.join(map(bytes, views)))
 
+    def test_a_view_that_is_kept_stays_as_it_is(self) -> None:
+        download = self.fetch(checksum=self.checksum())
+        kept = []
+        for view in download.views():
+            give_back = download.keep(view)
+            assert give_back is not None
+            self.assertIsNone(download.keep(view))
+            kept.append((view, give_back))
+        self.assert_same(
+            self.content, b''.join(bytes(view) for view, _give_back in kept)
+        )
+        for _view, give_back in kept:
+            give_back()
+
+    def test_no_other_view_can_be_kept(self) -> None:
+        download = self.fetch()
+        views = download.views()
+        self.assertIsNone(download.keep(next(views)[:]))
+        last = next(views)
+        next(views)
+        self.assertIsNone(download.keep(last))
+        # Part of a chunk: the rest of that is still to come.
+        parts = self.fetch(chunk_size=100)
+        self.assertIsNone(parts.keep(next(parts.views())))
+
     def test_thread_ends_with_the_last_byte(self) -> None:
         download = self.fetch()
         self.assert_same(self.content, b''.join(download))
