@@ -70,10 +70,9 @@ def check_url(url: str) -> None:
     try:
         parts = urllib.parse.urlsplit(url)
         host, _port = parts.hostname, parts.port
-    except ValueError as error:
-        raise errors.OptionError(
-            'malformed URL: %s' % error, url=url
-        ) from error
+    except ValueError:
+        # Its text may hold a part of a password.
+        raise errors.OptionError('malformed URL', url=url) from None
     if parts.scheme.lower() not in ('http', 'https'):
         raise errors.OptionError(
             'the URL has to begin with http:// or https://', url=url

@@ -86,7 +86,8 @@ def _read(url: str) -> bytes:
         cfg.CONF, backoff_max=min(settings.backoff, settings.backoff_max)
     )
     content = b''
-    with download.fetch(url, settings=settings) as chunks:
+    first, *mirrors = opts.sources(cfg.CONF, url)
+    with download.fetch(first, mirrors=mirrors, settings=settings) as chunks:
         for chunk in chunks:
             content += chunk
             if len(content) > _METADATA_MAX:

@@ -21,8 +21,10 @@ all that was asked for at once.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 import io
+import re
 from typing import cast
 
 from zlib_ng import gzip_ng
@@ -36,30 +38,48 @@ from fuel_agent_curl import errors
 # told as such, and a member cut short is damaged, but only after the end.
 _EMPTY_MEMBER = bytes.fromhex('1f8b0800ffffffff00ff 0300 00000000 00000000')
 
+# What it says where a member should begin: the two bytes that it found.
+_NO_MEMBER = re.compile(r"Not a gzipped file \((b(['\"]).*\2)\)$")
+_HEADER = 10
+
 Buffer = bytes | bytearray | memoryview
 
 # (zlib-ng's type hints have an instance where the class is.)
 _DAMAGE = cast(
-    'tuple[type[Exception], ...]', (EOFError, OSError, zlib_ng.error)
+    'tuple[type[Exception], ...]',
+    # The third one is of a header of more than half a mebibyte.
+    (EOFError, OSError, OverflowError, zlib_ng.error),
 )
+
+
+class _SourceError(Exception):
+    """The chunks ended with this error; no matter of the container.
+
+    What reads would take an interrupted call for one to be repeated, and
+    lose what it had unpacked. The error is not kept in ``_Input``: zlib-ng's
+    reader hides that from the collector, and it would stay for ever.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
 
 
 class _Input(io.RawIOBase):
     """Chunks as a file, and an empty member after them.
 
-    :ivar taken: bytes of the chunks that were read.
+    :ivar taken: bytes of the chunks that were read, up to half a mebibyte
+        more than were unpacked.
     :ivar ended: all of them were.
-    :ivar error: what the chunks ended with, where that was no end.
     """
 
     def __init__(self, chunks: Iterator[Buffer]) -> None:
         super().__init__()
         self.taken = 0
         self.ended = False
-        self.error: BaseException | None = None
         self._chunks = chunks
         self._rest = memoryview(b'')
-        self._last = b''
+        self._tail = b''
 
     def readable(self) -> bool:
         return True
@@ -71,10 +91,12 @@ class _Input(io.RawIOBase):
             self._rest = self._next()
         count = min(len(buffer), len(self._rest))
         buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
         if not self.ended:
             self.taken += count
-            self._last = bytes(buffer[count - 1 : count])
+            self._tail = (self._tail + self._rest[:count][-_HEADER:])[
+                -_HEADER:
+            ]
+        self._rest = self._rest[count:]
         return count
 
     def _next(self) -> memoryview:
@@ -84,12 +106,27 @@ class _Input(io.RawIOBase):
             self.ended = True
             return memoryview(_EMPTY_MEMBER)
         except BaseException as error:
-            self.error = error
-            raise
+            raise _SourceError(error) from None
 
-    def ends_in_magic(self) -> bool:
-        """Tell whether the last byte may be the first of a member."""
-        return self.ended and self._last == _EMPTY_MEMBER[:1]
+    def release(self) -> None:
+        """Let go of the chunks: whoever reads is not seen by the collector."""
+        self._chunks = iter(())
+        self._rest = memoryview(b'')
+
+    def has_garbage(self, found: bytes) -> bool:
+        """Tell whether ``found``, in place of a magic number, is no member.
+
+        Else a member was cut short, and it is of what was put behind it.
+        """
+        if not self.ended:
+            return True
+        if found == _EMPTY_MEMBER[:1] * 2:
+            # Half a magic number.
+            return False
+        return any(
+            (self._tail[-length:] + _EMPTY_MEMBER).startswith(found)
+            for length in range(1, _HEADER)
+        )
 
 
 def members(chunks: Iterator[Buffer], step: int) -> Iterator[bytes]:
@@ -105,27 +142,43 @@ def members(chunks: Iterator[Buffer], step: int) -> Iterator[bytes]:
     """
     source = _Input(chunks)
     file = gzip_ng.GzipNGFile(fileobj=source)  # type: ignore[no-untyped-call]
-    while piece := _step(file, source, step):
-        yield piece
+    held = b''
+    try:
+        while piece := _step(file, source, step):
+            if held:
+                yield held
+                held = b''
+            if source.ended:
+                # It may hold what is behind the end: the next step tells.
+                held = piece
+            else:
+                yield piece
+    finally:
+        source.release()
+    if held:
+        yield held
 
 
 def _step(file: gzip_ng.GzipNGFile, source: _Input, step: int) -> bytes:
     try:
         piece: bytes = file.read(step)
+        return piece
+    except _SourceError as failure:
+        cause = failure.error
     except _DAMAGE as error:
-        if source.error is not None:
-            # Not a matter of the container.
-            raise source.error from None
         raise _failure(error, source) from error
-    return piece
+    try:
+        # Not within the clause: its own cause and context stay.
+        raise cause
+    finally:
+        del cause
 
 
 def _failure(error: Exception, source: _Input) -> errors.ContentError:
     """Return what ``error`` of zlib-ng means."""
     # The first member's magic has been seen.
-    if str(error).startswith('Not a gzipped file') and (
-        not source.ends_in_magic()
-    ):
+    found = _NO_MEMBER.match(str(error))
+    if found and source.has_garbage(ast.literal_eval(found[1])):
         return errors.TrailingGarbageError(
             'something that is no gzip follows the end of the image',
             offset=source.taken,

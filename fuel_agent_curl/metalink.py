@@ -93,9 +93,13 @@ class Metalink:
     pieces: Pieces | None
 
 
+# Of a path; whether the rest is a URL is for others to tell.
+_NAME = re.compile(r'[^/?#]*//[^/?#]*/[^?#]*\.meta4(?:[?#]|$)', re.IGNORECASE)
+
+
 def is_metalink(url: str) -> bool:
     """Tell whether the URL names a Metalink 4 document (RFC 5854, 7.2)."""
-    return urllib.parse.urlsplit(url).path.lower().endswith('.meta4')
+    return _NAME.match(url) is not None
 
 
 def parse(document: bytes) -> Metalink:

@@ -13,8 +13,8 @@
 
 """The options of group ``[fuel_agent_curl]``, and their only reader.
 
-Every option is a field of ``settings.Settings`` with the default, and the
-bounds, that it has there.
+Every option but ``mirrors`` is a field of ``settings.Settings`` with the
+default, and the bounds, that it has there.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 from oslo_config import cfg
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import metalink
 from fuel_agent_curl import mirrors
 from fuel_agent_curl import settings
 
@@ -194,7 +195,8 @@ MIRRORS = cfg.MultiStrOpt(
     help="Where the same images are to be had, 'PREFIX=URL[,URL...]': what "
     'follows PREFIX in the URL of an image follows each of these. The URL '
     'itself is tried first, unless it is one of them: then in their order. '
-    'Give the option once for each prefix; the longest that fits holds.',
+    'Give the option once for each prefix; the longest that fits holds. A '
+    'Metalink document is asked for as it is.',
 )
 
 # fuel-agent's options for the same things, and ours that each stands in for.
@@ -238,11 +240,14 @@ def settings_from(conf: cfg.ConfigOpts, **overrides: Any) -> settings.Settings:
 def sources(conf: cfg.ConfigOpts, url: str) -> list[str]:
     """Return every URL that ``conf`` knows for the bytes of ``url``.
 
-    :returns: in the order to try them; ``url`` alone where there is no more.
+    :returns: in the order to try them; ``url`` alone where there is no more,
+        and for a Metalink document, which names the image's mirrors itself.
     :raises errors.OptionError: for a value that cannot be used.
     """
-    texts = _read(conf[GROUP], MIRRORS.dest, True)
-    return mirrors.sources(url, mirrors.parse(texts))
+    rules = mirrors.parse(_read(conf[GROUP], MIRRORS.dest, True))
+    if metalink.is_metalink(url):
+        return [url]
+    return mirrors.sources(url, rules)
 
 
 def _values(conf: cfg.ConfigOpts) -> dict[str, Any]:

@@ -221,7 +221,7 @@ def _move(
 ) -> None:
     if image.length is not None:
         sink.check_length(image.length)
-    # From the first byte on: a source that never begins leaves the target
+    # From the first piece on: a source that never begins leaves the target
     # as it was, one that fails later never leaves the image of before.
     chunks = iter(image.chunks)
     try:

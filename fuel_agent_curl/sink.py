@@ -60,9 +60,6 @@ class Sink(abc.ABC):
     def write(self, buffer: Buffer) -> None:
         """Take the next bytes of the image.
 
-        They reach the target past the page cache only if the memory and,
-        but for the last one, the length are multiples of a page.
-
         :raises errors.ImageTooLong: before anything is written past the end.
         :raises errors.DeviceError: of the class that says what happened.
         """

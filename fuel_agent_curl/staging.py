@@ -15,7 +15,8 @@
 
 O_DIRECT wants memory, offset and length in multiples of the sector. What is
 so already goes on as it is; the rest is copied into an aligned buffer, used
-again and again. Zeros are looked for in grains, and never copied.
+again and again. Zeros are looked for in grains; those that come first in what
+is added are not copied.
 """
 
 from __future__ import annotations

@@ -203,7 +203,9 @@ class Storage(sink.Sink):
         self._flush_zeros()
 
     def idle(self) -> None:
-        if self._unsynced >= _SYNC_AHEAD:
+        # Not what has piled up while there was no time: neither Ctrl-C nor an
+        # error would end that wait.
+        if _SYNC_AHEAD <= self._unsynced <= 4 * _SYNC_AHEAD:
             self._sync()
 
     def interrupt(self) -> None:

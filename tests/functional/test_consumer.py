@@ -24,6 +24,7 @@ import textwrap
 import threading
 import time
 
+from fuel_agent_curl import download
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
@@ -171,6 +172,19 @@ class TestEnd(engine.EngineTestCase):
         for _time in range(3):
             self.assertRaises(errors.DigestMismatch, list, download)
 
+    def test_what_fails_later_is_raised_where_the_bytes_are_read(self) -> None:
+        real = download._Engine.wait
+
+        def late(engine: download._Engine) -> None:
+            self.assertTrue(self.server.wait(2, 20))
+            time.sleep(0.3)
+            real(engine)
+
+        self.patch(download._Engine, 'wait', late)
+        self.server.script(faults.cut(9000), then=faults.status(404))
+        made = self.fetch()
+        self.assertRaises(errors.StatusError, list, made)
+
     def test_failed_fetch_leaves_nothing(self) -> None:
         self.server.script(then=faults.status(404))
         self.assertRaises(errors.StatusError, self.fetch)
@@ -212,8 +226,8 @@ class TestEnd(engine.EngineTestCase):
     def test_many_at_the_same_time(self) -> None:
         self.server.script(then=faults.reset(9000))
         downloads = [self.fetch() for _number in range(20)]
-        for download in downloads:
-            self.assert_same(self.content, b''.join(download))
+        for each in downloads:
+            self.assert_same(self.content, b''.join(each))
         self.assert_ends()
 
     def test_descriptors_above_1023(self) -> None:

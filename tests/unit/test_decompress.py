@@ -18,11 +18,13 @@ import bz2
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+import gc
 import gzip
 import lzma
 import random
 import sys
 import tracemalloc
+import weakref
 import zlib
 
 from zlib_ng import zlib_ng
@@ -198,6 +200,41 @@ class DamageTest(_TestCase):
                 error = self._error(packed[:-1], name)
                 self.assertIs(errors.TruncatedError, type(error), name)
 
+    def test_nothing_else_is_handed_on_before_an_error(self) -> None:
+        """Not a byte of what the decoder gets behind the end."""
+        image = _RANDOM.randbytes(2 * MIB)
+        for name, pack in PACK.items():
+            packed = pack(image)
+            for missing in (9, 30, 200, 1500):
+                handed_on = b''
+                try:
+                    for piece in decompress.decompress(
+                        [packed[:-missing]], name
+                    ):
+                        handed_on += piece
+                except errors.TruncatedError:
+                    pass
+                else:
+                    self.fail('%s: no error' % name)
+                self.assertTrue(image.startswith(handed_on), name)
+
+    def test_last_byte_missing_that_begins_a_member(self) -> None:
+        """What is put behind the end is just what is missing."""
+        packer = zlib_ng.compressobj(1, wbits=31)
+        parts = [packer.compress(bytes(MIB)) for _ in range(0x1F000000 // MIB)]
+        packed = b''.join(parts) + packer.flush()
+        self.assertEqual(0x1F, packed[-1])
+        for damaged, kind in (
+            (packed[:-1], errors.TruncatedError),
+            (packed + b'x\x1f', errors.TrailingGarbageError),
+        ):
+            error = self.assertRaises(kind, self._drain, damaged)
+            self.assertIs(kind, type(error))
+
+    def _drain(self, packed: bytes) -> None:
+        for _piece in decompress.decompress([packed], 'gzip'):
+            pass
+
     def test_second_member_truncated_in_its_magic(self) -> None:
         for name, pack in PACK.items():
             error = self._error(pack(IMAGE) + pack(IMAGE)[:1], name)
@@ -305,13 +342,38 @@ class ContainerTest(_TestCase):
         self.assertEqual('raw', decompress.open_container([b'BZh0'])[0])
 
     def test_errors_of_the_source_stay(self) -> None:
-        """OSError is also what damage makes of bzip2, and must not be it."""
+        """OSError is also what damage makes, and must not be taken for it."""
+        cause = ValueError()
+        for name, pack in PACK.items():
+            for kind in (ConnectionResetError, InterruptedError, EOFError):
+                error = kind()
+                error.__cause__ = cause
 
-        def failing() -> Iterator[bytes]:
-            yield bz2.compress(IMAGE)[:50]
+                def failing(
+                    packed: bytes = pack(IMAGE), error: Exception = error
+                ) -> Iterator[bytes]:
+                    yield packed[:50]
+                    raise error
+
+                raised = self.assertRaises(kind, unpack, failing(), name)
+                self.assertIs(error, raised)
+                self.assertIs(cause, raised.__cause__)
+
+    def test_nothing_is_kept_after_an_error_of_the_source(self) -> None:
+        class Held:
+            pass
+
+        held = Held()
+
+        def failing(held: Held) -> Iterator[bytes]:
+            yield gzip.compress(IMAGE)[:50]
             raise ConnectionResetError
 
-        self.assertRaises(ConnectionResetError, unpack, failing(), 'bzip2')
+        gone = weakref.ref(held)
+        self.assertRaises(ConnectionResetError, unpack, failing(held), 'gzip')
+        del held
+        gc.collect()
+        self.assertIsNone(gone())
 
 
 class BoundTest(_TestCase):

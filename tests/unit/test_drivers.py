@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import json
 import pathlib
 from typing import Any
@@ -26,11 +27,13 @@ from fuel_agent.drivers import nailgun
 from fuel_agent.drivers import simple
 from fuel_agent.utils import artifact as fuel_agent_artifact
 from fuel_agent.utils import utils as fuel_agent_utils
+from oslo_config import cfg
 import yaml
 
 from fuel_agent_curl import artifact
 from fuel_agent_curl import drivers
 from fuel_agent_curl import errors
+from fuel_agent_curl import opts
 from fuel_agent_curl import settings
 from tests import base
 
@@ -63,7 +66,14 @@ class _DriversTestCase(base.TestCase):
         ]
         self.data['ks_meta']['image_data']['/']['uri'] = IMAGE
 
-    def fetch(self, url: str, *, settings: settings.Settings) -> Any:
+    def fetch(
+        self,
+        url: str,
+        *,
+        mirrors: Sequence[str],
+        settings: settings.Settings,
+    ) -> Any:
+        self.mirrors = mirrors
         self.asked.append((url, settings))
         if isinstance(self.download, BaseException):
             raise self.download
@@ -122,6 +132,14 @@ class TestMetadata(_DriversTestCase):
         self.assertEqual((5, 'abc'), (image.size, image.md5))
         self.assertEqual([METADATA], [url for url, _settings in self.asked])
         self.assertEqual(b'closed', self.download[-1])
+
+    def test_they_may_be_beside_a_mirror(self) -> None:
+        self.download = FakeDownload([self.TEXT])
+        rule = '%s=http://mirror' % METADATA.rpartition('/')[0]
+        self.set_option(cfg.CONF, 'mirrors', [rule], opts.GROUP)
+        drivers.NailgunSimpleCurl(self.data)
+        name = METADATA.rpartition('/')[2]
+        self.assertEqual(['http://mirror/' + name], self.mirrors)
 
     def test_there_need_not_be_any(self) -> None:
         self.assertEqual({}, self.metadata())

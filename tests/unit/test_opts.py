@@ -170,6 +170,8 @@ class TestOptions(_OptsTestCase):
             ('http://a/x', ['http://a/x', 'http://b/x', 'http://c/x']),
             ('http://d/x', ['http://d/x', 'http://e/x']),
             ('http://f/x', ['http://f/x']),
+            ('http://a/x.meta4', ['http://a/x.meta4']),
+            ('http://[::1', ['http://[::1']),
         ):
             self.assertEqual(wanted, opts.sources(self.conf, url))
         self._begin_again('mirrors = http://a')

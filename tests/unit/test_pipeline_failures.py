@@ -19,6 +19,7 @@ import errno
 import gzip
 import hashlib
 import os
+import threading
 
 import fixtures
 
@@ -68,6 +69,35 @@ class FailureTest(copying.FileTestCase):
         )
         damaged = packed[:-5] + b'\0' + packed[-4:]
         self._fails(errors.CorruptError, copying.whole(damaged))
+
+    def test_sync_ahead_fails(self) -> None:
+        """Once: the kernel tells it to whoever asks first, and to no other."""
+        real, main = os.fdatasync, threading.main_thread()
+        failed = threading.Event()
+
+        def fdatasync(fd: int) -> None:
+            if threading.current_thread() is not main and not failed.is_set():
+                failed.set()
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            real(fd)
+
+        def chunks() -> Iterator[bytes]:
+            failed.clear()
+            for _mebibyte in range(18):
+                yield IMAGE[:MIB]
+            # The sink has nothing to do now.
+            self.assertTrue(failed.wait(30))
+            yield b'end'
+
+        self.patch(os, 'fdatasync', fdatasync)
+        for _time in range(2):
+            self.assertRaises(
+                errors.WriteError,
+                pipeline.copy,
+                copying.Source(chunks()),
+                self.path,
+            )
+            self.assert_nothing()
 
     def test_damage_in_the_first_bytes(self) -> None:
         """Too early for anything to be written, but begun it has."""
