@@ -24,6 +24,7 @@ import itertools
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -46,6 +47,11 @@ _NO_SKIP = 'FUEL_AGENT_CURL_NO_SKIP'
 _PROXIES = ('http_proxy', 'https_proxy', 'all_proxy', 'no_proxy')
 
 _SERIAL = itertools.count(1)
+
+# Who runs the tests in the background, or by nohup, has these ignored, and so
+# has every program that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class _Base(testtools.TestCase):
