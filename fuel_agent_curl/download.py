@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import math
@@ -347,19 +348,25 @@ def fetch(
 
 def _document(url: str, settings: settings_module.Settings) -> bytes:
     """Return a small document."""
-    parts = []
-    room = _DOCUMENT_MAX
     with _begin([url], settings, None, None) as download:
-        for chunk in download:
-            parts.append(chunk)
-            room -= len(chunk)
-            if room < 0:
-                raise errors.ContentError(
-                    'a Metalink document of more than %d bytes is refused'
-                    % _DOCUMENT_MAX,
-                    url=url,
-                )
-    return b''.join(parts)
+        document = gather(download, _DOCUMENT_MAX)
+    if len(document) > _DOCUMENT_MAX:
+        raise errors.ContentError(
+            'a Metalink document of more than %d bytes is refused'
+            % _DOCUMENT_MAX,
+            url=url,
+        )
+    return document
+
+
+def gather(chunks: Iterable[bytes], most: int) -> bytes:
+    """Return all chunks joined; of more than ``most`` bytes, not all."""
+    gathered = bytearray()
+    for chunk in chunks:
+        gathered += chunk
+        if len(gathered) > most:
+            break
+    return bytes(gathered)
 
 
 def _begin(

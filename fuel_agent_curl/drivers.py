@@ -85,15 +85,13 @@ def _read(url: str) -> bytes:
     settings = opts.settings_from(
         cfg.CONF, backoff_max=min(settings.backoff, settings.backoff_max)
     )
-    content = b''
     first, *mirrors = opts.sources(cfg.CONF, url)
     with download.fetch(first, mirrors=mirrors, settings=settings) as chunks:
-        for chunk in chunks:
-            content += chunk
-            if len(content) > _METADATA_MAX:
-                raise errors.ContentError(
-                    'longer than any metadata', url=url, offset=len(content)
-                )
+        content = download.gather(chunks, _METADATA_MAX)
+    if len(content) > _METADATA_MAX:
+        raise errors.ContentError(
+            'longer than any metadata', url=url, offset=len(content)
+        )
     return content
 
 

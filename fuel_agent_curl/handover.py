@@ -44,9 +44,6 @@ class Handover:
         if window.chunk_size > size:
             self._views = _cut(self._views, size)
 
-    def __iter__(self) -> Iterator[memoryview]:
-        return self
-
     def __next__(self) -> memoryview:
         return next(self._views)
 

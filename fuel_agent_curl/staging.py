@@ -80,10 +80,7 @@ class Stage:
 
 def is_zero(view: memoryview) -> bool:
     """Tell whether there is nothing but zeros."""
-    return all(
-        _is_zeros(view[start : start + GRAIN])
-        for start in range(0, len(view), GRAIN)
-    )
+    return _run(view) == (True, len(view))
 
 
 def _run(view: memoryview) -> tuple[bool, int]:

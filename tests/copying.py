@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+import errno
 import functools
 import os
 import random
@@ -104,6 +105,20 @@ class Source:
 def whole(data: bytes, size: int = 100_003) -> Source:
     chunks = [data[i : i + size] for i in range(0, len(data), size)]
     return Source(chunks, len(data))
+
+
+def fail_sync(turn: int) -> fixtures.MonkeyPatch:
+    """Have this fdatasync, counted from one, fail; to be entered."""
+    real = os.fdatasync
+    turns: list[int] = []
+
+    def failing(fd: int) -> None:
+        turns.append(fd)
+        if len(turns) == turn:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(fd)
+
+    return fixtures.MonkeyPatch('os.fdatasync', failing)
 
 
 class FileTestCase(base.TestCase):

@@ -34,6 +34,8 @@ import time
 
 import fixtures
 
+from tools.bench import servers as bench_servers
+
 #: A block set aside for documentation (RFC 5737); nothing routes it.
 SERVER = '192.0.2.1'
 SERVER_ELSEWHERE = '192.0.2.3'
@@ -218,7 +220,8 @@ class Request:
         return int(self.range.removeprefix('bytes=').partition('-')[0] or 0)
 
 
-_NGINX_CONF = """
+_NGINX_CONF = (
+    """
 # One process: it dies at once, and leaves no orphan.
 daemon off;
 master_process off;
@@ -229,12 +232,9 @@ http {{
     log_format request escape=json '{{"uri": "$uri", "status": $status, '
         '"range": "$http_range", "sent": $body_bytes_sent}}';
     access_log {directory}/access.log request;
-    client_body_temp_path {directory}/temp;
-    proxy_temp_path {directory}/temp;
-    fastcgi_temp_path {directory}/temp;
-    uwsgi_temp_path {directory}/temp;
-    scgi_temp_path {directory}/temp;
-    default_type application/octet-stream;
+"""
+    + bench_servers.NGINX_TEMP
+    + """    default_type application/octet-stream;
     sendfile on;
     # A connection that takes nothing is given up, and logged, soon.
     send_timeout 5s;
@@ -247,6 +247,7 @@ http {{
     }}
 }}
 """
+)
 
 
 class Nginx(fixtures.Fixture):

@@ -49,13 +49,8 @@ def load(name: str, settings: settings_module.Settings) -> bmap.BlockMap:
 
 def _fetch(url: str, settings: settings_module.Settings) -> bytes:
     """Return the document, or as much of it as is too much."""
-    document = bytearray()
     with download.fetch(url, settings=settings) as chunks:
-        for chunk in chunks:
-            document += chunk
-            if len(document) > bmap.DOCUMENT_MAX:
-                break
-    return bytes(document)
+        return download.gather(chunks, bmap.DOCUMENT_MAX)
 
 
 def _read(path: str) -> bytes:

@@ -16,9 +16,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
-
-import fixtures
 
 from fuel_agent_curl import blockdev
 from fuel_agent_curl import bmap
@@ -174,20 +171,9 @@ class DeviceTest(copying.DeviceTestCase):
 
     def test_last_sync_fails(self) -> None:
         """What was put back goes again, too."""
-        sync = os.fdatasync
         for turn in (3, 2):
             target = self._device()
-            turns: list[int] = []
-
-            def failing(
-                fd: int, turns: list[int] = turns, turn: int = turn
-            ) -> None:
-                turns.append(fd)
-                if len(turns) == turn:
-                    raise OSError(5, 'Input/output error')
-                sync(fd)
-
-            with fixtures.MonkeyPatch('os.fdatasync', failing):
+            with copying.fail_sync(turn):
                 self.assertRaises(
                     errors.WriteError,
                     pipeline.copy,

@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-import errno
 import gzip
 import os
 import random
@@ -136,17 +135,7 @@ class FailureTest(copying.DeviceTestCase):
         """The image's first mebibyte is there by then, and goes again."""
         for turn in (3, 2, 1):
             target = self.device()
-            turns: list[int] = []
-
-            def failing(
-                fd: int, turns: list[int] = turns, turn: int = turn
-            ) -> None:
-                turns.append(fd)
-                if len(turns) == turn:
-                    raise OSError(errno.EIO, 'Input/output error')
-                _FDATASYNC(fd)
-
-            with fixtures.MonkeyPatch('os.fdatasync', failing):
+            with copying.fail_sync(turn):
                 self.assertRaises(
                     errors.WriteError,
                     pipeline.copy,

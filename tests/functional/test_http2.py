@@ -31,8 +31,10 @@ from fuel_agent_curl.harmful import faults
 from tests import fixtures
 from tests import segmented
 from tests.segmented import BySegment
+from tools.bench import servers as bench_servers
 
-_CONFIGURATION = """
+_CONFIGURATION = (
+    """
 daemon off;
 master_process off;
 pid {directory}/pid;
@@ -43,12 +45,9 @@ http {{
         '"protocol": "$server_protocol", "status": $status, '
         '"range": "$http_range"}}';
     access_log {directory}/access.log request;
-    client_body_temp_path {directory}/temp;
-    proxy_temp_path {directory}/temp;
-    fastcgi_temp_path {directory}/temp;
-    uwsgi_temp_path {directory}/temp;
-    scgi_temp_path {directory}/temp;
-    server {{
+"""
+    + bench_servers.NGINX_TEMP
+    + """    server {{
         listen 127.0.0.1:{port} ssl http2;
         ssl_certificate {certificate};
         ssl_certificate_key {certificate};
@@ -60,6 +59,7 @@ http {{
     }}
 }}
 """
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Sequence
 import gc
 import gzip
 import os
@@ -35,7 +34,7 @@ from fuel_agent_curl import artifact
 from fuel_agent_curl import errors
 from fuel_agent_curl import opts
 from fuel_agent_curl import settings
-from tests import base
+from tests import fetching
 
 URL = 'http://server/image'
 
@@ -76,36 +75,19 @@ class FakeDownload:
         self.closed += 1
 
 
-class _ArtifactTestCase(base.TestCase):
+class _ArtifactTestCase(fetching.FetchTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.asked: list[tuple[str, settings.Settings]] = []
-        self.useFixture(
-            fixtures.MonkeyPatch('fuel_agent_curl.download.fetch', self.fetch)
-        )
         self.path = os.path.join(
             self.useFixture(fixtures.TempDir()).path, 'target'
         )
-
-    def fetch(
-        self,
-        url: str,
-        *,
-        mirrors: Sequence[str],
-        settings: settings.Settings,
-    ) -> Any:
-        self.mirrors = mirrors
-        self.asked.append((url, settings))
-        if isinstance(self.download, BaseException):
-            raise self.download
-        return self.download
 
     def answer(self, *chunks: bytes | BaseException, **kwargs: Any) -> None:
         """What is to be downloaded, by the next HttpUrl."""
         length = kwargs.get(
             'length', sum(len(c) for c in chunks if isinstance(c, bytes))
         )
-        self.download: Any = FakeDownload(list(chunks), length)
+        self.download = FakeDownload(list(chunks), length)
 
     def written(self) -> bytes:
         with open(self.path, 'rb') as file:

@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import json
 import pathlib
 from typing import Any
@@ -35,7 +34,7 @@ from fuel_agent_curl import drivers
 from fuel_agent_curl import errors
 from fuel_agent_curl import opts
 from fuel_agent_curl import settings
-from tests import base
+from tests import fetching
 
 IMAGE = 'http://server/images/ubuntu_64.img.gz'
 METADATA = 'http://server/images/ubuntu_64.yaml'
@@ -49,15 +48,11 @@ class FakeDownload(list[bytes]):
         self.append(b'closed')
 
 
-class _DriversTestCase(base.TestCase):
+class _DriversTestCase(fetching.FetchTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.addCleanup(artifact.uninstall)
-        self.asked: list[tuple[str, settings.Settings]] = []
-        self.download: Any = errors.StatusError('there is none')
-        self.useFixture(
-            fixtures.MonkeyPatch('fuel_agent_curl.download.fetch', self.fetch)
-        )
+        self.download = errors.StatusError('there is none')
         directory = pathlib.Path(fuel_agent_tests.__file__).parent
         path = directory / 'fixtures' / 'simple_nailgun_driver.json'
         self.data = json.loads(path.read_text())
@@ -65,19 +60,6 @@ class _DriversTestCase(base.TestCase):
             {'device': '/dev/none', 'mount': '/', 'fs_type': 'ext4'}
         ]
         self.data['ks_meta']['image_data']['/']['uri'] = IMAGE
-
-    def fetch(
-        self,
-        url: str,
-        *,
-        mirrors: Sequence[str],
-        settings: settings.Settings,
-    ) -> Any:
-        self.mirrors = mirrors
-        self.asked.append((url, settings))
-        if isinstance(self.download, BaseException):
-            raise self.download
-        return self.download
 
 
 class TestDrivers(_DriversTestCase):

@@ -140,12 +140,16 @@ def run(
     return 0
 
 
-def _set_environment(directory: pathlib.Path, quick: bool) -> None:
-    """Set what every contender, and every server, inherits."""
+def forget_proxies() -> None:
+    """Have no proxy asked: loopback is all that is asked for."""
     for variable in list(os.environ):
         if variable.lower().endswith('_proxy'):
-            # Loopback is all that is asked for.
             del os.environ[variable]
+
+
+def _set_environment(directory: pathlib.Path, quick: bool) -> None:
+    """Set what every contender, and every server, inherits."""
+    forget_proxies()
     if not quick:
         # What is installed has been compiled; here, the warm-up does that.
         os.environ.pop('PYTHONDONTWRITEBYTECODE', None)

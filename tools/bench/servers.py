@@ -26,7 +26,16 @@ import time
 from tools.bench import measure
 from tools.bench import needs
 
-_NGINX_CONF = '''
+#: Where nginx puts what it has no memory for; part of a configuration.
+NGINX_TEMP = '''    client_body_temp_path {directory}/temp;
+    proxy_temp_path {directory}/temp;
+    fastcgi_temp_path {directory}/temp;
+    uwsgi_temp_path {directory}/temp;
+    scgi_temp_path {directory}/temp;
+'''
+
+_NGINX_CONF = (
+    '''
 daemon off;
 {user}
 worker_processes 1;
@@ -35,12 +44,9 @@ error_log {directory}/error.log;
 events {{ worker_connections 256; }}
 http {{
     access_log off;
-    client_body_temp_path {directory}/temp;
-    proxy_temp_path {directory}/temp;
-    fastcgi_temp_path {directory}/temp;
-    uwsgi_temp_path {directory}/temp;
-    scgi_temp_path {directory}/temp;
-    default_type application/octet-stream;
+'''
+    + NGINX_TEMP
+    + '''    default_type application/octet-stream;
     sendfile on;
     tcp_nopush on;
     server {{
@@ -49,6 +55,7 @@ http {{
     }}
 }}
 '''
+)
 
 _PATIENCE = 10.0
 

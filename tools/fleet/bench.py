@@ -31,6 +31,7 @@ import time
 from typing import Any
 
 from tools.bench import needs
+from tools.bench import program
 from tools.bench import scratch
 from tools.fleet import nodes as fleet
 from tools.fleet import servers
@@ -246,10 +247,7 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Measure, and report on stdout and in a JSON file."""
     options = _parser().parse_args(argv)
-    for variable in list(os.environ):
-        if variable.lower().endswith('_proxy'):
-            # Loopback is all that is asked for.
-            del os.environ[variable]
+    program.forget_proxies()
     try:
         needs.require('nginx')
         with scratch.interruptible():

@@ -30,11 +30,13 @@ import subprocess
 import time
 from typing import Any
 
+from tools.bench import servers as bench_servers
 from tools.fleet import guide
 
 _PATIENCE = 15.0
 
-_NGINX = """
+_NGINX = (
+    """
 daemon off;
 {user}
 worker_processes 1;
@@ -46,16 +48,14 @@ http {{
         '"status": $status, "sent": $body_bytes_sent, '
         '"cache": "$upstream_cache_status"}}';
     access_log {directory}/access.log request;
-    client_body_temp_path {directory}/temp;
-    proxy_temp_path {directory}/temp;
-    fastcgi_temp_path {directory}/temp;
-    uwsgi_temp_path {directory}/temp;
-    scgi_temp_path {directory}/temp;
-    default_type application/octet-stream;
+"""
+    + bench_servers.NGINX_TEMP
+    + """    default_type application/octet-stream;
     sendfile on;
 {http}
 }}
 """
+)
 
 _ORIGIN = """
 server {{
