@@ -24,7 +24,6 @@ import fcntl
 import glob
 import logging
 import os
-import pathlib
 import struct
 
 LOG = logging.getLogger(__name__)
@@ -62,7 +61,8 @@ def backs_a_loop_device(fd: int) -> bool:
     status = os.fstat(fd)
     for entry in glob.glob('/sys/block/loop*/loop/backing_file'):
         try:
-            backing = pathlib.Path(entry).read_text().rstrip('\n')
+            with open(entry) as file:
+                backing = file.read().rstrip('\n')
             if os.path.samestat(os.stat(backing), status):
                 return True
         except OSError:

@@ -23,9 +23,8 @@ import dataclasses
 import re
 import typing
 
-from defusedxml import ElementTree
-
 from fuel_agent_curl import digest
+from fuel_agent_curl import document as document_module
 from fuel_agent_curl import errors
 
 if typing.TYPE_CHECKING:
@@ -163,12 +162,7 @@ def parse(document: bytes) -> BlockMap:
     :raises errors.ContentError: if it is no such document, or one that
         contradicts itself.
     """
-    try:
-        # It needs no DTD, and entities can make it grow without end. What an
-        # encoding that Python does not have raises is a LookupError.
-        root = ElementTree.fromstring(document, forbid_dtd=True)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise errors.ContentError('not a block map: %s' % error) from error
+    root = document_module.parse(document, 'a block map')
     if root.tag != 'bmap':
         raise errors.ContentError('not a block map (bmap)')
     version = _version(root)

@@ -19,11 +19,13 @@ digest of what passes by and compares the two at the end.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import hmac
 import re
+import typing
 
 from fuel_agent_curl import errors
+
+if typing.TYPE_CHECKING:
+    import hashlib
 
 Buffer = bytes | bytearray | memoryview
 
@@ -81,7 +83,7 @@ def parse(text: str) -> Checksum:
         raise errors.OptionError(
             'the checksum %r has something else than hexadecimal digits' % text
         )
-    expected = _new(algorithm).digest_size * 2
+    expected = new(algorithm).digest_size * 2
     if len(digits) != expected:
         raise errors.OptionError(
             'a checksum by %s has %d hexadecimal digits, not %d'
@@ -101,10 +103,17 @@ def _algorithm(name: str) -> str:
     )
 
 
-def _new(algorithm: str) -> hashlib._Hash:
+def new(algorithm: str, data: Buffer = b'') -> hashlib._Hash:
+    """Return a running digest of ``data``.
+
+    :raises errors.OptionError: for an algorithm that there is not.
+    """
+    # Here: OpenSSL takes its time, and many images have no checksum.
+    import hashlib
+
     try:
         # Against accidents, md5 is fine where FIPS rules forbid it else.
-        return hashlib.new(algorithm, usedforsecurity=False)
+        return hashlib.new(algorithm, data, usedforsecurity=False)
     except ValueError as exc:
         raise errors.OptionError(
             'this Python has no %s: %s' % (algorithm, exc)
@@ -121,7 +130,7 @@ class Digest:
     def __init__(self, checksum: Checksum, what: str = 'download') -> None:
         self.checksum = checksum
         self.what = what
-        self._hash = _new(checksum.algorithm)
+        self._hash = new(checksum.algorithm)
 
     def update(self, buffer: Buffer) -> None:
         """Add ``buffer``; the interpreter lock is not held for long ones."""
@@ -133,7 +142,7 @@ class Digest:
         :raises errors.DigestMismatch: when the two differ.
         """
         actual = self._hash.hexdigest()
-        if not hmac.compare_digest(actual, self.checksum.hex):
+        if actual != self.checksum.hex:
             raise errors.DigestMismatch(
                 'the %s has %s:%s, not the %s given'
                 % (

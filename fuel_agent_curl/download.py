@@ -18,6 +18,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import logging
 import math
 import random
 import re
@@ -26,8 +27,6 @@ import time
 import types
 import urllib.parse
 import weakref
-
-from oslo_log import log as logging
 
 from fuel_agent_curl import budget
 from fuel_agent_curl import digest

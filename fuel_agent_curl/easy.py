@@ -21,7 +21,6 @@ import functools
 import math
 import os
 import re
-import ssl
 from typing import Any
 from typing import Protocol
 import urllib.parse
@@ -56,16 +55,19 @@ _HTTP_VERSIONS = {
 @functools.cache
 def _authorities() -> str | None:
     """Return the system's CA bundle; libcurl in a wheel may not know it."""
-    paths = ssl.get_default_verify_paths()
     for path in (
-        paths.cafile,
+        # As OpenSSL does (SSL_CTX_set_default_verify_paths).
+        os.environ.get('SSL_CERT_FILE'),
         '/etc/ssl/certs/ca-certificates.crt',
         '/etc/pki/tls/certs/ca-bundle.crt',
         '/etc/ssl/cert.pem',
     ):
         if path and os.path.exists(path):
             return path
-    return None
+    # Slow to import, and seldom of use.
+    import ssl
+
+    return ssl.get_default_verify_paths().cafile
 
 
 def same_origin(url: str, other: str) -> bool:

@@ -19,8 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import dataclasses
-
-from oslo_log import log as logging
+import logging
 
 from fuel_agent_curl import answer
 from fuel_agent_curl import budget

@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 import dataclasses
 import datetime
-import email.utils
 import re
 
 from fuel_agent_curl import errors
@@ -259,6 +258,10 @@ def _only(head: Head, name: str) -> str | None:
 
 def http_date(text: str) -> datetime.datetime | None:
     """Return the time an HTTP date names, None if it is none."""
+    # Here: it takes as long to import as all of our rules, and many answers
+    # have no date.
+    import email.utils
+
     try:
         parsed = email.utils.parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):

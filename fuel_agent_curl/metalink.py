@@ -17,14 +17,12 @@ Rules only: the document comes in as bytes.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 import typing
 import urllib.parse
 
-from defusedxml import ElementTree
-
 from fuel_agent_curl import digest
+from fuel_agent_curl import document as document_module
 from fuel_agent_curl import errors
 
 if typing.TYPE_CHECKING:
@@ -67,11 +65,7 @@ class Pieces:
         """
         for at in range(0, len(view), self.size):
             index = (start + at) // self.size
-            piece = hashlib.new(
-                self.algorithm,
-                view[at : at + self.size],
-                usedforsecurity=False,
-            )
+            piece = digest.new(self.algorithm, view[at : at + self.size])
             if piece.hexdigest() != self.hashes[index]:
                 return False
         return True
@@ -107,13 +101,7 @@ def parse(document: bytes) -> Metalink:
 
     :raises errors.ContentError: if it is not such a document.
     """
-    try:
-        # Metalink needs no DTD, and entities can make it grow without end.
-        root = ElementTree.fromstring(document, forbid_dtd=True)
-    except (ElementTree.ParseError, LookupError, ValueError) as error:
-        raise errors.ContentError(
-            'not a Metalink document: %s' % error
-        ) from error
+    root = document_module.parse(document, 'a Metalink document')
     files = root.findall(_NAMESPACE + 'file')
     if root.tag != _NAMESPACE + 'metalink' or not files:
         raise errors.ContentError('not a Metalink 4 document (RFC 5854)')

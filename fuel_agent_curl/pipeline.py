@@ -31,7 +31,6 @@ import os
 import typing
 
 from fuel_agent_curl import bmap as bmap_module
-from fuel_agent_curl import decompress
 from fuel_agent_curl import device
 from fuel_agent_curl import digest
 from fuel_agent_curl import errors
@@ -127,8 +126,13 @@ def copy(
     try:
         if bmap is not None:
             sink.check_length(bmap.length)
-        elif container == 'raw' and download.length is not None:
-            sink.check_length(download.length)
+        # This makes the first request, if there was none. What is needed only
+        # for what it brings is imported while that comes.
+        packed = download.length
+        if bmap is None and container == 'raw' and packed is not None:
+            sink.check_length(packed)
+        from fuel_agent_curl import decompress
+
         found, image = decompress.open_container(download.views(), container)
         # What is in another container has a length that nobody knows yet.
         length = download.length if found == 'raw' else None

@@ -28,6 +28,9 @@ MIB = 1024 * KIB
 
 HTTP_VERSIONS = ('1.0', '1.1', '2', '3')
 
+#: All values of each setting that has few.
+CHOICES = {'http_version': HTTP_VERSIONS}
+
 # What one connection may be ahead of the consumer: more does not make it
 # faster, and a ramdisk has little memory.
 _ONE_CONNECTION_WINDOW = 16 * MIB

@@ -19,11 +19,10 @@ is asked and how in ``sources``; each request is an ``exchange``.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from typing import Protocol
-
-from oslo_log import log as logging
 
 from fuel_agent_curl import answer
 from fuel_agent_curl import easy

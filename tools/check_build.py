@@ -40,7 +40,7 @@ _IN_SDIST = (
 )
 
 _ENTRY_POINTS = (
-    'fuel-agent-curl = fuel_agent_curl.cmd.main:main',
+    'fuel-agent-curl = fuel_agent_curl.cmd.main:program',
     'fuel_agent_curl = fuel_agent_curl.opts:list_opts',
     'nailgun_curl = fuel_agent_curl.drivers:NailgunCurl',
     'nailgun_simple_curl = fuel_agent_curl.drivers:NailgunSimpleCurl',

@@ -70,7 +70,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         'segments',
         'states',
     ),
-    ('digest', 'settings'),
+    ('options',),
+    ('digest', 'document', 'settings'),
     ('harmful',),
     ('errors',),
 )
@@ -85,6 +86,7 @@ RULES = frozenset(
         'lowspeed',
         'metalink',
         'mirrors',
+        'options',
         'report',
         'retry',
         'segments',

@@ -15,7 +15,7 @@
 argparse takes the command line apart, oslo.config the files: oslo's own
 ``--group-name`` flags would have to stand before the verb. There is one flag
 for every option of the group, made from the option itself, so that help,
-limits and meaning are written once, in ``opts``.
+limits and meaning are written once, in ``options``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
-import importlib.metadata
 import typing
 
-from oslo_config import cfg
-
-from fuel_agent_curl import opts
+from fuel_agent_curl import options as options_module
 
 PROG = 'fuel-agent-curl'
 PROGRESS = ('auto', 'bar', 'json', 'none')
@@ -119,9 +116,11 @@ class _Version(argparse.Action):
         values: object,
         option_string: str | None = None,
     ) -> None:
+        from importlib import metadata
+
         try:
-            version = importlib.metadata.version(PROG)
-        except importlib.metadata.PackageNotFoundError:
+            version = metadata.version(PROG)
+        except metadata.PackageNotFoundError:
             version = 'of a source tree that is not installed'
         print(PROG, version)
         parser.exit()
@@ -175,15 +174,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return after
 
 
-def override(conf: cfg.ConfigOpts, arguments: argparse.Namespace) -> None:
-    """Let the options given as flags beat those that ``conf`` has read.
-
-    As overrides of ``conf`` they count as given, which a default that
-    depends on another option looks at.
-    """
-    for name, value in vars(arguments).items():
-        if name.startswith(_OPTION):
-            conf.set_override(name[len(_OPTION) :], value, opts.GROUP)
+def given(arguments: argparse.Namespace) -> dict[str, typing.Any]:
+    """Return the values of the options that were given as flags."""
+    return {
+        name[len(_OPTION) :]: value
+        for name, value in vars(arguments).items()
+        if name.startswith(_OPTION)
+    }
 
 
 def _copy_parser() -> Parser:
@@ -232,7 +229,7 @@ def _copy_parser() -> Parser:
         help='auto: a bar on a terminal, else log lines; json: one object a'
         ' line on stdout; none: nothing but errors (default: auto)',
     )
-    _add_options(parser, opts.OPTS)
+    _add_options(parser)
     return parser
 
 
@@ -242,7 +239,7 @@ def _probe_parser() -> Parser:
     parser.add_argument(
         '--json', action='store_true', help='print one JSON object instead'
     )
-    _add_options(parser, opts.OPTS)
+    _add_options(parser)
     return parser
 
 
@@ -272,7 +269,7 @@ def _add_common(parser: Parser) -> None:
         default=[],
         metavar='FILE',
         help='file of options, in the group [%s]; may be given again'
-        % opts.GROUP,
+        % options_module.GROUP,
     )
     parser.add_argument(
         '--config-dir',
@@ -286,68 +283,72 @@ def _add_common(parser: Parser) -> None:
     )
 
 
-def _add_options(parser: Parser, options: Sequence[cfg.Opt]) -> None:
+def _add_options(parser: Parser) -> None:
     group = parser.add_argument_group(
         'options of the transfer',
         'Sizes and rates may end in K, M or G (of 1024). Each option can also'
         ' stand in a\nconfiguration file, under its name with underscores'
         ' (limit-rate: max_recv_speed).',
     )
-    for option in options:
-        add_option(group, option)
+    for option in options_module.OPTIONS:
+        _add_option(group, option)
 
 
-def add_option(group: argparse._ArgumentGroup, option: cfg.Opt) -> None:
+def _add_option(
+    group: argparse._ArgumentGroup, option: options_module.Option
+) -> None:
     """Add the flag of one option; not given, it leaves no trace."""
-    flags = _FLAGS.get(option.dest, ('--' + option.dest.replace('_', '-'),))
-    text = ' '.join((option.help or '').split())
-    if option.default not in (None, [], ''):
+    flags = _FLAGS.get(option.name, ('--' + option.name.replace('_', '-'),))
+    text = option.help
+    if option.default not in (None, (), ''):
         text += ' (default: %s)' % _shown(option)
-    given: dict[str, typing.Any] = {
-        'dest': _OPTION + option.dest,
+    how: dict[str, typing.Any] = {
+        'dest': _OPTION + option.name,
         'default': argparse.SUPPRESS,
         'help': text.replace('%', '%%'),
     }
-    if isinstance(option, cfg.BoolOpt):
+    if option.kind is bool:
         group.add_argument(
-            *flags, action=argparse.BooleanOptionalAction, **given
+            *flags, action=argparse.BooleanOptionalAction, **how
         )
         return
-    if option.multi:
-        given['action'] = 'append'
-    choices = getattr(option.type, 'choices', None)
-    given['metavar'] = '|'.join(choices) if choices else _metavar(option)
-    group.add_argument(*flags, type=_converter(option), **given)
+    if option.kind is tuple:
+        how['action'] = 'append'
+    group.add_argument(
+        *flags, type=_converter(option), metavar=_metavar(option), **how
+    )
 
 
-def _shown(option: cfg.Opt) -> str:
-    if isinstance(option, cfg.BoolOpt):
+def _shown(option: options_module.Option) -> str:
+    if option.kind is bool:
         return 'yes' if option.default else 'no'
-    if isinstance(option, cfg.FloatOpt):
+    if option.kind is float:
         return '%g' % option.default
-    if option.dest in _SIZES and option.default % 1024 == 0:
+    if option.name in _SIZES and option.default % 1024 == 0:
         for unit, factor in reversed(_UNITS.items()):
             if option.default and option.default % factor == 0:
                 return '%d%s' % (option.default // factor, unit)
     return str(option.default)
 
 
-def _metavar(option: cfg.Opt) -> str:
-    if option.dest in _SIZES:
+def _metavar(option: options_module.Option) -> str:
+    if option.choices:
+        return '|'.join(option.choices)
+    if option.name in _SIZES:
         return 'BYTES'
-    if isinstance(option, cfg.FloatOpt):
+    if option.kind is float:
         return 'SECONDS'
-    if isinstance(option, cfg.IntOpt):
+    if option.kind is int:
         return 'N'
-    return 'FILE' if (option.help or '').startswith('PEM file') else 'TEXT'
+    return 'FILE' if option.help.startswith('PEM file') else 'TEXT'
 
 
-def _converter(option: cfg.Opt) -> Callable[[str], typing.Any]:
+def _converter(option: options_module.Option) -> Callable[[str], typing.Any]:
     def convert(text: str) -> typing.Any:
         try:
-            if option.dest in _SIZES:
-                return option.type(str(size(text)))
-            return option.type(text)
+            return option.value(
+                str(size(text)) if option.name in _SIZES else text
+            )
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 

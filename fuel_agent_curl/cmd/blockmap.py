@@ -14,14 +14,14 @@
 
 from __future__ import annotations
 
-from oslo_log import log
+import logging
 
 from fuel_agent_curl import bmap
 from fuel_agent_curl import download
 from fuel_agent_curl import errors
 from fuel_agent_curl import settings as settings_module
 
-LOG = log.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 def load(name: str, settings: settings_module.Settings) -> bmap.BlockMap:

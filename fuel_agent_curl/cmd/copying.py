@@ -17,27 +17,25 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from collections.abc import Iterator
+import logging
 import os
 import stat
 import time
 
-from oslo_config import cfg
-from oslo_log import log
-
 from fuel_agent_curl import digest
 from fuel_agent_curl import download
 from fuel_agent_curl import errors
-from fuel_agent_curl import opts
 from fuel_agent_curl import pipeline
 from fuel_agent_curl import report
 from fuel_agent_curl import settings as settings_module
 from fuel_agent_curl.cmd import blockmap
+from fuel_agent_curl.cmd import configuration
 from fuel_agent_curl.cmd import hints
 from fuel_agent_curl.cmd import progress
 from fuel_agent_curl.cmd import signals
 from fuel_agent_curl.cmd import status as status_lib
 
-LOG = log.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 class LazySource:
@@ -99,15 +97,17 @@ class LazySource:
             self.download.close()
 
 
-def run(arguments: argparse.Namespace, conf: cfg.ConfigOpts) -> int:
+def run(
+    arguments: argparse.Namespace, found: configuration.Configuration
+) -> int:
     """Copy; return 0.
 
     :raises errors.Error: for whatever went wrong.
     :raises signals.Interrupted: with how far it got in its ``detail``.
     """
-    settings = opts.settings_from(conf)
+    settings = found.settings
     if not arguments.mirrors:
-        arguments.url, *arguments.mirrors = opts.sources(conf, arguments.url)
+        arguments.url, *arguments.mirrors = found.sources(arguments.url)
     check(arguments)
     shown = progress.display(arguments.progress)
     with progress.Progress(shown, settings.attempts) as watch:

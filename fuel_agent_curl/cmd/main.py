@@ -15,21 +15,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import logging
+import gc
 import os
 import signal
 import sys
 import traceback
-import typing
-
-from fuel_agent_curl.cmd import signals
 
 # What takes time to import is imported further down: Ctrl-C is to end the
 # program tidily from the first moment on.
-if typing.TYPE_CHECKING:
-    import argparse
-
-    from oslo_config import cfg
+from fuel_agent_curl.cmd import signals
 
 _BUG = 1
 
@@ -59,6 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
 
 
+def program() -> int:
+    """Run the program as a process of its own; return its exit code."""
+    code = main()
+    # The interpreter looks for cycles among all that it is about to drop:
+    # two thirds of the time that it takes to exit.
+    gc.freeze()
+    return code
+
+
 def _run(argv: Sequence[str], closed: Sequence[int]) -> int:
     from fuel_agent_curl import errors
     from fuel_agent_curl.cmd import hints
@@ -81,71 +84,25 @@ def _run(argv: Sequence[str], closed: Sequence[int]) -> int:
 
 def _run_verb(argv: Sequence[str], closed: Sequence[int]) -> int:
     from fuel_agent_curl.cmd import arguments
+    from fuel_agent_curl.cmd import configuration
 
     parsed = arguments.parse(argv)
-    conf = _read_configuration(parsed)
-    _set_up_logging(conf, parsed)
+    found = configuration.read(parsed)
+    configuration.set_up_logging(
+        found, quiet=parsed.verb != 'copy' or parsed.progress == 'none'
+    )
     if parsed.verb == 'copy':
         from fuel_agent_curl.cmd import copying
 
         _refuse_closed(parsed.target, closed)
-        return copying.run(parsed, conf)
+        return copying.run(parsed, found)
     if parsed.verb == 'probe':
         from fuel_agent_curl.cmd import probe
 
-        return probe.run(parsed, conf)
+        return probe.run(parsed, found.settings)
     from fuel_agent_curl.cmd import demo
 
     return demo.run()
-
-
-def _read_configuration(parsed: argparse.Namespace) -> cfg.ConfigOpts:
-    from oslo_config import cfg
-    from oslo_log import log
-
-    from fuel_agent_curl import errors
-    from fuel_agent_curl import opts
-    from fuel_agent_curl.cmd import arguments
-
-    # Not cfg.CONF: a program that calls main() keeps its own.
-    conf = cfg.ConfigOpts()
-    opts.register(conf)
-    log.register_options(conf)
-    conf.set_default('use_stderr', True)
-    conf.set_default('log_date_format', '%H:%M:%S')
-    conf.set_default(
-        'logging_default_format_string',
-        '%(asctime)s %(levelname)s %(message)s',
-    )
-    args = ['--config-file=' + path for path in parsed.config_file]
-    args += ['--config-dir=' + path for path in parsed.config_dir]
-    args += ['--debug'] if parsed.debug else []
-    try:
-        conf(args, project=arguments.PROG)
-    except (cfg.Error, OSError, ValueError, SystemExit) as error:
-        # oslo.config leaves some mistakes to argparse, which exits.
-        raise errors.OptionError(
-            'the configuration cannot be read: %s' % error
-        ) from error
-    arguments.override(conf, parsed)
-    return conf
-
-
-def _set_up_logging(conf: cfg.ConfigOpts, parsed: argparse.Namespace) -> None:
-    from oslo_log import log
-
-    from fuel_agent_curl import errors
-
-    try:
-        log.setup(conf, 'fuel_agent_curl')
-    except Exception as error:
-        # Whatever the handlers raise: a file that cannot be opened, ...
-        raise errors.OptionError(
-            'the logging that is configured cannot be set up: %s' % error
-        ) from error
-    quiet = parsed.verb != 'copy' or parsed.progress == 'none'
-    if quiet and not conf.debug:
-        logging.getLogger().setLevel(logging.ERROR)
 
 
 def _open_descriptors() -> list[int]:
@@ -194,4 +151,4 @@ def _complain(text: str) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(program())

@@ -18,10 +18,7 @@ import argparse
 import dataclasses
 import json
 
-from oslo_config import cfg
-
 from fuel_agent_curl import errors
-from fuel_agent_curl import opts
 from fuel_agent_curl import probe as prober
 from fuel_agent_curl import settings
 from fuel_agent_curl.cmd import status
@@ -35,12 +32,11 @@ _PHASES = (
 )
 
 
-def run(arguments: argparse.Namespace, conf: cfg.ConfigOpts) -> int:
+def run(arguments: argparse.Namespace, values: settings.Settings) -> int:
     """Probe a URL and print what came of it.
 
     :raises errors.Error: if there is no usable answer.
     """
-    values = opts.settings_from(conf)
     found = prober.probe(arguments.url, values)
     guard = _try_if_range(arguments.url, values, found)
     if arguments.json:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import dataclasses
-import json
+import logging
 import os
 import queue
 import select
@@ -30,12 +30,10 @@ import time
 import types
 import typing
 
-from oslo_log import log
-
 from fuel_agent_curl import report
 from fuel_agent_curl.cmd import status as status_lib
 
-LOG = log.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 # How long the end waits for the printing thread. A reader of stdout that
 # takes longer does not get the last line.
@@ -137,6 +135,8 @@ class JsonDisplay(Display):
         self._descriptor = None
 
     def _print(self, record: dict[str, typing.Any]) -> None:
+        import json
+
         rest = (json.dumps(record) + '\n').encode('ascii')
         reason = None
         while rest and self._descriptor is not None:

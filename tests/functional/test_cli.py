@@ -18,9 +18,12 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+
+from testtools import matchers
 
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
@@ -29,6 +32,28 @@ from tests import loop
 from tests import program
 
 MIB = program.MIB
+
+# Prints what of these was imported when the network thread was started.
+_IMPORTED = """
+import sys, threading
+before = {*sys.modules}
+from fuel_agent_curl.cmd import main
+
+start = threading.Thread.start
+
+def noted(thread):
+    if thread.name == 'fuel-agent-curl':
+        print(sorted(late & {*sys.modules} - before), flush=True)
+    start(thread)
+
+late = {
+    'backports.zstd', 'defusedxml', 'email.utils', 'hashlib',
+    'importlib.metadata', 'json', 'oslo_config', 'oslo_log', 'pathlib',
+    'ssl', 'statistics', 'tqdm', 'zlib_ng.gzip_ng',
+}
+threading.Thread.start = noted
+sys.exit(main.main(sys.argv[1:]))
+"""
 
 
 def _sha256(content: bytes) -> str:
@@ -263,6 +288,40 @@ class TestOtherVerbs(program.ProgramTestCase):
             timeout=60,
         )
         self.assertEqual('set()\n', done.stdout)
+
+    def test_what_can_wait_is_imported_after_the_first_request(self) -> None:
+        # Whatever measures the coverage imports what it likes.
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith('COVERAGE')
+        }
+        done = subprocess.run(
+            [sys.executable, '-c', _IMPORTED, 'copy', self.url, self.target],
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=60,
+            env=environment,
+        )
+        self.assertEqual('[]\n', done.stdout)
+
+    def test_the_same_lines_with_oslo_log_and_without(self) -> None:
+        path = self.path('our.conf')
+        open(path, 'w').close()
+        texts = [
+            re.sub(
+                r'\d[\d.]*( [KM]i?B)?',
+                'N',
+                self.check_success(*more, self.url).stderr,
+            )
+            for more in ((), ('--config-file', path))
+        ]
+        self.assertThat(texts[0], matchers.StartsWith('N:N:N INFO '))
+        self.assertEqual(*texts)
+        for more in ((), ('--config-file', path)):
+            done = self.check_success('--debug', *more, self.url)
+            self.assertIn(' DEBUG Attempt 1: ', done.stderr)
 
     def test_usage(self) -> None:
         done = self.run_program()

@@ -18,10 +18,9 @@ import io
 import shlex
 import sys
 
-from oslo_config import cfg
 from testtools import matchers
 
-from fuel_agent_curl import opts
+from fuel_agent_curl import options
 from fuel_agent_curl import settings as settings_module
 from fuel_agent_curl.cmd import arguments
 from tests import base
@@ -32,12 +31,8 @@ URL = 'http://server/image'
 
 class TestArguments(base.TestCase):
     def settings(self, *argv: str) -> settings_module.Settings:
-        conf = cfg.ConfigOpts()
-        opts.register(conf)
-        conf([], default_config_files=[])
         parsed = arguments.parse(['copy', *argv, URL, 'disk'])
-        arguments.override(conf, parsed)
-        return opts.settings_from(conf)
+        return settings_module.Settings(**arguments.given(parsed))
 
     def end(self, *argv: str) -> tuple[object, str, str]:
         """Return the exit code, stdout and stderr of a parser that exits."""
@@ -83,9 +78,9 @@ class TestArguments(base.TestCase):
         for verb in ('copy', 'probe'):
             code, text, _err = self.end(verb, '--help')
             self.assertEqual(0, code)
-            for option in opts.OPTS:
-                flag = '--' + option.dest.replace('_', '-')
-                if option.dest == 'max_recv_speed':
+            for option in options.OPTIONS:
+                flag = '--' + option.name.replace('_', '-')
+                if option.name == 'max_recv_speed':
                     flag = '--limit-rate'
                 self.assertIn('  ' + flag, text)
 

@@ -1,0 +1,155 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What a command line and the configuration together say.
+
+oslo.config and oslo.log take longer to import than all the rest: they are
+asked only where there is something for them to read.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+import dataclasses
+import logging
+import os
+import typing
+
+from fuel_agent_curl import errors
+from fuel_agent_curl import settings as settings_module
+from fuel_agent_curl.cmd import arguments
+
+if typing.TYPE_CHECKING:
+    from oslo_config import cfg
+
+_FORMAT = '%(asctime)s %(levelname)s %(message)s'
+_DATE_FORMAT = '%H:%M:%S'
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """What holds for this run.
+
+    :ivar conf: None where nothing is configured.
+    """
+
+    settings: settings_module.Settings
+    debug: bool
+    conf: cfg.ConfigOpts | None = None
+
+    def sources(self, url: str) -> list[str]:
+        """Return every URL of the bytes of ``url``, in the order to try them.
+
+        :raises errors.OptionError: for mirrors that are none.
+        """
+        if self.conf is None:
+            return [url]
+        from fuel_agent_curl import opts
+
+        return opts.sources(self.conf, url)
+
+
+def read(parsed: argparse.Namespace) -> Configuration:
+    """Read what is configured; a flag beats it.
+
+    :raises errors.OptionError: for what cannot be read, or used.
+    """
+    given = arguments.given(parsed)
+    if not _is_configured(parsed):
+        return Configuration(settings_module.Settings(**given), parsed.debug)
+    from fuel_agent_curl import opts
+
+    conf = _read_files(parsed)
+    return Configuration(
+        opts.settings_from(conf, **given),
+        conf.debug,
+        conf,
+    )
+
+
+def set_up_logging(configuration: Configuration, *, quiet: bool) -> None:
+    """Log to stderr, or to wherever is configured.
+
+    :param quiet: nothing but errors, unless all is to be logged.
+    :raises errors.OptionError: if that cannot be done.
+    """
+    if configuration.conf is None:
+        logging.basicConfig(
+            level=logging.DEBUG if configuration.debug else logging.INFO,
+            format=_FORMAT,
+            datefmt=_DATE_FORMAT,
+            force=True,
+        )
+    else:
+        from oslo_log import log
+
+        try:
+            log.setup(configuration.conf, 'fuel_agent_curl')
+        except Exception as error:
+            # Whatever the handlers raise: a file that cannot be opened, ...
+            raise errors.OptionError(
+                'the logging that is configured cannot be set up: %s' % error
+            ) from error
+    if quiet and not configuration.debug:
+        logging.getLogger().setLevel(logging.ERROR)
+
+
+def _is_configured(parsed: argparse.Namespace) -> bool:
+    return bool(
+        parsed.config_file
+        or parsed.config_dir
+        # OS_GROUP__OPTION: oslo.config's environment driver.
+        or any('__' in name for name in os.environ if name[:3] == 'OS_')
+        or any(os.path.exists(path) for path in default_paths())
+    )
+
+
+def default_paths() -> Iterator[str]:
+    """Yield where oslo.config looks for files without being told to."""
+    name = arguments.PROG
+    snaps = [os.environ.get(each) for each in ('SNAP_COMMON', 'SNAP')]
+    for directory in (
+        os.path.expanduser('~/.' + name),
+        os.path.expanduser('~'),
+        os.path.join('/etc', name),
+        '/etc',
+        *(os.path.join(snap, 'etc', name) for snap in snaps if snap),
+    ):
+        for extension in ('.conf', '.conf.d'):
+            yield os.path.abspath(os.path.join(directory, name + extension))
+
+
+def _read_files(parsed: argparse.Namespace) -> cfg.ConfigOpts:
+    from oslo_config import cfg
+    from oslo_log import log
+
+    from fuel_agent_curl import opts
+
+    # Not cfg.CONF: a program that calls main() keeps its own.
+    conf = cfg.ConfigOpts()
+    opts.register(conf)
+    log.register_options(conf)
+    conf.set_default('use_stderr', True)
+    conf.set_default('log_date_format', _DATE_FORMAT)
+    conf.set_default('logging_default_format_string', _FORMAT)
+    args = ['--config-file=' + path for path in parsed.config_file]
+    args += ['--config-dir=' + path for path in parsed.config_dir]
+    args += ['--debug'] if parsed.debug else []
+    try:
+        conf(args, project=arguments.PROG, prog=arguments.PROG)
+    except (cfg.Error, OSError, ValueError, SystemExit) as error:
+        # oslo.config leaves some mistakes to argparse, which exits.
+        raise errors.OptionError(
+            'the configuration cannot be read: %s' % error
+        ) from error
+    return conf
