@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 import dataclasses
 import datetime
+import functools
 import re
 
 from fuel_agent_curl import errors
@@ -256,8 +257,12 @@ def _only(head: Head, name: str) -> str | None:
     return values.pop() if len(values) == 1 else None
 
 
+@functools.lru_cache(maxsize=8)
 def http_date(text: str) -> datetime.datetime | None:
-    """Return the time an HTTP date names, None if it is none."""
+    """Return the time an HTTP date names, None if it is none.
+
+    The answers for the segments of one image hold the same few dates.
+    """
     # Here: it takes as long to import as all of our rules, and many answers
     # have no date.
     import email.utils

@@ -27,6 +27,7 @@ from fuel_agent_curl import easy
 from fuel_agent_curl import errors
 from fuel_agent_curl import exchange
 from fuel_agent_curl import segments
+from fuel_agent_curl import settings
 from fuel_agent_curl import sources
 from fuel_agent_curl import states
 from fuel_agent_curl import transfer
@@ -39,6 +40,9 @@ LOG = logging.getLogger(__name__)
 # rest as others do, and this many seconds more: less is not worth a request.
 _SLOW_FACTOR = 2.0
 _SLOW_MARGIN = 0.1
+# What is taken over is cut into pieces of about this, for as many others to
+# bring at once: nothing goes on to the consumer before all of it is there.
+_PIECE = settings.MIB
 # Statuses by which a server says that there are too many connections.
 _CROWDED = frozenset((429, 503))
 
@@ -53,6 +57,7 @@ class Plan:
         # Whole chunks, so that each is brought by one transfer.
         chunk = context.window.chunk_size
         self._size = max(1, context.settings.segment // chunk) * chunk
+        self._piece = max(1, _PIECE // chunk) * chunk
         # One transfer brings all that remains.
         self._single = context.settings.connections == 1
         # First byte of no segment yet; None until the length is known.
@@ -172,10 +177,7 @@ class Plan:
             moving.source.most,
             error,
         )
-        self._returned.append(
-            segments.Segment(moving.offset, moving.segment.stop)
-        )
-        self._returned.sort(key=lambda segment: segment.start)
+        self._return(segments.Segment(moving.offset, moving.segment.stop))
         return True
 
     # Several connections.
@@ -213,6 +215,10 @@ class Plan:
             self._add(source, segment)
             started = True
         return started
+
+    def _return(self, *returned: segments.Segment) -> None:
+        self._returned.extend(returned)
+        self._returned.sort(key=lambda segment: segment.start)
 
     def _busy(self) -> list[sources.Source]:
         return [moving.source for moving in self._transfers]
@@ -260,6 +266,15 @@ class Plan:
         if source is None:
             return False
         LOG.debug('Taking over the rest of %r', moving)
+        size = self._piece
+        cut = (moving.offset + size + size // 2) // size * size
+        if cut < stop:
+            moving.leave(cut)
+            for start in range(cut, stop, size):
+                self._return(
+                    segments.Segment(start, min(start + size, stop))
+                )
+            stop = cut
         moving.challenges += 1
         self._add(source, segments.Segment(moving.offset, stop), moving)
         self._transfers[-1].challenges = moving.challenges

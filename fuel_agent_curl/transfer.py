@@ -208,6 +208,12 @@ class Transfer:
             self._end_attempt()
             self._move(Trigger.DROP)
 
+    def leave(self, stop: int) -> None:
+        """Bring nothing from ``stop``, a chunk's beginning, on."""
+        self.segment = segments.Segment(self.segment.start, stop)
+        if self._exchange:
+            self._exchange.reception.stop = stop
+
     def overtaken(self) -> int:
         """Take no more bytes; return the offset another goes on at."""
         self._beaten = True
