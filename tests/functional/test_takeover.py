@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from typing import Any
@@ -26,6 +27,8 @@ from tests import segmented
 from tests.segmented import BySegment
 from tests.segmented import LENGTH
 from tests.segmented import SEGMENT
+
+MIB = 1024 * 1024
 
 #: The segment that is slow.
 SLOW = 3
@@ -88,6 +91,12 @@ class TestTakeover(segmented.SegmentsTestCase):
             outcome = self.download(low_speed_time=20)
             self.assertLess(time.monotonic() - began, 3)
             self.assert_same(self.content, outcome.data)
+
+    def test_challenger_for_the_first_segment_that_has_no_ranges(self) -> None:
+        self.assert_arrives(
+            then=BySegment({0: [faults.stall(500), faults.ignore_range()]}),
+            low_speed_time=2,
+        )
 
     def test_only_segments_that_are_slow_are_asked_for_again(self) -> None:
         self.assert_taken_over(faults.stall(1000))
@@ -190,3 +199,56 @@ class TestTakeover(segmented.SegmentsTestCase):
                 checksum=dice.choice((None, self.checksum())),
             )
             self.assertLess(outcome.stats.received, 2 * LENGTH)
+
+
+class TestPieces(segmented.SegmentsTestCase):
+    """Of a long segment, as many as there are bring a piece each."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.name(content=harmful.Pattern(16 * MIB)[:])
+
+    def test_rest_is_brought_by_several(self) -> None:
+        for at in (0, 1000, MIB // 2, 3 * MIB // 2, 3 * MIB, 4 * MIB - 1):
+            stop = 8 * MIB
+            first = 4 * MIB + at
+            cut = (first + 3 * MIB // 2) // MIB * MIB
+            pieces = [first, *range(cut, stop, MIB)]
+            expected = [
+                'bytes=%d-%d' % (begin, end - 1)
+                for begin, end in itertools.pairwise([*pieces, stop])
+            ]
+            self.server.requests.clear()
+            began = time.monotonic()
+            outcome = self.assert_arrives(
+                then=BySegment({4 * MIB // SEGMENT: [faults.stall(at)]}),
+                segment_size=4 * MIB,
+                window_size=16 * MIB,
+                low_speed_time=20,
+            )
+            self.assertLess(time.monotonic() - began, 3)
+            self.assertEqual(0, outcome.stats.stalls)
+            asked = [request.range for request in self.server.requests]
+            whole = [
+                'bytes=%d-%d' % (at, at + 4 * MIB - 1)
+                for at in range(0, 16 * MIB, 4 * MIB)
+            ]
+            self.assertEqual(sorted(whole + expected), sorted(asked))
+
+    def test_slow_one_goes_on_to_the_cut(self) -> None:
+        # Whoever takes over before that gets nothing.
+        first = 4 * MIB // SEGMENT
+        refusals = {
+            first + at: [faults.status(503)] * 9
+            for at in range(1, MIB // SEGMENT)
+        }
+        began = time.monotonic()
+        outcome = self.assert_arrives(
+            then=BySegment({first: [faults.trickle(400_000)], **refusals}),
+            segment_size=4 * MIB,
+            window_size=16 * MIB,
+            low_speed_time=20,
+        )
+        # All of the segment would take ten seconds.
+        self.assertLess(time.monotonic() - began, 7)
+        self.assertLess(outcome.stats.received, 17 * MIB)
