@@ -47,6 +47,8 @@ def run(
     :param limit: seconds; then they are killed.
     :raises Failed: if one of them fails, or all of them take too long.
     """
+    # What the one before has left in memory is not this one's to write.
+    os.sync()
     processes: list[_Process] = []
     try:
         began = time.monotonic()
