@@ -67,16 +67,39 @@ class Context:
     expected: int | None = None
     received: int = 0
 
+    def report(
+        self,
+        kind: str,
+        url: str,
+        offset: int,
+        attempt: int,
+        error: errors.Error | None,
+        delay: float,
+    ) -> None:
+        """Tell of something that happened; see ``report.Event``."""
+        self.observe(
+            report.Event(
+                kind,
+                errors.redact(url),
+                offset,
+                self.length,
+                attempt,
+                self.settings.attempts,
+                error,
+                delay,
+            )
+        )
+
 
 class Exchange:
     """An attempt, or one of several in a row that count as one.
 
-    :param pin: the representation that the bytes kept belong to, None where
-        none are kept.
+    :param kept: bytes are kept that those of the answer are to join.
     :param segment: what is to be brought; the request may be for its rest.
     :param reread: what was handed on, where that is read again.
     :param fresh: use no connection and no address of an earlier exchange.
-    :param on_accept: called when the head is accepted.
+    :param on_accept: called when the head is accepted, with whether it is
+        the first of the source.
     :param on_start: called before the first body byte; see ``Reception``.
     :ivar redirected: it asks where a redirect led before, not the URL itself.
     :raises errors.OptionError: if libcurl refuses an option.
@@ -88,27 +111,28 @@ class Exchange:
         source: sources.Source,
         request: segments.Request,
         *,
-        pin: answer.Representation | None,
+        kept: bool,
         segment: segments.Segment,
         reread: window.HandedOn | None,
         fresh: bool,
-        on_accept: Callable[[], None],
+        on_accept: Callable[[bool], None],
         on_start: Callable[[int], int],
     ) -> None:
         self.request = request
         self._context = context
         self._source = source
         self._known = source.pin, context.length
+        self._on_accept = on_accept
         self.reception = reception.Reception(
             request,
             context.window,
             context.budget,
-            pin=pin,
+            pin=self._pin(kept),
             stop=segment.stop,
             reread=reread,
             before=context.window.before(request.start, _OVERLAP_MAX),
             checksum=context.checksum,
-            on_accept=on_accept,
+            on_accept=self._accepted,
             on_start=on_start,
         )
         self.redirected = source.location not in (None, source.url)
@@ -123,6 +147,27 @@ class Exchange:
             self.reception,
             fresh=fresh,
         )
+
+    def _pin(self, kept: bool) -> answer.Representation | None:
+        context = self._context
+        if kept:
+            return self._source.pin or answer.Representation(
+                length=context.length
+            )
+        if context.expected is not None:
+            return answer.Representation(length=context.expected)
+        return None
+
+    def _accepted(self) -> None:
+        """Note what the head says; ``end`` has what is taken back of it."""
+        source, context = self._source, self._context
+        pin = self.reception.pin
+        assert pin is not None
+        source.moved(self.location, context.settings.headers)
+        first = source.pin is None
+        source.accepted(pin)
+        context.length = context.window.length = pin.length
+        self._on_accept(first)
 
     def begin(self) -> None:
         """Hand the request to libcurl."""

@@ -13,8 +13,8 @@
 """One transfer: a segment brought in, attempt after attempt.
 
 Its states and what moves them are the table in ``states``. What an answer
-proves is decided in ``answer``, what an error means in ``retry``, which mirror
-is asked and how in ``sources``; each request is an ``exchange``.
+proves is decided in ``answer``, what follows a failure in ``recovery``, which
+mirror is asked and how in ``sources``; each request is an ``exchange``.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ import math
 import time
 from typing import Protocol
 
-from fuel_agent_curl import answer
 from fuel_agent_curl import easy
 from fuel_agent_curl import errors
 from fuel_agent_curl import exchange
-from fuel_agent_curl import report
-from fuel_agent_curl import retry
+from fuel_agent_curl import recovery
 from fuel_agent_curl import segments
 from fuel_agent_curl import sources as sources_module
 from fuel_agent_curl import watchdog
 from fuel_agent_curl import window as window_module
+from fuel_agent_curl.recovery import Action
 from fuel_agent_curl.states import move
 from fuel_agent_curl.states import State
 from fuel_agent_curl.states import Trigger
@@ -83,7 +82,6 @@ class Transfer:
     ) -> None:
         self.state = State.WAITING
         self.segment = segment
-        self.source = source
         self.rival = rival
         self.ahead = False
         self._beaten = False
@@ -91,20 +89,21 @@ class Transfer:
         self._context = context
         self._settings = context.settings
         self._plan = plan
-        self._series = retry.Series(context.settings, context.random)
+        self._recovery = recovery.Recovery(
+            context.settings,
+            context.sources,
+            source,
+            context.stats,
+            context.random,
+        )
         self._offset = segment.start
         # The highest offset before this attempt: only what is beyond it is
         # new, however often the rest is read again.
         self._highest = segment.start
-        self._tried: list[sources_module.Source] = []
         self._due = 0.0
-        self._last_error: errors.Error | None = None
-        # The request under way, and how the next is to be made.
         self._exchange: exchange.Exchange | None = None
-        self._fresh = False
+        # The next request goes on where one that ended well left off.
         self._chained = False
-        # The last answer was a redirect, to be asked without the headers.
-        self._sent_on = False
         self._watchdog = watchdog.Watchdog(self._settings, 0.0, 0)
         # Times that another transfer was set on the same bytes.
         self.challenges = 0
@@ -114,9 +113,14 @@ class Transfer:
             self.state.name,
             self.offset,
             self.segment,
-            self._series.number,
+            self._recovery.attempt,
             errors.redact(self.source.url),
         )
+
+    @property
+    def source(self) -> sources_module.Source:
+        """The mirror that it asks."""
+        return self._recovery.source
 
     @property
     def offset(self) -> int:
@@ -159,7 +163,7 @@ class Transfer:
             self._complete()
             return 0.0
         if now >= self._context.deadline:
-            self._fail(self._series.too_late(self._last_error))
+            self._fail(self._recovery.too_late())
         elif self._exchange and self._exchange.reception.part_ended():
             self._go_on(self._exchange)
         elif self._exchange:
@@ -238,28 +242,18 @@ class Transfer:
                 self._context,
                 self.source,
                 request,
-                pin=self._pin(),
+                kept=self._kept(),
                 segment=self.segment,
                 reread=reread,
-                fresh=self._fresh,
+                fresh=self._recovery.fresh,
                 on_accept=self._accepted,
                 on_start=self._body_started,
             )
         except errors.Error as error:
             self._fail(error)
             return
-        self._fresh = False
+        self._recovery.fresh = False
         self._exchange.begin()
-
-    def _pin(self) -> answer.Representation | None:
-        context = self._context
-        if self._offset or not self._plan.sole(self):
-            return self.source.pin or answer.Representation(
-                length=context.length
-            )
-        if context.expected is not None:
-            return answer.Representation(length=context.expected)
-        return None
 
     def _next_request(
         self,
@@ -268,8 +262,7 @@ class Transfer:
             request = self.source.request(
                 self._offset,
                 self.segment.stop,
-                self._context.checksum
-                or (not self._offset and self._plan.sole(self)),
+                self._context.checksum or not self._kept(),
             )
             if request is not None:
                 return request, None
@@ -281,6 +274,9 @@ class Transfer:
                 return segments.Request(self._offset), handed_on
         return segments.Request(), None
 
+    def _kept(self) -> bool:
+        return self._offset > 0 or not self._plan.sole(self)
+
     def _alone(self) -> window_module.HandedOn:
         self._highest = max(self._highest, self._offset)
         handed_on = self._plan.alone(self)
@@ -288,20 +284,13 @@ class Transfer:
         self._offset = handed_on.length
         return handed_on
 
-    def _accepted(self) -> None:
+    def _accepted(self, first: bool) -> None:
         under_way = self._exchange
         assert under_way is not None
-        taken = under_way.reception
-        assert taken.pin is not None
-        if taken.stop is None:
+        if under_way.reception.stop is None:
             self.segment = segments.Segment(self.segment.start)
             self._plan.takes_all(self)
-        self.source.moved(under_way.location, self._settings.headers)
-        self._sent_on = False
-        first = self.source.pin is None
-        self.source.accepted(taken.pin)
-        self._context.length = taken.pin.length
-        self._context.window.length = taken.pin.length
+        self._recovery.sent_on = False
         start = under_way.request.start
         if start:
             # Else it is merely where the segment begins.
@@ -334,131 +323,52 @@ class Transfer:
         assert ended is not None
         judgement = ended.reception.judgement
         self._end_attempt()
-        self._annotate(error)
-        if ended.elsewhere is not None:
-            self.source.location = ended.elsewhere
-            self._sent_on = True
-            self._move(Trigger.AGAIN)
-            return
-        if self.rival is not None and not self.ahead:
-            self._challenged_in_vain(error, judgement, ended.redirected)
-            return
-        if judgement is not None and self.source.learn(judgement):
-            LOG.info('%s: asking in another way', error)
-            if self._context.sources.joined and not self.source.ranged:
-                # Rather another mirror than all of it from this one.
-                self.source = self._context.sources.best() or self.source
-            self._move(Trigger.AGAIN)
-            return
-        self._context.stats.stalls += isinstance(error, errors.Stalled)
+        self._recovery.annotate(error, self._offset)
+        now = time.monotonic()
         new = self._offset - self._highest
-        progressed = new >= self._settings.progress
-        self.source.failed(error, ended.request.ranged, progressed)
-        self._fresh = True
-        if progressed:
-            self._tried.clear()
-        self._last_error = error
-        decision = retry.decide(error)
-        if decision is retry.Decision.FAIL and (
-            ended.redirected and not self._sent_on
-        ):
-            # What a redirect once led to may have expired since.
-            LOG.info('%s: asking the original URL again', error)
-            self._move(Trigger.AGAIN)
-            return
-        if decision is retry.Decision.RESTART and self._restarts():
-            decision = retry.Decision.RETRY
-        if decision is not retry.Decision.RETRY:
-            self.source.error = error
-        elif not progressed and self._plan.gives_up(self, error):
-            self._move(Trigger.DROP)
-            return
-        other = None
-        if not self._stays(error, progressed):
-            other = self._context.sources.instead(
-                self.source, progressed, self._tried
-            )
-        if other is not None:
-            LOG.warning('%s; trying %s', error, errors.redact(other.url))
-            self.source = other
+        failure = recovery.Failure(
+            error,
+            judgement=judgement,
+            ranged=ended.request.ranged,
+            redirected=ended.redirected,
+            elsewhere=ended.elsewhere,
+            challenging=self.rival is not None and not self.ahead,
+            progressed=new >= self._settings.progress,
+            kept=self._kept(),
+            foretold=self._context.expected is not None,
+            left=self._context.deadline - now,
+        )
+        step = self._recovery.failed(failure)
+        if step.action is Action.REWIND:
+            step = self._recovery.rewound(failure, self._alone().length)
+        elif step.action is Action.OFFER:
+            taken = self._plan.gives_up(self, error)
+            step = self._recovery.offered(failure, taken)
+        self._carry_out(step, error, now)
+
+    def _carry_out(
+        self, step: recovery.Step, error: errors.Error, now: float
+    ) -> None:
+        action = step.action
+        if action is Action.FAIL:
+            self._fail(step.error or error)
+        elif action is Action.BACK_OFF:
+            LOG.warning('%s; next attempt in %.1f s', error, step.delay)
+            self._due = now + step.delay
+            self._move(Trigger.RETRY)
+            self._report('retry', error, step.delay)
+        elif action is Action.FAIL_OVER:
+            LOG.warning('%s; trying %s', error, errors.redact(self.source.url))
             self._move(Trigger.AGAIN)
             self._report('failover', error)
-        elif self._context.sources.best() is None:
-            self._fail(error)
+        elif action is Action.LEAVE:
+            self._move(Trigger.DROP)
         else:
-            self._back_off(error, progressed)
-
-    def _challenged_in_vain(
-        self,
-        error: errors.Error,
-        judgement: answer.Judgement | None,
-        redirected: bool,
-    ) -> None:
-        """End; the rival is still there, and nothing is lost."""
-        sources = self._context.sources
-        # That its ranges are no use at all is for others to find out.
-        self.source.failed(error, ranged=False)
-        if judgement and judgement.verdict is not answer.Verdict.REREAD:
-            self.source.learn(judgement)
-        if (
-            retry.decide(error) is not retry.Decision.RETRY
-            and not redirected
-            and sources.joined
-            and sources.best(without=[self.source]) is not None
-        ):
-            self.source.error = error
-        self._move(Trigger.DROP)
-
-    def _stays(self, error: errors.Error, progressed: bool) -> bool:
-        """Tell whether to ask the same mirror again.
-
-        Where bytes are not to be joined, all of them would have to be read
-        again elsewhere: not after the first failure in a row, unless that
-        has shown that the next will take long, too.
-        """
-        if self._context.sources.joined or self.source.error is not None:
-            return False
-        kept = self._offset > 0 or not self._plan.sole(self)
-        again = self._series.number == 1 and not isinstance(
-            error, errors.Stalled
-        )
-        return progressed or (kept and again)
-
-    def _restarts(self) -> bool:
-        """Begin again with another representation, where that will do.
-
-        Not where bytes of the one before were handed on, or where another
-        mirror may still have that one.
-        """
-        context = self._context
-        if context.expected is not None and (
-            not self._offset and self._plan.sole(self)
-        ):
-            # It has never been what was expected.
-            return False
-        if context.sources.joined and (
-            context.sources.best(without=[self.source]) is not None
-        ):
-            return False
-        self._alone()
-        return not self._offset
-
-    def _back_off(self, error: errors.Error, progressed: bool) -> None:
-        now = time.monotonic()
-        attempt = self._series.number
-        try:
-            delay = self._series.delay(
-                error, progressed, self._context.deadline - now
-            )
-        except errors.Error as last:
-            self._fail(last)
-            return
-        LOG.warning('%s; next attempt in %.1f s', error, delay)
-        self._tried.clear()
-        self.source = self._context.sources.best() or self.source
-        self._due = now + delay
-        self._move(Trigger.RETRY)
-        self._report('retry', error, delay, attempt)
+            if action is Action.ASK_OTHERWISE:
+                LOG.info('%s: asking in another way', error)
+            elif action is Action.ASK_ORIGINAL:
+                LOG.info('%s: asking the original URL again', error)
+            self._move(Trigger.AGAIN)
 
     def _complete(self) -> None:
         if self._exchange and self._exchange.reception.pin:
@@ -468,38 +378,21 @@ class Transfer:
 
     def _fail(self, error: errors.Error) -> None:
         self._end_attempt()
-        self._annotate(error)
+        self._recovery.annotate(error, self._offset)
         self.error = error
         self._move(Trigger.FAIL)
 
     def _move(self, trigger: Trigger) -> None:
         self.state = move(self.state, trigger)
 
-    def _annotate(self, error: errors.Error) -> None:
-        if error.url is None:
-            error.url = errors.redact(self.source.url)
-        if error.offset is None:
-            error.offset = self._offset
-        if error.attempt is None:
-            error.attempt = max(1, self._series.number)
-            error.attempts = self._settings.attempts
-
     def _report(
         self,
         kind: str,
         error: errors.Error | None = None,
         delay: float = 0.0,
-        attempt: int | None = None,
     ) -> None:
-        self._context.observe(
-            report.Event(
-                kind,
-                errors.redact(self.source.url),
-                self.offset,
-                self._context.length,
-                self._series.number if attempt is None else attempt,
-                self._settings.attempts,
-                error,
-                delay,
-            )
+        # A failure has been counted by now; it tells of its own attempt.
+        attempt = (error and error.attempt) or self._recovery.attempt
+        self._context.report(
+            kind, self.source.url, self.offset, attempt, error, delay
         )

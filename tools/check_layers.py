@@ -55,6 +55,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ('multi',),
     ('easy',),
     # The rules: no I/O, no clock.
+    ('recovery',),
     ('sources', 'watchdog'),
     ('answer',),
     (
@@ -87,6 +88,7 @@ RULES = frozenset(
         'metalink',
         'mirrors',
         'options',
+        'recovery',
         'report',
         'retry',
         'segments',
