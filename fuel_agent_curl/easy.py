@@ -20,29 +20,21 @@ from __future__ import annotations
 import functools
 import math
 import os
-import re
 from typing import Any
 from typing import Protocol
-import urllib.parse
 
 import pycurl
 
 from fuel_agent_curl import codes
 from fuel_agent_curl import errors
 from fuel_agent_curl import head as http
+from fuel_agent_curl import heads
 from fuel_agent_curl import segments
 from fuel_agent_curl import settings as settings_module
 
 _MAX_REDIRECTS = 20
 # Seconds over which libcurl averages a speed (CURL_SPEED_RECORDS).
 _SPEED_AVERAGE = 6
-# libcurl ends a head of more than 300 KiB by itself; older releases have no
-# limit.
-_HEAD_MAX = 300 * 1024
-# A field may have a name that begins so, too.
-_STATUS_LINE = re.compile(rb'HTTP/[0-9]')
-# What a URL may hold as it is (RFC 3986 section 2).
-_URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"
 
 _HTTP_VERSIONS = {
     '1.0': 'CURL_HTTP_VERSION_1_0',
@@ -68,21 +60,6 @@ def _authorities() -> str | None:
     import ssl
 
     return ssl.get_default_verify_paths().cafile
-
-
-def same_origin(url: str, other: str) -> bool:
-    """Tell whether both have the same scheme, host and port (RFC 6454)."""
-    first, second = urllib.parse.urlsplit(url), urllib.parse.urlsplit(other)
-    ports = {'http': 80, 'https': 443}
-    return (
-        first.scheme,
-        first.hostname,
-        first.port or ports.get(first.scheme),
-    ) == (
-        second.scheme,
-        second.hostname,
-        second.port or ports.get(second.scheme),
-    )
 
 
 class Receiver(Protocol):
@@ -114,9 +91,6 @@ class Attempt:
     :ivar connecting: no connection yet, at first or after a redirect.
     :ivar paused: the reception had no room, and ``unpause`` was not called
         since.
-    :ivar location: the address asked, after the redirects so far.
-    :ivar elsewhere: a redirect to another server that was not followed, as
-        ``settings.headers`` must not go there; ask it without them.
     :ivar peer: address of the server, None before it is connected.
     """
 
@@ -133,16 +107,8 @@ class Attempt:
         self.paused = False
         self.peer: str | None = None
         self._url = url
-        self.location = url
         self._reception = reception
-        self._lines: list[bytes] = []
-        self._head_size = 0
-        self._heads_size = 0
-        self._head: http.Head | None = None
-        self._redirected = False
-        self._headers = settings.headers
-        self.elsewhere: str | None = None
-        self._decided = False
+        self._heads = heads.Heads(url, settings.headers)
         self._error: BaseException | None = None
         self.handle = pycurl.Curl()
         try:
@@ -256,70 +222,12 @@ class Attempt:
 
     def _header(self, line: bytes) -> int:
         try:
-            self._take_line(line)
+            if self._heads.take(line):
+                self.connecting = True
         except BaseException as error:
             self._error = error
             return -1
         return len(line)
-
-    def _take_line(self, line: bytes) -> None:
-        self._heads_size += len(line)
-        if self._decided:
-            return  # a trailer
-        if _STATUS_LINE.match(line):
-            # A new block: of a redirect's target, after a 1xx, or after a
-            # proxy's answer to CONNECT (CURLOPT_HEADERFUNCTION).
-            self._lines = []
-            self._head_size = 0
-        self._head_size += len(line)
-        if self._head_size > _HEAD_MAX:
-            raise errors.ProtocolError('the head of the answer has no end')
-        if line.rstrip(b'\r\n'):
-            self._lines.append(line)
-            return
-        head = http.parse(self._lines)
-        self._lines = []
-        # An interim response (RFC 9110 section 15.2) is followed by another.
-        self._head = None if head.status < 200 else head
-        if 300 <= head.status < 400:
-            self._follow(head)
-
-    def _follow(self, head: http.Head) -> None:
-        """Look at a redirect that libcurl is about to follow."""
-        location = (head.values('location') or [''])[0]
-        if not location:
-            return
-        try:
-            target = urllib.parse.urljoin(self.location, location)
-            scheme = urllib.parse.urlsplit(target).scheme.lower()
-        except ValueError as error:
-            raise errors.RedirectError(
-                'redirected to something that is no URL'
-            ) from error
-        before = urllib.parse.urlsplit(self.location).scheme.lower()
-        if scheme not in ('http', 'https') or (
-            before == 'https' and scheme != 'https'
-        ):
-            raise errors.RedirectError(
-                'redirected from %s to %s, which is refused'
-                % (before, scheme),
-                hint='give the final URL',
-            )
-        # As libcurl does: some servers send it unencoded.
-        target = urllib.parse.quote(
-            target, safe=_URL_CHARACTERS, encoding='latin-1'
-        )
-        if self._headers and not same_origin(self.location, target):
-            # libcurl would take all but Authorization and Cookie along.
-            self.elsewhere = target
-            raise errors.RedirectError(
-                'redirected to another server, where the headers given do '
-                'not go'
-            )
-        self.location = target
-        self._redirected = True
-        self._head = None
-        self.connecting = True
 
     def _write(self, piece: memoryview) -> int | None:
         reception = self._reception
@@ -344,11 +252,8 @@ class Attempt:
             return -1
 
     def _decide(self) -> None:
-        if not self._decided:
-            if self._head is None:
-                raise errors.ProtocolError('a body without a head')
-            self._decided = True
-            self._reception.head(self._head)
+        if not self._heads.used:
+            self._reception.head(self._heads.use())
 
     def unpause(self) -> errors.Error | None:
         """Go on after a pause; the refused piece is offered again at once.
@@ -369,7 +274,7 @@ class Attempt:
         :raises BaseException: what a callback raised that is no ``Error``:
             a bug.
         """
-        head = self._head
+        head = self._heads.head
         # A status that explains a failure counts more than the code.
         if code in codes.HEAD_DECIDES or (head and head.status >= 400):
             self.refusal()
@@ -386,7 +291,7 @@ class Attempt:
 
         None where there is no head, or nothing wrong with it.
         """
-        if self._error is None and self._head is not None:
+        if self._error is None and self._heads.head is not None:
             try:
                 self._decide()
             except errors.Error as error:
@@ -395,7 +300,8 @@ class Attempt:
 
     def bad_status(self) -> errors.Error | None:
         """As ``refusal``, but for a status that may bring a body."""
-        if self._head is None or self._head.status in (200, 206):
+        head = self._heads.head
+        if head is None or head.status in (200, 206):
             return None
         return self.refusal()
 
@@ -405,16 +311,29 @@ class Attempt:
             message,
             resolving=not self.handle.getinfo(pycurl.NAMELOOKUP_TIME),
             connecting=self.connecting,
-            redirected=self._redirected,
+            redirected=self._heads.redirected,
         )
         if isinstance(error, errors.NetworkError):
             error.os_errno = self.handle.getinfo(pycurl.OS_ERRNO) or None
         return error
 
     @property
+    def location(self) -> str:
+        """The address asked, after the redirects so far."""
+        return self._heads.location
+
+    @property
+    def elsewhere(self) -> str | None:
+        """A redirect to another server that was not followed.
+
+        ``settings.headers`` must not go there; ask it without them.
+        """
+        return self._heads.elsewhere
+
+    @property
     def received(self) -> int:
         """Bytes that have arrived, those of heads included."""
-        return self._heads_size + self._reception.received
+        return self._heads.size + self._reception.received
 
     def timings(self) -> dict[str, float]:
         """Return seconds from the start to each phase's end (libcurl)."""

@@ -25,6 +25,7 @@ from fuel_agent_curl import answer
 from fuel_agent_curl import budget
 from fuel_agent_curl import easy
 from fuel_agent_curl import errors
+from fuel_agent_curl import heads
 from fuel_agent_curl import multi
 from fuel_agent_curl import reception
 from fuel_agent_curl import report
@@ -138,7 +139,7 @@ class Exchange:
         self.redirected = source.location not in (None, source.url)
         url = source.location or source.url
         settings = context.settings
-        if not easy.same_origin(url, source.url):
+        if not heads.same_origin(url, source.url):
             settings = dataclasses.replace(settings, headers=())
         self._attempt = easy.Attempt(
             url,

@@ -57,7 +57,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # The rules: no I/O, no clock.
     ('recovery',),
     ('sources', 'watchdog'),
-    ('answer',),
+    ('answer', 'heads'),
     (
         'bmap',
         'budget',
@@ -84,6 +84,7 @@ RULES = frozenset(
         'budget',
         'codes',
         'head',
+        'heads',
         'lowspeed',
         'metalink',
         'mirrors',
