@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -34,6 +35,13 @@ SEGMENT = 64 * 1024
 
 #: Bytes of ``/image``: ten segments, the last of them a short one.
 LENGTH = 9 * SEGMENT + 12345
+
+#: What may befall an answer on its way.
+ENDS: tuple[Callable[..., faults.Fault], ...] = (
+    faults.cut,
+    faults.reset,
+    faults.stall,
+)
 
 
 class SegmentsTestCase(engine.EngineTestCase):

@@ -11,22 +11,18 @@
 #    under the License.
 
 
-"""Tests of the classes that stand in for fuel-agent's."""
+"""Tests of what stands in for fuel-agent's ``HttpUrl``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 import gc
-import gzip
 import os
 from typing import Any
 import weakref
-import zlib
 
 import fixtures
 from fuel_agent import errors as fuel_agent_errors
-from fuel_agent import manager
-from fuel_agent.utils import artifact as fuel_agent_artifact
 from oslo_config import cfg
 from testtools import matchers
 
@@ -75,7 +71,7 @@ class FakeDownload:
         self.closed += 1
 
 
-class _ArtifactTestCase(fetching.FetchTestCase):
+class ArtifactTestCase(fetching.FetchTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.path = os.path.join(
@@ -94,7 +90,7 @@ class _ArtifactTestCase(fetching.FetchTestCase):
             return file.read()
 
 
-class TestHttpUrl(_ArtifactTestCase):
+class TestHttpUrl(ArtifactTestCase):
     def test_the_constructor_makes_the_first_request(self) -> None:
         self.answer(b'one', b'two')
         stream = artifact.HttpUrl(URL)
@@ -223,7 +219,7 @@ class TestHttpUrl(_ArtifactTestCase):
         self.assertRaises(errors.ImageTooShort, stream.target, self.path)
 
 
-class TestErrors(_ArtifactTestCase):
+class TestErrors(ArtifactTestCase):
     def fail_with(self, error: errors.Error) -> Any:
         self.download = error
         return self.assertRaises(errors.Error, artifact.HttpUrl, URL)
@@ -303,229 +299,3 @@ class TestErrors(_ArtifactTestCase):
         self.set_option(cfg.CONF, 'headers', ['no colon'], opts.GROUP)
         self.assertRaises(errors.OptionError, artifact.HttpUrl, URL)
         self.assertEqual([], self.asked)
-
-
-class TestGunzipStream(_ArtifactTestCase):
-    IMAGE = bytes(range(256)) * 5000
-
-    def test_it_unpacks_what_a_download_brings(self) -> None:
-        packed = gzip.compress(self.IMAGE)
-        self.answer(packed[:1], packed[1:700], packed[700:])
-        stream = artifact.HttpUrl(URL)
-        self.assertEqual(self.IMAGE, b''.join(artifact.GunzipStream(stream)))
-        self.assertEqual(len(packed), stream.processed_bytes)
-        self.assertNotEqual(0, self.download.closed)
-
-    def test_it_unpacks_any_iterable(self) -> None:
-        packed = gzip.compress(self.IMAGE)
-        for stream in ([packed], (packed[i : i + 1] for i in range(99999))):
-            unpacked = artifact.GunzipStream(stream)
-            self.assertEqual(self.IMAGE, b''.join(unpacked))
-
-    def test_it_unpacks_a_file(self) -> None:
-        with open(self.path, 'wb') as file:
-            file.write(gzip.compress(self.IMAGE))
-        stream = fuel_agent_artifact.LocalFile('file://' + self.path)
-        artifact.GunzipStream(stream).target(self.path + '.raw')
-        self.path += '.raw'
-        self.assertEqual(self.IMAGE, self.written())
-
-    def test_it_unpacks_zlibs_own_container_as_fuel_agent_does(self) -> None:
-        for level in range(10):
-            packed = zlib.compress(self.IMAGE, level)
-            stream = artifact.GunzipStream([packed])
-            self.assertEqual(self.IMAGE, b''.join(stream))
-
-    def test_it_unpacks_all_members(self) -> None:
-        packed = gzip.compress(b'one') + gzip.compress(b'two')
-        stream = artifact.GunzipStream([packed])
-        self.assertEqual(b'onetwo', b''.join(stream))
-
-    def test_next_is_the_same_as_iterating(self) -> None:
-        stream = artifact.GunzipStream([gzip.compress(b'one')])
-        self.assertEqual(b'one', stream.next())
-        self.assertRaises(StopIteration, stream.next)
-
-    def test_target_writes_the_image(self) -> None:
-        self.answer(gzip.compress(self.IMAGE))
-        artifact.GunzipStream(artifact.HttpUrl(URL)).target(self.path)
-        self.assertEqual(self.IMAGE, self.written())
-        self.assertNotEqual(0, self.download.closed)
-
-    def test_a_chunk_is_bounded_however_well_it_is_packed(self) -> None:
-        packed = gzip.compress(bytes(64 * settings.MIB))
-        self.assertLess(len(packed), settings.MIB)
-        longest = max(len(c) for c in artifact.GunzipStream([packed]))
-        self.assertLessEqual(longest, settings.MIB)
-
-    def test_damage_is_an_error_of_both_and_ends_the_download(self) -> None:
-        packed = gzip.compress(self.IMAGE)
-        for chunks, kind in (
-            ([packed[:-1]], errors.TruncatedError),
-            ([b''], errors.TruncatedError),
-            ([packed[:-1], b'x', b''], errors.CorruptError),
-            ([packed, b'more'], errors.TrailingGarbageError),
-            ([b'no container at all'], errors.CorruptError),
-        ):
-            for consume in (list, lambda s: s.target(self.path)):
-                self.answer(*chunks)
-                stream = artifact.GunzipStream(artifact.HttpUrl(URL))
-                error = self.assertRaises(kind, consume, stream)
-                self.assertIsInstance(error, fuel_agent_errors.BaseError)
-                self.assertNotIsInstance(
-                    error, fuel_agent_errors.HttpUrlConnectionError
-                )
-                self.assertNotEqual(0, self.download.closed)
-                self.assertFalse(os.path.exists(self.path))
-
-    def test_a_failed_transfer_is_not_taken_for_damage(self) -> None:
-        packed = gzip.compress(self.IMAGE)
-        for consume in (list, lambda s: s.target(self.path)):
-            self.answer(packed[:9], errors.StatusError('gone'))
-            stream = artifact.GunzipStream(artifact.HttpUrl(URL))
-            error = self.assertRaises(errors.StatusError, consume, stream)
-            self.assertIsInstance(
-                error, fuel_agent_errors.HttpUrlConnectionError
-            )
-
-    def test_a_target_that_fails_ends_the_download(self) -> None:
-        self.answer(gzip.compress(b'one'))
-        stream = artifact.GunzipStream(artifact.HttpUrl(URL))
-        self.assertRaises(
-            fuel_agent_errors.BaseError, stream.target, self.path + '/none'
-        )
-        self.assertNotEqual(0, self.download.closed)
-
-    def test_dropping_it_lets_go_of_the_download(self) -> None:
-        self.answer(gzip.compress(self.IMAGE))
-        stream = artifact.GunzipStream(artifact.HttpUrl(URL))
-        next(stream)
-        alive = weakref.ref(self.download)
-        self.download = None
-        gc.disable()
-        self.addCleanup(gc.enable)
-        del stream
-        self.assertIsNone(alive())
-
-
-class TestInstall(_ArtifactTestCase):
-    NAMES = ('HttpUrl', 'GunzipStream', 'Chain')
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.addCleanup(artifact.uninstall)
-
-    def look(self) -> list[Any]:
-        return [getattr(fuel_agent_artifact, name) for name in self.NAMES]
-
-    def test_what_the_manager_uses_is_ours(self) -> None:
-        artifact.install()
-        self.assertEqual(
-            [artifact.HttpUrl, artifact.GunzipStream, artifact.Chain],
-            [getattr(manager.au, name) for name in self.NAMES],
-        )
-
-    def test_uninstall_undoes_it_completely(self) -> None:
-        before = dict(vars(fuel_agent_artifact))
-        for times in (1, 2):
-            for _ in range(times):
-                artifact.install()
-            self.assertNotEqual(before, vars(fuel_agent_artifact))
-            for _ in range(times):
-                artifact.uninstall()
-            self.assertEqual(before, vars(fuel_agent_artifact))
-
-    def test_install_mends_what_somebody_has_undone(self) -> None:
-        before = dict(vars(fuel_agent_artifact))
-        artifact.install()
-        fuel_agent_artifact.HttpUrl = before['HttpUrl']
-        artifact.install()
-        self.assertIs(artifact.HttpUrl, fuel_agent_artifact.HttpUrl)
-        artifact.uninstall()
-        self.assertEqual(before, vars(fuel_agent_artifact))
-
-    def test_uninstall_alone_does_nothing(self) -> None:
-        before = self.look()
-        artifact.uninstall()
-        self.assertEqual(before, self.look())
-
-    def test_the_other_classes_stay_fuel_agents(self) -> None:
-        others = (
-            fuel_agent_artifact.LocalFile,
-            fuel_agent_artifact.Target,
-            fuel_agent_artifact.TarStream,
-        )
-        artifact.install()
-        for other in others:
-            self.assertIs(other, getattr(manager.au, other.__name__))
-
-    def test_ours_are_targets_as_fuel_agents_are(self) -> None:
-        for ours in (artifact.HttpUrl, artifact.GunzipStream):
-            self.assertTrue(issubclass(ours, fuel_agent_artifact.Target))
-
-    def test_the_options_are_registered_and_no_cli_options(self) -> None:
-        self.assertIn('attempts', cfg.CONF[opts.GROUP])
-        self.assertNotIn(
-            opts.GROUP,
-            [group.name for _info, group in cfg.CONF._all_cli_opts() if group],
-        )
-
-
-class TestChain(_ArtifactTestCase):
-    def run_chain(self, *processors: Any) -> Any:
-        chain = artifact.Chain()
-        for processor in processors:
-            chain.append(processor)
-        self.assertEqual(list(processors), chain.processors)
-        return chain.process()
-
-    def test_http_as_the_manager_has_it(self) -> None:
-        self.answer(gzip.compress(b'image'))
-        last = self.run_chain(
-            URL, artifact.HttpUrl, artifact.GunzipStream, self.path
-        )
-        self.assertEqual(b'image', self.written())
-        self.assertEqual(self.path, last.filename)
-        self.assertEqual([URL], [url for url, _settings in self.asked])
-
-    def test_https_as_the_manager_has_it(self) -> None:
-        # The manager knows http:// alone, and appends nothing for others.
-        for url in ('https://server/image', 'HTTPS://server/image'):
-            self.answer(gzip.compress(b'image'))
-            self.run_chain(url, artifact.GunzipStream, self.path)
-            self.assertEqual(b'image', self.written())
-            self.assertEqual(url, self.asked[-1][0])
-
-    def test_https_of_a_raw_image(self) -> None:
-        self.answer(b'raw')
-        self.run_chain('https://server/image', self.path)
-        self.assertEqual(b'raw', self.written())
-
-    def test_https_with_its_processor_is_not_given_another(self) -> None:
-        for processor in (artifact.HttpUrl, fuel_agent_artifact.HttpUrl):
-            seen: list[Any] = []
-            self.useFixture(
-                fixtures.MonkeyPatch(
-                    'fuel_agent.utils.artifact.HttpUrl.__init__',
-                    lambda _self, url, seen=seen: seen.append(url),
-                )
-            )
-            self.answer(b'raw')
-            self.run_chain('https://server/image', processor)
-            seen += [url for url, _settings in self.asked]
-            self.assertEqual(['https://server/image'], seen)
-            self.asked.clear()
-
-    def test_files_stay_fuel_agents(self) -> None:
-        with open(self.path, 'wb') as file:
-            file.write(b'raw')
-        copy = self.path + '.copy'
-        self.run_chain(
-            'file://' + self.path, fuel_agent_artifact.LocalFile, copy
-        )
-        self.path = copy
-        self.assertEqual(b'raw', self.written())
-        self.assertEqual([], self.asked)
-
-    def test_what_begins_with_a_path_stays_so(self) -> None:
-        self.assertEqual(self.path, self.run_chain(self.path))
