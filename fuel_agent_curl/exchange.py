@@ -139,7 +139,7 @@ class Exchange:
         self.redirected = source.location not in (None, source.url)
         url = source.location or source.url
         settings = context.settings
-        if not heads.same_origin(url, source.url):
+        if settings.headers and not heads.same_origin(url, source.url):
             settings = dataclasses.replace(settings, headers=())
         self._attempt = easy.Attempt(
             url,

@@ -118,7 +118,8 @@ class Heads:
             return False
         try:
             target = urllib.parse.urljoin(self.location, location)
-            scheme = urllib.parse.urlsplit(target).scheme.lower()
+            parts = urllib.parse.urlsplit(target)
+            scheme, _port = parts.scheme.lower(), parts.port
         except ValueError as error:
             raise errors.RedirectError(
                 'redirected to something that is no URL'

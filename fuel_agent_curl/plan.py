@@ -271,9 +271,7 @@ class Plan:
         if cut < stop:
             moving.leave(cut)
             for start in range(cut, stop, size):
-                self._return(
-                    segments.Segment(start, min(start + size, stop))
-                )
+                self._return(segments.Segment(start, min(start + size, stop)))
             stop = cut
         moving.challenges += 1
         self._add(source, segments.Segment(moving.offset, stop), moving)

@@ -228,7 +228,7 @@ class TestPieces(segmented.SegmentsTestCase):
             )
             self.assertLess(time.monotonic() - began, 3)
             self.assertEqual(0, outcome.stats.stalls)
-            asked = [request.range for request in self.server.requests]
+            asked = [str(request.range) for request in self.server.requests]
             whole = [
                 'bytes=%d-%d' % (at, at + 4 * MIB - 1)
                 for at in range(0, 16 * MIB, 4 * MIB)

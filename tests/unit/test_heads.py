@@ -213,6 +213,8 @@ class TestRedirects(HeadsTestCase):
             ('https://server/x', 'http://server/x', 'from https to http'),
             ('HTTPS://server/x', 'HTTP://server/x', 'from https to http'),
             (URL, 'http://[::1/x', 'no URL'),
+            (URL, 'http://mirror:99999/x', 'no URL'),
+            (URL, 'http://mirror:x/', 'no URL'),
         ):
             error = self.refuse(errors.RedirectError, found(location), url=url)
             self.assertIn(words, str(error))
