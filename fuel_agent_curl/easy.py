@@ -109,6 +109,7 @@ class Attempt:
         self._url = url
         self._reception = reception
         self._heads = heads.Heads(url, settings.headers)
+        self._multiplexed = settings.http_version in ('2', '3')
         self._error: BaseException | None = None
         self.handle = pycurl.Curl()
         try:
@@ -309,7 +310,7 @@ class Attempt:
         error = codes.error(
             code,
             message,
-            resolving=not self.handle.getinfo(pycurl.NAMELOOKUP_TIME),
+            resolving=self.resolving,
             connecting=self.connecting,
             redirected=self._heads.redirected,
         )
@@ -334,6 +335,21 @@ class Attempt:
     def received(self) -> int:
         """Bytes that have arrived, those of heads included."""
         return self._heads.size + self._reception.received
+
+    @property
+    def resolving(self) -> bool:
+        """No name lookup has ended yet, and none was saved."""
+        return self.connecting and not self.handle.getinfo(
+            pycurl.NAMELOOKUP_TIME
+        )
+
+    @property
+    def shares(self) -> bool:
+        """Other attempts may be streams of the same connection."""
+        head = self._heads.head
+        return self._multiplexed and (
+            head is None or not head.version.startswith('1')
+        )
 
     def timings(self) -> dict[str, float]:
         """Return seconds from the start to each phase's end (libcurl)."""

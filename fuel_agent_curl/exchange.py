@@ -232,6 +232,15 @@ class Exchange:
         """Return what it failed with, given CURLcode and error text."""
         return self._attempt.result(code, text) or self.reception.ended()
 
+    def leave_connection(self) -> None:
+        """Have no exchange to come share the connection, if others may.
+
+        What is wrong with a stream may be wrong with all of it. A connection
+        of HTTP/1.1 is closed with its exchange.
+        """
+        if self._attempt.shares:
+            self._context.loop.leave(self._attempt)
+
     def end(self) -> int:
         """End it, finished or not; return the offset reached."""
         taken = self.reception

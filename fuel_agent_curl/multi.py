@@ -10,12 +10,15 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The event loop round the multi handle.
+"""The event loop round the multi handles.
 
 libcurl tells which sockets and which timer it waits for
 (libcurl-multi: socket_action); an eventfd lets another thread interrupt the
 wait. ``CurlMulti.select`` would not do: it is select(2), which knows no
 descriptor above 1023, and it cannot be woken.
+
+There is one multi handle, until a connection has to be left behind that
+several attempts share.
 """
 
 from __future__ import annotations
@@ -35,8 +38,73 @@ from fuel_agent_curl import easy
 _LONGEST_WAIT = 1.0
 
 
+class _Pool:
+    """One multi handle: attempts that may share connections.
+
+    :ivar due: monotonic time of the call that libcurl wants, None for none.
+    :ivar used: attempts that are there.
+    :ivar resolving: one was removed while its name was being resolved.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self.due: float | None = None
+        self.used = 0
+        self.resolving = False
+        self.multi = pycurl.CurlMulti()
+        self.multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self.multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
+
+    def ready(self, fd: int, events: int) -> None:
+        """Act on what a socket is ready for."""
+        mask = 0
+        if events & selectors.EVENT_READ:
+            mask |= pycurl.CSELECT_IN
+        if events & selectors.EVENT_WRITE:
+            mask |= pycurl.CSELECT_OUT
+        self.multi.socket_action(fd, mask)
+
+    def timer(self) -> None:
+        """Act on what is due."""
+        self.due = None
+        self.multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+
+    def _watch(
+        self, what: int, fd: int, _multi: object, _data: object
+    ) -> None:
+        self._forget(fd)
+        events = 0
+        if what in (pycurl.POLL_IN, pycurl.POLL_INOUT):
+            events |= selectors.EVENT_READ
+        if what in (pycurl.POLL_OUT, pycurl.POLL_INOUT):
+            events |= selectors.EVENT_WRITE
+        if events:
+            self._selector.register(fd, events, self)
+
+    def _forget(self, fd: int) -> None:
+        try:
+            self._selector.unregister(fd)
+        except (KeyError, ValueError):
+            pass
+
+    def _set_timer(self, milliseconds: int) -> None:
+        # CURLMOPT_TIMERFUNCTION: -1 deletes the timer.
+        self.due = (
+            None
+            if milliseconds < 0
+            else time.monotonic() + milliseconds / 1000
+        )
+
+    def close(self) -> None:
+        """Close its connections; a resolver's thread is waited for."""
+        self.multi.close()
+        for key in list(self._selector.get_map().values()):
+            if key.data is self:
+                self._forget(key.fd)
+
+
 class Loop:
-    """Runs attempts on one multi handle; all but ``wake`` on one thread."""
+    """Runs attempts; all but ``wake`` on one thread."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -44,22 +112,36 @@ class Loop:
         self._lock = threading.Lock()
         self._closed = False
         self._selector.register(self._wakeup, selectors.EVENT_READ)
-        self._attempts: dict[pycurl.Curl, easy.Attempt] = {}
-        self._timer: float | None = None
-        self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
+        self._attempts: dict[pycurl.Curl, tuple[easy.Attempt, _Pool]] = {}
+        # The last one takes what is added.
+        self._pools = [_Pool(self._selector)]
 
     def add(self, attempt: easy.Attempt) -> None:
         """Start the attempt."""
-        self._attempts[attempt.handle] = attempt
-        self._multi.add_handle(attempt.handle)
+        pool = self._pools[-1]
+        self._attempts[attempt.handle] = attempt, pool
+        pool.used += 1
+        pool.multi.add_handle(attempt.handle)
 
     def remove(self, attempt: easy.Attempt) -> None:
         """End the attempt, finished or not, and close its handle."""
-        if self._attempts.pop(attempt.handle, None):
-            self._multi.remove_handle(attempt.handle)
+        _attempt, pool = self._attempts.pop(attempt.handle, (None, None))
+        if pool:
+            pool.resolving |= attempt.resolving
+            pool.multi.remove_handle(attempt.handle)
+            pool.used -= 1
             attempt.close()
+
+    def leave(self, attempt: easy.Attempt) -> None:
+        """Use its connection for no attempt to come.
+
+        Those that share it, and may be well, go on. libcurl itself would
+        keep the connection for as long as it has any of them, give it to
+        others, and close it for silence not at all.
+        """
+        # No other pool has a connection that is as old.
+        if self._attempts[attempt.handle][1] is self._pools[-1]:
+            self._pools.append(_Pool(self._selector))
 
     def wake(self) -> None:
         """End the wait of ``turn``; from any thread, at any time."""
@@ -74,66 +156,42 @@ class Loop:
 
         :return: the attempts that ended: attempt, CURLcode, error text.
         """
+        self._close_left()
         now = time.monotonic()
         wait = min(timeout, _LONGEST_WAIT)
-        if self._timer is not None:
-            wait = min(wait, self._timer - now)
+        for pool in self._pools:
+            if pool.due is not None:
+                wait = min(wait, pool.due - now)
         ready = self._selector.select(max(wait, 0.0))
         for key, events in ready:
             if key.fd == self._wakeup:
                 os.eventfd_read(self._wakeup)
-                continue
-            mask = 0
-            if events & selectors.EVENT_READ:
-                mask |= pycurl.CSELECT_IN
-            if events & selectors.EVENT_WRITE:
-                mask |= pycurl.CSELECT_OUT
-            self._multi.socket_action(key.fd, mask)
-        due = self._timer is not None and self._timer <= time.monotonic()
-        if due or not ready:
-            self._timer = None
-            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+            else:
+                key.data.ready(key.fd, events)
+        now = time.monotonic()
+        for pool in self._pools:
+            if not ready or (pool.due is not None and pool.due <= now):
+                pool.timer()
         return self._finished()
 
+    def _close_left(self) -> None:
+        for pool in self._pools[:-1]:
+            # To wait here for a resolver would hold up everybody.
+            if not pool.used and not pool.resolving:
+                self._pools.remove(pool)
+                pool.close()
+
     def _finished(self) -> Iterator[tuple[easy.Attempt, int, str]]:
-        queued = 1
-        while queued:
-            queued, succeeded, failed = self._multi.info_read()
-            ended = [(handle, 0, '') for handle in succeeded] + failed
-            for handle, code, message in ended:
-                # What came of one may have removed the next.
-                attempt = self._attempts.get(handle)
-                if attempt is not None:
-                    yield attempt, code, message
-
-    def _watch(
-        self, what: int, fd: int, _multi: object, _data: object
-    ) -> None:
-        if what == pycurl.POLL_REMOVE:
-            try:
-                self._selector.unregister(fd)
-            except (KeyError, ValueError):
-                pass
-            return
-        events = 0
-        if what in (pycurl.POLL_IN, pycurl.POLL_INOUT):
-            events |= selectors.EVENT_READ
-        if what in (pycurl.POLL_OUT, pycurl.POLL_INOUT):
-            events |= selectors.EVENT_WRITE
-        try:
-            self._selector.unregister(fd)
-        except (KeyError, ValueError):
-            pass
-        if events:
-            self._selector.register(fd, events)
-
-    def _set_timer(self, milliseconds: int) -> None:
-        # CURLMOPT_TIMERFUNCTION: -1 deletes the timer.
-        self._timer = (
-            None
-            if milliseconds < 0
-            else time.monotonic() + milliseconds / 1000
-        )
+        for pool in list(self._pools):
+            queued = 1
+            while queued:
+                queued, succeeded, failed = pool.multi.info_read()
+                ended = [(handle, 0, '') for handle in succeeded] + failed
+                for handle, code, message in ended:
+                    # What came of one may have removed the next.
+                    attempt, _pool = self._attempts.get(handle, (None, None))
+                    if attempt is not None:
+                        yield attempt, code, message
 
     def close(self) -> None:
         """End every attempt and free everything.
@@ -141,9 +199,10 @@ class Loop:
         A resolver's thread is waited for here (CURLOPT_QUICK_EXIT is not in
         pycurl): call it where nobody waits.
         """
-        for attempt in list(self._attempts.values()):
+        for attempt, _pool in list(self._attempts.values()):
             self.remove(attempt)
-        self._multi.close()
+        for pool in self._pools:
+            pool.close()
         self._selector.close()
         with self._lock:
             self._closed = True

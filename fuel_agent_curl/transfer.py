@@ -209,6 +209,11 @@ class Transfer:
     def drop(self) -> None:
         """End it; what it brought stays."""
         if self.state in UNDER_WAY:
+            under_way = self._exchange
+            if self._beaten and under_way and not under_way.received:
+                # Its connection may be dead, and each that comes over it be
+                # taken over before the low-speed check sees that.
+                under_way.leave_connection()
             self._end_attempt()
             self._move(Trigger.DROP)
 
@@ -322,6 +327,8 @@ class Transfer:
         ended = self._exchange
         assert ended is not None
         judgement = ended.reception.judgement
+        if isinstance(error, errors.Stalled):
+            ended.leave_connection()
         self._end_attempt()
         self._recovery.annotate(error, self._offset)
         now = time.monotonic()

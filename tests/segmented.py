@@ -127,6 +127,30 @@ class BySegment:
         return handle
 
 
+def doing(act: Callable[[], object], at: int) -> faults.Fault:
+    """Call ``act`` when ``at`` bytes of the body, or more, were sent."""
+
+    def watched(steps: Iterable[harmful.Step]) -> Iterator[harmful.Step]:
+        left = at
+        for step in steps:
+            yield step
+            if isinstance(step, bytes) and left > 0:
+                left -= len(step)
+                if left <= 0:
+                    act()
+
+    def fault(handler: faults.Handler) -> faults.Handler:
+        def handle(
+            request: harmful.Request, image: harmful.Representation
+        ) -> harmful.Reply:
+            reply = handler(request, image)
+            return dataclasses.replace(reply, body=watched(reply.body))
+
+        return handle
+
+    return fault
+
+
 class Crowd:
     """A fault: what comes while ``most`` requests are answered is refused.
 

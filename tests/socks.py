@@ -54,12 +54,17 @@ class SocksProxy(fixtures.Fixture):
 
     def _setUp(self) -> None:
         self._live: list[socket.socket] = []
+        self._silent: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(('127.0.0.1', 0))
         self.port: int = self._listener.getsockname()[1]
         acceptor = threading.Thread(target=self._accept)
         acceptor.start()
         self.addCleanup(self._end, acceptor)
+
+    def fall_silent(self) -> None:
+        """Swallow what comes on the connections there are."""
+        self._silent = list(self._live)
 
     def _end(self, acceptor: threading.Thread) -> None:
         # This wakes accept(2) and recv(2), which closing would not.
@@ -125,7 +130,18 @@ class SocksProxy(fixtures.Fixture):
         address = self._names.get(host, host)
         with socket.create_connection((address, port)) as server:
             connection.sendall(_reply(_SUCCEEDED))
-            _relay(connection, server)
+            self._relay(connection, server)
+
+    def _relay(self, client: socket.socket, server: socket.socket) -> None:
+        """Pass on what comes, until one of the two has gone."""
+        peers = {client: server, server: client}
+        while True:
+            for source in select.select(list(peers), [], [])[0]:
+                data = source.recv(65536)
+                if not data:
+                    return
+                if client not in self._silent:
+                    peers[source].sendall(data)
 
 
 def _reply(code: int) -> bytes:
@@ -140,14 +156,3 @@ def _read(connection: socket.socket, length: int) -> bytes:
             raise EOFError
         data += piece
     return data
-
-
-def _relay(one: socket.socket, other: socket.socket) -> None:
-    """Pass on what comes, until one of the two has gone."""
-    peers = {one: other, other: one}
-    while True:
-        for source in select.select(list(peers), [], [])[0]:
-            data = source.recv(65536)
-            if not data:
-                return
-            peers[source].sendall(data)

@@ -30,6 +30,7 @@ import fixtures as fixtures_library
 from fuel_agent_curl.harmful import faults
 from tests import fixtures
 from tests import segmented
+from tests import socks
 from tests.segmented import BySegment
 from tools.bench import servers as bench_servers
 
@@ -183,6 +184,24 @@ class TestHTTP2(segmented.SegmentsTestCase):
             outcome = self.assert_arrives(then=script)
             self.assertLessEqual(outcome.stats.attempts, 14)
             self.assertLess(outcome.stats.received, len(self.content) + 65536)
+
+    def test_silence_is_noticed_and_the_connection_left(self) -> None:
+        proxy = self.useFixture(socks.SocksProxy({}))
+        hush = [
+            faults.trickle(200_000),
+            segmented.doing(proxy.fall_silent, 20_000),
+        ]
+        script = BySegment({3: [hush]}, then=faults.trickle(200_000))
+        began = time.monotonic()
+        outcome = self.assert_arrives(
+            then=script, proxy='socks5://127.0.0.1:%d' % proxy.port
+        )
+        # A libcurl left to itself gives each segment the dead connection
+        # first, and each has to be found stalled.
+        self.assertLess(time.monotonic() - began, 5)
+        self.assertLessEqual(outcome.stats.stalls, 4)
+        self.assertLessEqual(outcome.stats.attempts, 14)
+        self.assertGreater(len(proxy.asked), 1)
 
     def test_one_connection_resumes(self) -> None:
         self.assert_arrives(
