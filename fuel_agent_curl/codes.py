@@ -10,9 +10,10 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What libcurl's error codes mean (libcurl-errors).
+"""What libcurl's numbers mean: error codes (libcurl-errors), and versions.
 
-Rules only. By number, as pycurl lacks some of the names.
+Rules only. By number, as pycurl lacks some of the names, and more of them
+where it was compiled with an older libcurl.
 """
 
 from __future__ import annotations
@@ -28,9 +29,22 @@ _WEIRD_SERVER_REPLY = 8
 _HTTP_RETURNED_ERROR = 22
 _OPERATION_TIMEDOUT = 28
 _RANGE_ERROR = 33
+_SEND_ERROR = 55
+_PEER_FAILED_VERIFICATION = 60
 
 #: Codes that say less than the head of the answer does.
 HEAD_DECIDES = (OK, _HTTP_RETURNED_ERROR, _RANGE_ERROR)
+
+# CURL_HTTP_VERSION_... of each setting (CURLOPT_HTTP_VERSION), and the bit of
+# what it needs (curl_version_info).
+_HTTP_VERSIONS = {
+    '1.0': (1, 0),
+    '1.1': (2, 0),
+    # Over TLS; an http:// URL is asked by HTTP/1.1.
+    '2': (4, 1 << 16),
+    # Or HTTP/2 or HTTP/1.1, where QUIC does not get through.
+    '3': (30, 1 << 25),
+}
 
 _CODES: dict[int, type[errors.Error]] = {
     2: errors.OptionError,  # FAILED_INIT
@@ -73,6 +87,8 @@ _PROXY_REFUSES = (
     'User was rejected by the SOCKS5 server',
     'No authentication method was acceptable',
 )
+# Of a server whose TCP was tried after its QUIC: the code is that of QUIC.
+_NOT_TRUSTED = re.compile('(SSL|server)[ :].*certificate')
 # What is quoted may hold a password, and quotes as well.
 _QUOTED = re.compile("'.*'", re.DOTALL)
 
@@ -81,6 +97,22 @@ _HINTS: dict[type[errors.Error], str] = {
     errors.ConnectError: 'check that the server is up and can be reached',
     errors.CertificateError: 'check cacert, and the clock of this machine',
 }
+
+
+def http_version(name: str, features: int) -> int:
+    """Return what to ask libcurl for.
+
+    :param name: ``Settings.http_version``.
+    :param features: what libcurl was built with, as bits.
+    :raises errors.OptionError: if it was built without that version.
+    """
+    number, needed = _HTTP_VERSIONS[name]
+    if needed & ~features:
+        raise errors.OptionError(
+            'this libcurl was built without HTTP/%s' % name,
+            hint='take another http_version',
+        )
+    return number
 
 
 def error(
@@ -110,11 +142,19 @@ def error(
         kind = errors.ProtocolError
     elif code == _RANGE_ERROR:
         kind = errors.ContentRangeError
+    elif code == _SEND_ERROR and connecting:
+        # Of QUIC, to a port where nobody is.
+        kind = errors.ConnectError
     elif code == _URL_MALFORMAT and redirected:
         kind = errors.RedirectError
     elif code == _WEIRD_SERVER_REPLY and 'Content-Length' in message:
         # libcurl reads each field before it hands it over.
         kind = errors.ContentLengthError
+    if kind is errors.ConnectError and _NOT_TRUSTED.match(message):
+        kind = errors.CertificateError
+    elif code == _PEER_FAILED_VERIFICATION and 'certificate' not in message:
+        # Of QUIC, with the text of the TCP that was tried after it.
+        message = "the server's certificate is not acceptable; " + message
     hint = _HINTS.get(kind)
     if message.startswith(_PROXY_USELESS):
         kind = errors.OptionError

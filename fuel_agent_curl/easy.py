@@ -36,12 +36,10 @@ _MAX_REDIRECTS = 20
 # Seconds over which libcurl averages a speed (CURL_SPEED_RECORDS).
 _SPEED_AVERAGE = 6
 
-_HTTP_VERSIONS = {
-    '1.0': 'CURL_HTTP_VERSION_1_0',
-    '1.1': 'CURL_HTTP_VERSION_1_1',
-    '2': 'CURL_HTTP_VERSION_2TLS',
-    '3': 'CURL_HTTP_VERSION_3',
-}
+
+def features() -> int:
+    """Return what libcurl was built with, as bits (curl_version_info)."""
+    return int(pycurl.version_info()[4])
 
 
 @functools.cache
@@ -124,6 +122,10 @@ class Attempt:
             raise errors.OptionError(
                 'not ASCII: %r' % error.object, url=url
             ) from error
+        except errors.OptionError as error:
+            self.handle.close()
+            error.url = errors.redact(url)
+            raise
 
     def _set_options(
         self,
@@ -160,7 +162,7 @@ class Attempt:
         set_option(pycurl.BUFFERSIZE, settings.buffer_size)
         set_option(
             pycurl.HTTP_VERSION,
-            getattr(pycurl, _HTTP_VERSIONS[settings.http_version]),
+            codes.http_version(settings.http_version, features()),
         )
         set_option(pycurl.USERAGENT, settings.user_agent)
         if fresh:

@@ -195,7 +195,10 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         'http_version',
-        'The version of HTTP to ask for.',
+        'The version of HTTP to ask for. With 2 and 3, which are for '
+        'https:// URLs, the connections of one download are streams of a '
+        'single one. An older version is used where the server, or the way '
+        'to it, does not have the one asked for.',
     ),
     Option(
         'direct_io',

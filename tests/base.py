@@ -36,6 +36,9 @@ from oslo_config import cfg
 import testtools
 from testtools import content
 
+from fuel_agent_curl import codes
+from fuel_agent_curl import easy
+from fuel_agent_curl import errors
 from tests import fence
 from tests import leaks
 
@@ -199,6 +202,13 @@ class FunctionalTestCase(_Base):
         """Skip unless the test may make devices and namespaces."""
         if os.geteuid() != 0:
             self.skipTest('needs root')
+
+    def need_http_version(self, version: str) -> None:
+        """Skip unless libcurl was built with it."""
+        try:
+            codes.http_version(version, easy.features())
+        except errors.OptionError as error:
+            self.skipTest(error.message)
 
     def need_program(self, *names: str) -> None:
         """Skip unless every program is installed (see bindep.txt)."""

@@ -29,6 +29,7 @@ from oslo_config import cfg
 import testtools
 from testtools import matchers
 
+from fuel_agent_curl import easy
 from tests import base
 from tests import fence
 
@@ -230,6 +231,16 @@ class TestNeeds(base.TestCase):
 
         for uid, skipped in ((0, 0), (1000, 1)):
             self.patch(os, 'geteuid', lambda uid=uid: uid)
+            result = run(body, base.FunctionalTestCase)
+            self.assertTrue(result.wasSuccessful())
+            self.assertThat(result.skipped, matchers.HasLength(skipped))
+
+    def test_http_version(self) -> None:
+        def body(test: base.FunctionalTestCase) -> None:
+            test.need_http_version('3')
+
+        for features, skipped in ((1 << 25, 0), (0, 1)):
+            self.patch(easy, 'features', lambda features=features: features)
             result = run(body, base.FunctionalTestCase)
             self.assertTrue(result.wasSuccessful())
             self.assertThat(result.skipped, matchers.HasLength(skipped))

@@ -10,13 +10,14 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Tests of ``codes``: what libcurl's code and text become."""
+"""Tests of ``codes``: what libcurl's numbers and texts become."""
 
 from __future__ import annotations
 
 from fuel_agent_curl import codes
 from fuel_agent_curl import errors
 from fuel_agent_curl import retry
+from fuel_agent_curl import settings
 from tests import base
 
 SECRET = 'Pa55word'
@@ -55,7 +56,10 @@ class TestClasses(base.TestCase):
             (56, errors.ReceiveError),
             (60, errors.CertificateError),
             (77, errors.CertificateError),
+            (55, errors.ReceiveError),
             (92, errors.ReceiveError),
+            (95, errors.ReceiveError),
+            (96, errors.ConnectError),
             (97, errors.ConnectError),
             # Of a later libcurl: whatever it is, another attempt may help.
             (999, errors.ReceiveError),
@@ -72,6 +76,38 @@ class TestClasses(base.TestCase):
             made = error(28, resolving=resolving, connecting=connecting)
             self.assertIs(kind, type(made))
 
+    def test_quic_to_nobody_is_no_connection(self) -> None:
+        text = 'Failed to connect to h: Could not connect to server'
+        made = error(55, text, connecting=True)
+        self.assertIs(errors.ConnectError, type(made))
+        self.assertIs(retry.Decision.RETRY, retry.decide(made))
+
+    def test_certificate_behind_the_code_of_quic(self) -> None:
+        for text in (
+            'SSL certificate OpenSSL verify result: certificate has expired',
+            'SSL certificate problem: unable to get local issuer certificate',
+            "SSL: no alternative certificate subject name matches 'h'",
+            "SSL: certificate subject name 'g' does not match 'h'",
+            'server certificate verification failed. CAfile: none',
+        ):
+            for code in (7, 28, 55, 96):
+                made = error(code, text, connecting=True)
+                self.assertIs(errors.CertificateError, type(made), text)
+                self.assertIs(retry.Decision.FAIL, retry.decide(made))
+                self.assertIn(text, str(made))
+            # There is a connection: it was acceptable.
+            self.assertIs(errors.ReceiveError, type(error(55, text)))
+
+    def test_certificate_is_named_whatever_the_text(self) -> None:
+        for text in (
+            'SSL certificate problem: certificate has expired',
+            'Failed to connect to h: Could not connect to server',
+        ):
+            made = error(60, text, connecting=True)
+            self.assertIs(errors.CertificateError, type(made))
+            self.assertIn('certificate', made.message)
+            self.assertIn(text, made.message)
+
     def test_malformed_url(self) -> None:
         self.assertIs(errors.OptionError, type(error(3)))
         self.assertIs(errors.RedirectError, type(error(3, redirected=True)))
@@ -85,6 +121,27 @@ class TestClasses(base.TestCase):
         assert isinstance(made, errors.NetworkError)
         self.assertEqual(56, made.curl_code)
         self.assertIn('Recv failure (curl error 56)', str(made))
+
+
+class TestVersions(base.TestCase):
+    def test_numbers(self) -> None:
+        for name, number in (('1.0', 1), ('1.1', 2), ('2', 4), ('3', 30)):
+            self.assertEqual(number, codes.http_version(name, -1))
+
+    def test_each_setting_has_one(self) -> None:
+        for name in settings.HTTP_VERSIONS:
+            codes.http_version(name, -1)
+
+    def test_libcurl_without_it(self) -> None:
+        for name, bit in (('2', 1 << 16), ('3', 1 << 25)):
+            codes.http_version(name, bit)
+            for features in (0, ~bit):
+                made = self.assertRaises(
+                    errors.OptionError, codes.http_version, name, features
+                )
+                self.assertIn('without HTTP/%s;' % name, str(made))
+        for name in ('1.0', '1.1'):
+            codes.http_version(name, 0)
 
 
 class TestProxy(base.TestCase):
