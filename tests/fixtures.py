@@ -84,6 +84,11 @@ class Authority(fixtures.Fixture):
         self, certificate: Certificate = Certificate.GOOD
     ) -> ssl.SSLContext:
         """Return the context of a server at 127.0.0.1 and localhost."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._issue(certificate).configure_cert(context)
+        return context
+
+    def _issue(self, certificate: Certificate) -> trustme.LeafCert:
         authority = self._authority
         if certificate is Certificate.UNTRUSTED:
             authority = trustme.CA()
@@ -92,20 +97,17 @@ class Authority(fixtures.Fixture):
             names = ['elsewhere.example']
         now = datetime.datetime.now(datetime.UTC)
         day = datetime.timedelta(days=1)
-        issued = authority.issue_cert(
+        return authority.issue_cert(
             *names,
             not_before=now + day if certificate is Certificate.EARLY else None,
             not_after=now - day
             if certificate is Certificate.EXPIRED
             else None,
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        issued.configure_cert(context)
-        return context
 
-    def server(self) -> str:
+    def server(self, certificate: Certificate = Certificate.GOOD) -> str:
         """Issue the certificate of a server; return it, key included."""
-        issued = self._authority.issue_cert('127.0.0.1', 'localhost')
+        issued = self._issue(certificate)
         return issued.private_key_and_cert_chain_pem.bytes().decode()
 
     def demand(self, context: ssl.SSLContext) -> None:

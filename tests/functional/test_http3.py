@@ -1,0 +1,419 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""HTTP/3: the segments are streams of one QUIC connection.
+
+A front passes every request on to a harmful server.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import Any
+
+import fixtures as fixtures_library
+
+from fuel_agent_curl import easy
+from fuel_agent_curl import errors
+from fuel_agent_curl import harmful
+from fuel_agent_curl.harmful import faults
+from tests import fixtures
+from tests import http3
+from tests import program
+from tests import segmented
+from tests import socks
+from tests.segmented import BySegment
+from tests.segmented import SEGMENT
+
+Certificate = fixtures.Certificate
+
+
+class _HTTP3TestCase(segmented.SegmentsTestCase):
+    """There is a front before ``self.server``.
+
+    :ivar front: the ``http3.Front``.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.need_http_version('3')
+        self.authority = self.useFixture(fixtures.Authority(self.directory))
+        self.front = self.start_front()
+
+    def start_front(
+        self, certificate: Certificate = Certificate.GOOD
+    ) -> http3.Front:
+        path = os.path.join(self.directory, 'server.pem')
+        with open(path, 'w') as file:
+            file.write(self.authority.server(certificate))
+        return self.useFixture(http3.Front(path, self.server.port))
+
+    def fetch(self, url: str | None = None, **how: Any) -> Any:
+        how = {'cacert': self.authority.path, 'http_version': '3', **how}
+        url = url or 'https://127.0.0.1:%d/image' % self.front.port
+        return super().fetch(url, **how)
+
+    def over(self, connection: int) -> list[str]:
+        """Return the Range of each request that came over a connection."""
+        return [
+            request.range
+            for request in self.front.requests
+            if request.connection == connection
+        ]
+
+
+class TestStreams(_HTTP3TestCase):
+    def test_segments_share_one_connection(self) -> None:
+        for number, connections in enumerate((4, 16)):
+            self.server.requests.clear()
+            self.assert_arrives(connections=connections)
+            self.assert_each_segment_once()
+            self.assertEqual(
+                sorted(self.segments()), sorted(self.over(number))
+            )
+        self.assertEqual(2, self.front.connections)
+
+    def test_stream_that_stalls_is_taken_over_by_another(self) -> None:
+        script = BySegment({3: [faults.stall(1000)]})
+        began = time.monotonic()
+        outcome = self.assert_arrives(then=script, low_speed_time=20)
+        self.assertLess(time.monotonic() - began, 5)
+        self.assertEqual(0, outcome.stats.stalls)
+        self.assertEqual(1, self.front.connections)
+        self.assertEqual(11, len(self.front.requests))
+
+    def test_stream_that_stalls_does_not_end_the_others(self) -> None:
+        # The short one stalls, so that none is done before that is noticed,
+        # and nobody knows how fast is usual.
+        script = BySegment(
+            {9: [faults.stall(1000)]}, then=faults.trickle(60_000)
+        )
+        outcome = self.assert_arrives(then=script, connections=16)
+        self.assertEqual(1, outcome.stats.stalls)
+        self.assertEqual(sorted(self.segments()), sorted(self.over(0)))
+        # It is asked for again on a connection of its own.
+        begin, _, end = self.segments()[9].partition('-')
+        rest = 'bytes=%d-%s' % (int(begin[len('bytes=') :]) + 1000, end)
+        self.assertEqual([rest], self.over(1))
+
+    def test_stream_that_is_reset_does_not_end_the_others(self) -> None:
+        for harm in (faults.reset(20_000), faults.cut(20_000)):
+            self.front.requests.clear()
+            script = BySegment({3: [harm], 9: [faults.status(503)]})
+            outcome = self.assert_arrives(then=script)
+            self.assertEqual(0, script.left)
+            self.assertEqual(0, outcome.stats.stalls)
+            self.assertLess(
+                outcome.stats.received, len(self.content) + SEGMENT
+            )
+            asked = [request.range for request in self.front.requests]
+            for segment in self.segments()[:9]:
+                self.assertEqual(1, asked.count(segment), segment)
+            self.assertLessEqual(len(asked), 14)
+
+    def test_one_connection_resumes_at_the_byte(self) -> None:
+        for harm, kind in (
+            (faults.cut(100_000), errors.ReceiveError),
+            (faults.stall(100_000), errors.Stalled),
+        ):
+            self.server.requests.clear()
+            self.front.requests.clear()
+            before = self.front.connections
+            outcome = self.assert_arrives(
+                harm, connections=1, ranges=[None, 100_000]
+            )
+            self.assertEqual([kind], outcome.retries)
+            self.assertEqual(
+                [before, before + 1],
+                [request.connection for request in self.front.requests],
+            )
+
+    def test_cut_in_the_head(self) -> None:
+        outcome = self.assert_arrives(
+            faults.cut(10, in_head=True), connections=1, requests=2
+        )
+        self.assertEqual([errors.ReceiveError], outcome.retries)
+
+    def test_slow_consumer(self) -> None:
+        # One stream is paused; of several, some are not begun meanwhile.
+        for connections, window, requests in ((1, 2, 1), (4, 8, 10)):
+            with self.fetch(
+                connections=connections,
+                window_size=window * SEGMENT,
+                low_speed_time=0.5,
+            ) as download:
+                data = next(download)
+                time.sleep(1.2)
+                data += b''.join(download)
+                stats = download.stats
+            self.assert_same(self.content, data)
+            self.assertEqual((requests, 0), (stats.attempts, stats.stalls))
+
+    def test_redirects(self) -> None:
+        self.server.script(faults.redirect('/elsewhere'))
+        self.server.representations['/elsewhere'] = self.image
+        elsewhere = self.start_server(tls=self.authority.context())
+        elsewhere.script(
+            faults.redirect('https://127.0.0.1:%d/image' % self.front.port)
+        )
+        for url in (None, elsewhere.url()):
+            outcome = self.download(url)
+            self.assertIsNone(outcome.error)
+            self.assert_same(self.content, outcome.data)
+        self.assertEqual(2, self.front.connections)
+        self.assertEqual(1, len(elsewhere.requests))
+
+
+class TestConnection(_HTTP3TestCase):
+    """What happens to a whole connection."""
+
+    def test_silence_is_noticed_and_the_connection_left(self) -> None:
+        hush = [
+            faults.trickle(200_000),
+            segmented.doing(self.front.fall_silent, 20_000),
+        ]
+        script = BySegment({3: [hush]}, then=faults.trickle(200_000))
+        began = time.monotonic()
+        outcome = self.assert_arrives(then=script)
+        # A libcurl left to itself gives each segment the dead connection
+        # first, and each has to be found stalled.
+        self.assertLess(time.monotonic() - began, 5)
+        self.assertLessEqual(outcome.stats.stalls, 4)
+        self.assertLessEqual(outcome.stats.attempts, 14)
+        self.assertLess(outcome.stats.received, len(self.content) + SEGMENT)
+        self.assertGreater(self.front.connections, 1)
+
+    def test_silence_of_a_mirror(self) -> None:
+        length = 30 * SEGMENT
+        self.name(content=harmful.Pattern(length)[0:length])
+        silent, other = self.front, self.start_front()
+        hush = [
+            faults.trickle(400_000),
+            segmented.doing(silent.fall_silent, 20_000),
+        ]
+        self.assert_arrives(
+            then=BySegment({3: [hush]}, then=faults.trickle(400_000)),
+            mirrors=['https://127.0.0.1:%d/image' % other.port],
+            checksum=self.checksum(),
+            # Few enough that the other soon takes over.
+            window_size=8 * SEGMENT,
+            low_speed_time=20,
+        )
+        # What is taken over is never found stalled; all the same, the mirror
+        # is of use again.
+        self.assertGreater(silent.connections, 1)
+        self.assertGreater(other.connections, 0)
+
+    def test_one_connection_that_falls_silent(self) -> None:
+        outcome = self.assert_arrives(
+            [
+                faults.trickle(400_000),
+                segmented.doing(self.front.fall_silent, 100_000),
+            ],
+            connections=1,
+        )
+        self.assertEqual([errors.Stalled], outcome.retries)
+        self.assertEqual(2, self.front.connections)
+        self.assertEqual(2, len(self.front.requests))
+        self.assertLess(outcome.stats.received, len(self.content) + SEGMENT)
+
+    def test_server_that_is_gone_uses_up_the_attempts(self) -> None:
+        went = [
+            faults.trickle(400_000),
+            segmented.doing(self.front.down, 20_000),
+        ]
+        for connections in (1, 4):
+            self.server.requests.clear()
+            began = time.monotonic()
+            self.assert_gives_up(
+                errors.ConnectError,
+                went,
+                then=[faults.trickle(400_000)],
+                connections=connections,
+            )
+            self.assertLess(time.monotonic() - began, 10)
+            self.front.up()
+
+    def test_nobody_there(self) -> None:
+        self.front.down()
+        self.assert_gives_up(errors.ConnectError, requests=0)
+
+    def test_nobody_answers(self) -> None:
+        self.front.down()
+        self.useFixture(_SilentPort(self.front.port))
+        outcome = self.assert_gives_up(
+            errors.ConnectError, connect_timeout=0.5, attempts=2
+        )
+        self.assertEqual([errors.ConnectError], outcome.retries)
+
+    def test_certificate_fails_at_once(self) -> None:
+        for certificate in Certificate:
+            self.front = self.start_front(certificate)
+            if certificate is not Certificate.GOOD:
+                outcome = self.assert_fails(
+                    errors.CertificateError, requests=0
+                )
+                self.assertEqual([], outcome.retries)
+                self.assertIn('certificate', outcome.error.message)
+                self.assertEqual(1, self.front.connections, certificate.name)
+            self.server.requests.clear()
+            self.assert_arrives(insecure=True, requests=10)
+            self.server.requests.clear()
+
+    def test_without_the_authority_it_is_not_trusted(self) -> None:
+        self.assert_fails(errors.CertificateError, cacert=None, requests=0)
+        self.assertEqual(1, self.front.connections)
+
+
+class _SilentPort(fixtures_library.Fixture):
+    """A UDP port on loopback that answers nothing."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._port = port
+
+    def _setUp(self) -> None:
+        holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(holder.close)
+        holder.bind(('127.0.0.1', self._port))
+
+
+class TestWithoutIt(segmented.SegmentsTestCase):
+    """The server, the way there, the URL or libcurl has no HTTP/3."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.authority = self.useFixture(fixtures.Authority(self.directory))
+        self.serve(Certificate.GOOD)
+
+    def serve(self, certificate: Certificate) -> None:
+        """Let ``self.server`` be one with TLS, over TCP alone."""
+        context = self.authority.context(certificate)
+        self.server = self.start_server(tls=context)
+
+    def fetch(self, url: str | None = None, **how: Any) -> Any:
+        how = {'cacert': self.authority.path, 'http_version': '3', **how}
+        return super().fetch(url, **how)
+
+    def drop_udp(self) -> None:
+        """Have the port of ``self.server`` answer no UDP."""
+        self.useFixture(_SilentPort(self.server.port))
+
+    def test_server_refuses_it(self) -> None:
+        self.need_http_version('3')
+        self.assert_arrives(faults.cut(9000), connections=1, requests=2)
+        self.server.requests.clear()
+        self.assert_arrives()
+        self.assert_each_segment_once()
+
+    def test_it_gets_no_answer(self) -> None:
+        self.need_http_version('3')
+        self.drop_udp()
+        began = time.monotonic()
+        self.assert_arrives(connect_timeout=20)
+        self.assert_each_segment_once()
+        self.assertLess(time.monotonic() - began, 5)
+
+    def test_certificate_fails_at_once(self) -> None:
+        self.need_http_version('3')
+        for certificate in Certificate:
+            if certificate is Certificate.GOOD:
+                continue
+            self.serve(certificate)
+            outcome = self.assert_fails(errors.CertificateError, requests=0)
+            self.assertEqual([], outcome.retries)
+            self.assertEqual(1, self.server.connections, certificate.name)
+
+    def test_certificate_where_it_gets_no_answer(self) -> None:
+        # libcurl waits for QUIC until connect_timeout, but once.
+        self.need_http_version('3')
+        self.serve(Certificate.WRONG_NAME)
+        self.drop_udp()
+        outcome = self.assert_fails(
+            errors.CertificateError, requests=0, connect_timeout=0.5
+        )
+        self.assertEqual([], outcome.retries)
+        self.assertEqual(1, self.server.connections)
+
+    def test_http_url(self) -> None:
+        self.need_http_version('3')
+        self.server = self.start_server()
+        self.assert_arrives()
+        self.assert_each_segment_once()
+
+    def test_proxy(self) -> None:
+        self.need_http_version('3')
+        proxy = self.useFixture(socks.SocksProxy({}))
+        self.assert_arrives(proxy='socks5://127.0.0.1:%d' % proxy.port)
+        self.assert_each_segment_once()
+        self.assertIn('127.0.0.1', proxy.asked)
+
+    def test_libcurl(self) -> None:
+        for version in ('2', '3'):
+            self.patch(easy, 'features', lambda: 0)
+            outcome = self.assert_fails(
+                errors.OptionError, requests=0, http_version=version
+            )
+            self.assertEqual([], outcome.retries)
+            self.assertIn('without HTTP/' + version, str(outcome.error))
+            self.assertEqual(0, self.server.connections)
+
+
+class TestProgram(program.ProgramTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.need_http_version('3')
+        authority = self.useFixture(fixtures.Authority(self.directory))
+        certificate = self.path('server.pem')
+        with open(certificate, 'w') as file:
+            file.write(authority.server())
+        self.front = self.useFixture(
+            http3.Front(certificate, self.server.port)
+        )
+        self.how = ('--http-version', '3', '--cacert', authority.path)
+
+    @property
+    def front_url(self) -> str:
+        return 'https://127.0.0.1:%d/image' % self.front.port
+
+    def test_probe(self) -> None:
+        done = self.run_program('probe', *self.how, self.front_url)
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertRegex(done.stdout, r'server +127\.0\.0\.1, HTTP/3\b')
+        self.assertIn('If-Range   honoured', done.stdout)
+        done = self.run_program('probe', *self.how, self.url)
+        self.assertRegex(done.stdout, r'server +127\.0\.0\.1, HTTP/1\.1\b')
+
+    def test_copy(self) -> None:
+        self.server.script(faults.reset(program.MIB + 1))
+        self.check_success(*self.how, *program.QUICK, self.front_url)
+        self.assertEqual(2, len(self.front.requests))
+
+    def test_copy_from_an_http_url(self) -> None:
+        self.check_success(*self.how, self.url)
+
+    def test_one_line_for_a_certificate(self) -> None:
+        self.check_failure(
+            16,
+            'certificate',
+            '--http-version=3',
+            self.front_url,
+            self.target,
+        )
+
+    def test_one_line_for_nobody(self) -> None:
+        self.front.down()
+        self.check_failure(
+            26, 'Could not connect', *self.how, self.front_url, self.target
+        )
