@@ -99,8 +99,8 @@ class Exchange:
     :param segment: what is to be brought; the request may be for its rest.
     :param reread: what was handed on, where that is read again.
     :param fresh: use no connection and no address of an earlier exchange.
-    :param on_accept: called when the head is accepted, with whether it is
-        the first of the source.
+    :param on_accept: called when the head is accepted, with this exchange
+        and whether the head is the first of the source.
     :param on_start: called before the first body byte; see ``Reception``.
     :ivar redirected: it asks where a redirect led before, not the URL itself.
     :raises errors.OptionError: if libcurl refuses an option.
@@ -116,7 +116,7 @@ class Exchange:
         segment: segments.Segment,
         reread: window.HandedOn | None,
         fresh: bool,
-        on_accept: Callable[[bool], None],
+        on_accept: Callable[[Exchange, bool], None],
         on_start: Callable[[int], int],
     ) -> None:
         self.request = request
@@ -168,7 +168,7 @@ class Exchange:
         first = source.pin is None
         source.accepted(pin)
         context.length = context.window.length = pin.length
-        self._on_accept(first)
+        self._on_accept(self, first)
 
     def begin(self) -> None:
         """Hand the request to libcurl."""

@@ -52,9 +52,10 @@ def _opt(option: options.Option) -> cfg.Opt:
         return cfg.BoolOpt(option.name, **given)
     if option.bounds is None:
         return cfg.StrOpt(option.name, choices=option.choices, **given)
-    least, most = map(option.kind, option.bounds)
-    number = cfg.IntOpt if option.kind is int else cfg.FloatOpt
-    return number(option.name, min=least, max=most, **given)
+    least, most = option.bounds
+    if option.kind is int:
+        return cfg.IntOpt(option.name, min=int(least), max=int(most), **given)
+    return cfg.FloatOpt(option.name, min=least, max=most, **given)
 
 
 OPTS: list[cfg.Opt] = [_opt(option) for option in options.OPTIONS]

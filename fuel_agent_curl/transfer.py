@@ -87,14 +87,10 @@ class Transfer:
         self._beaten = False
         self.error: errors.Error | None = None
         self._context = context
-        self._settings = context.settings
+        settings = self._settings = context.settings
         self._plan = plan
         self._recovery = recovery.Recovery(
-            context.settings,
-            context.sources,
-            source,
-            context.stats,
-            context.random,
+            settings, context.sources, source, context.stats, context.random
         )
         self._offset = segment.start
         # The highest offset before this attempt: only what is beyond it is
@@ -169,7 +165,7 @@ class Transfer:
         elif self._exchange:
             error = self._exchange.watch(now, self._watchdog)
             if error is not None:
-                self._failed(error)
+                self._failed(self._exchange, error)
         elif self.state is State.WAITING or now >= self._due:
             self._start(now)
         if self.state is State.BACKING_OFF:
@@ -190,7 +186,7 @@ class Transfer:
         if under_way.reception.at_end():
             self._complete()
         elif error is not None:
-            self._failed(error)
+            self._failed(under_way, error)
         else:
             self._go_on(under_way)
 
@@ -289,9 +285,7 @@ class Transfer:
         self._offset = handed_on.length
         return handed_on
 
-    def _accepted(self, first: bool) -> None:
-        under_way = self._exchange
-        assert under_way is not None
+    def _accepted(self, under_way: exchange.Exchange, first: bool) -> None:
         if under_way.reception.stop is None:
             self.segment = segments.Segment(self.segment.start)
             self._plan.takes_all(self)
@@ -323,9 +317,7 @@ class Transfer:
 
     # What follows.
 
-    def _failed(self, error: errors.Error) -> None:
-        ended = self._exchange
-        assert ended is not None
+    def _failed(self, ended: exchange.Exchange, error: errors.Error) -> None:
         judgement = ended.reception.judgement
         if isinstance(error, errors.Stalled):
             ended.leave_connection()
