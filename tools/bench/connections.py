@@ -42,10 +42,11 @@ CONNECTIONS = 16
 #: The default window, and what the issue of memory allows beside it.
 MEMORY = (64 + 64) * _MIB
 
+_ARIA2 = 'aria2c -x16 -s16 -k1M'
 _LIMIT = 'arithmetic limit'
 _START_UP = contenders.COPY + ', start-up'
 _NOTES = (
-    'only ours, and what ends with sync, leave the file synced',
+    'only ours ends with the file synced',
     'start-up: the same for an image of one byte',
 )
 
@@ -207,7 +208,6 @@ def _paced(bench: _Bench) -> figures.Section:
         [
             _ours(CONNECTIONS),
             contenders.aria2('image'),
-            contenders.aria2_synced('image'),
             contenders.curl(
                 'image', '{target}', 'curl, 1 connection', once=True
             ),
@@ -225,8 +225,7 @@ def _paced(bench: _Bench) -> figures.Section:
         section,
         goals=(
             *_within(section, limit, 8),
-            figures.times_as_fast(section, contenders.ARIA2, 1.2),
-            figures.times_as_fast(section, contenders.ARIA2 + '; sync', 1.2),
+            figures.times_as_fast(section, _ARIA2, 1.2),
             *figures.memory_within(section, MEMORY),
         ),
     )
@@ -252,7 +251,7 @@ def _slow(bench: _Bench) -> figures.Section:
         section,
         goals=(
             *_within(section, limit, 20),
-            figures.times_as_fast(section, contenders.ARIA2, 2),
+            figures.times_as_fast(section, _ARIA2, 2),
             *figures.memory_within(section, MEMORY),
         ),
     )

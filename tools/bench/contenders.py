@@ -25,17 +25,11 @@ COPY = 'fuel-agent-curl copy'
 INSTALLED = 'fuel-agent, our classes'
 UPSTREAM = 'fuel-agent'
 CHUNKS = 'fuel_agent_curl.fetch'
-ARIA2 = 'aria2c -x16 -s16 -k1M'
 
 # dd takes whole blocks from a pipe only when told to. Past the page
 # cache it is faster here, which is what ours has to be compared with.
 _DD = 'dd of={target} bs=1M iflag=fullblock oflag=direct conv=fsync'
 _CURL = 'curl -q -s -f {url}'
-# The rest: say nothing, read no configuration, and write where told to.
-_ARIA2 = (
-    ARIA2 + ' --no-conf --quiet --allow-overwrite=true'
-    ' --dir=/ --out={target} {url}'
-)
 
 _CHAIN = '''
 import sys
@@ -72,8 +66,7 @@ class Contender:
         {ours}, {python} and {script}.
     :ivar script: Python, for {script}.
     :ivar image: what of the server's it fetches.
-    :ivar modules: of Python, without which it cannot run ...
-    :ivar programs: ... and programs, besides the first of each stage.
+    :ivar modules: of Python, without which it cannot run.
     :ivar once: it takes so long, and so exactly as long, that it runs once.
     """
 
@@ -82,7 +75,6 @@ class Contender:
     image: str
     script: str = ''
     modules: tuple[str, ...] = ()
-    programs: tuple[str, ...] = ()
     once: bool = False
 
     def stages(self, url: str, target: str) -> list[list[str]]:
@@ -108,7 +100,6 @@ class Contender:
             [
                 *(stage[0] for stage in self.stages('', '')),
                 *('python:' + module for module in self.modules),
-                *self.programs,
             ]
         )
 
@@ -165,11 +156,10 @@ def curl(
 
 def aria2(image: str) -> Contender:
     """aria2, as one would call it for 16 connections."""
-    return Contender(ARIA2, _ARIA2, image)
-
-
-def aria2_synced(image: str) -> Contender:
-    """The same, and then the file synced, as it is after ours."""
-    # sh -c SCRIPT NAME ARGUMENT...
-    line = "sh -c '\"$@\" && sync \"$0\"' {target} " + _ARIA2
-    return Contender(ARIA2 + '; sync', line, image, programs=('aria2c',))
+    # The rest: say nothing, read no configuration, and write where told to.
+    return Contender(
+        'aria2c -x16 -s16 -k1M',
+        'aria2c -x16 -s16 -k1M --no-conf --quiet --allow-overwrite=true'
+        ' --dir=/ --out={target} {url}',
+        image,
+    )
