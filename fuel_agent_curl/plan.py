@@ -58,6 +58,14 @@ class Plan:
         chunk = context.window.chunk_size
         self._size = max(1, context.settings.segment // chunk) * chunk
         self._piece = max(1, _PIECE // chunk) * chunk
+        # Room that makes going on with a full window worth it. Where that is
+        # more than twice what is brought at a time, it is full because of the
+        # consumer, from whom each burst takes the interpreter's lock: fewer
+        # and longer ones then.
+        spare = context.window.ample
+        tight = context.settings.connections * self._size > spare
+        self._ample = self._size if tight else max(self._size, spare // 2)
+        self._full = False
         # One transfer brings all that remains.
         self._single = context.settings.connections == 1
         # First byte of no segment yet; None until the length is known.
@@ -231,7 +239,9 @@ class Plan:
         if start >= length:
             return None
         stop = min(start + self._size, length)
-        if not self._window.want(stop):
+        room = min(start + self._ample, length) if self._full else stop
+        self._full = not self._window.want(room)
+        if self._full:
             return None
         self._next = stop
         return segments.Segment(start, stop)

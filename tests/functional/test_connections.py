@@ -87,6 +87,33 @@ class TestSegments(segmented.SegmentsTestCase):
         self.assert_same(self.content, data)
         self.assert_each_segment_once()
 
+    def test_a_full_window_is_filled_again_in_bursts(self) -> None:
+        self.name(content=harmful.Pattern(64 * SEGMENT)[:])
+        with self.fetch(window_size=32 * SEGMENT, connections=2) as download:
+            data = next(download)
+            self.assertTrue(self.server.wait(32, 5))
+            while len(data) < 7 * SEGMENT:
+                data += next(download)
+            # All but a quarter of it is there yet.
+            self.assertFalse(self.server.wait(33, 0.5))
+            while len(data) < 9 * SEGMENT:
+                data += next(download)
+            self.assertTrue(self.server.wait(40, 5))
+            data += b''.join(download)
+        self.assert_same(self.content, data)
+        self.assert_each_segment_once()
+
+    def test_a_window_that_is_short_is_filled_again_at_once(self) -> None:
+        self.name(content=harmful.Pattern(64 * SEGMENT)[:])
+        with self.fetch(window_size=6 * SEGMENT, connections=4) as download:
+            data = next(download)
+            self.assertTrue(self.server.wait(6, 5))
+            while len(data) < SEGMENT:
+                data += next(download)
+            self.assertTrue(self.server.wait(7, 5))
+            data += b''.join(download)
+        self.assert_same(self.content, data)
+
 
 class TestConsumer(segmented.SegmentsTestCase):
     def test_slow_consumer_is_not_a_slow_server(self) -> None:
