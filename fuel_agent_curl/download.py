@@ -286,15 +286,17 @@ def _chunk_size(
 ) -> int:
     """Return the chunk size in the window; the consumer's may be smaller.
 
-    It is whole pieces, where those are to be checked, and goes into a
-    segment without a rest, so that each chunk is brought by one transfer.
+    It is whole pieces, where those are to be checked. Each chunk is brought
+    by one transfer: it goes into a segment without a rest, where that makes
+    it not much shorter; else ``Plan`` makes the segments whole chunks.
     """
     size = max(settings.chunk_size, _LEAST_CHUNK)
     if pieces is not None:
         return max(1, size // pieces.size) * pieces.size
     if settings.connections > 1 and settings.segment % size:
         segment = settings.segment
-        return min(1 << (size.bit_length() - 1), segment & -segment)
+        power = min(1 << (size.bit_length() - 1), segment & -segment)
+        return power if power * 16 >= size else min(size, segment)
     return size
 
 

@@ -220,6 +220,8 @@ class Attempt:
 
     def _connected(self, *addresses: Any) -> int:
         self.connecting = False
+        # A proxy's answer to CONNECT says nothing about the server.
+        self._heads.head = None
         self.peer = str(addresses[0])
         return int(pycurl.PREREQFUNC_OK)
 

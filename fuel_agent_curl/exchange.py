@@ -238,7 +238,7 @@ class Exchange:
         What is wrong with a stream may be wrong with all of it. A connection
         of HTTP/1.1 is closed with its exchange.
         """
-        if self._attempt.shares:
+        if self._attempt.shares and not self._attempt.connecting:
             self._context.loop.leave(self._attempt)
 
     def end(self) -> int:

@@ -72,20 +72,18 @@ class _Pool:
     def _watch(
         self, what: int, fd: int, _multi: object, _data: object
     ) -> None:
-        self._forget(fd)
         events = 0
         if what in (pycurl.POLL_IN, pycurl.POLL_INOUT):
             events |= selectors.EVENT_READ
         if what in (pycurl.POLL_OUT, pycurl.POLL_INOUT):
             events |= selectors.EVENT_WRITE
+        known = self._selector.get_map().get(fd)
+        # To be removed it has to be ours; to be watched it is, whoever had
+        # a descriptor of that number before.
+        if known and (events or known.data is self):
+            self._selector.unregister(fd)
         if events:
             self._selector.register(fd, events, self)
-
-    def _forget(self, fd: int) -> None:
-        try:
-            self._selector.unregister(fd)
-        except (KeyError, ValueError):
-            pass
 
     def _set_timer(self, milliseconds: int) -> None:
         # CURLMOPT_TIMERFUNCTION: -1 deletes the timer.
@@ -100,7 +98,7 @@ class _Pool:
         self.multi.close()
         for key in list(self._selector.get_map().values()):
             if key.data is self:
-                self._forget(key.fd)
+                self._selector.unregister(key.fd)
 
 
 class Loop:

@@ -140,6 +140,8 @@ class Plan:
             self._transfers == [moving]
             and not self._returned
             and not self._next
+            # With it known, others are about to begin.
+            and (self._single or self._context.length is None)
         )
 
     def alone(self, moving: transfer.Transfer) -> window.HandedOn:
@@ -251,7 +253,7 @@ class Plan:
         if not self._speeds:
             return False
         # The median; a module of its own for that would be slow to import.
-        typical = sorted(self._speeds)[len(self._speeds) // 2]
+        typical = sorted(self._speeds)[len(self._speeds) // 2] or 1.0
         challenged = [
             moving.rival for moving in self._transfers if moving.rival
         ]
@@ -276,17 +278,22 @@ class Plan:
         if source is None:
             return False
         LOG.debug('Taking over the rest of %r', moving)
+        moving.challenges += 1
         size = self._piece
         cut = (moving.offset + size + size // 2) // size * size
-        if cut < stop:
-            moving.leave(cut)
-            for start in range(cut, stop, size):
-                self._return(segments.Segment(start, min(start + size, stop)))
-            stop = cut
-        moving.challenges += 1
-        self._add(source, segments.Segment(moving.offset, stop), moving)
+        segment = segments.Segment(moving.offset, min(cut, stop))
+        self._add(source, segment, moving)
         self._transfers[-1].challenges = moving.challenges
         return True
+
+    def _share(self, start: int | None, stop: int | None) -> None:
+        """Have the rest of what was taken over brought in pieces."""
+        if start is None or stop is None:
+            return
+        for begin in range(start, stop, self._piece):
+            self._return(
+                segments.Segment(begin, min(begin + self._piece, stop))
+            )
 
     def _settle_rivals(self) -> None:
         for moving in self._transfers:
@@ -296,5 +303,7 @@ class Plan:
             if moving.ahead:
                 rival.drop()
                 moving.rival = None
+                # Not before: one that fails leaves all to its rival.
+                self._share(moving.segment.stop, rival.segment.stop)
             elif rival.state not in states.UNDER_WAY:
                 moving.drop()

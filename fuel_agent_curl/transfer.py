@@ -213,12 +213,6 @@ class Transfer:
             self._end_attempt()
             self._move(Trigger.DROP)
 
-    def leave(self, stop: int) -> None:
-        """Bring nothing from ``stop``, a chunk's beginning, on."""
-        self.segment = segments.Segment(self.segment.start, stop)
-        if self._exchange:
-            self._exchange.reception.stop = stop
-
     def overtaken(self) -> int:
         """Take no more bytes; return the offset another goes on at."""
         self._beaten = True
@@ -307,6 +301,9 @@ class Transfer:
         if self.rival.offset < self.segment.start:
             # A piece did not match, and is to be brought again.
             raise errors.ReceiveError('there is a gap before these bytes')
+        stop = self.segment.stop
+        if stop is not None and self.rival.offset >= stop:
+            raise errors.ReceiveError('all of these bytes are there by now')
         self.ahead = True
         return max(offset, self.rival.overtaken())
 

@@ -63,6 +63,19 @@ class TestSegments(segmented.SegmentsTestCase):
                 )
                 self.assert_each_segment_once()
 
+    def test_segments_of_an_odd_length(self) -> None:
+        # No chunk of a reasonable length goes into them without a rest.
+        for segment in (SEGMENT + 1, 3 * SEGMENT - 1, SEGMENT + 64):
+            self.server.requests.clear()
+            with self.fetch(
+                segment_size=segment, chunk_size=16384
+            ) as download:
+                first = next(download)
+                self.assertEqual(16384, len(first))
+                data = first + b''.join(download)
+            self.assert_same(self.content, data)
+            self.assertLessEqual(len(self.server.requests), 14)
+
     def test_empty_image(self) -> None:
         # No range of it can be satisfied: 416, and asked again without.
         self.name(content=b'')

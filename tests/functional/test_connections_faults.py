@@ -222,3 +222,44 @@ def cap(length: int) -> faults.Fault:
         return handle
 
     return capped
+
+
+class TestFirstAnswerWithoutABody(segmented.SegmentsTestCase):
+    """It says how long the image is; the next has no ranges."""
+
+    EMPTY = (faults.http_1_0(), faults.body(harmful.Ending.CLOSE))
+
+    def test_another_image(self) -> None:
+        other = harmful.Representation(
+            harmful.Pattern(LENGTH, seed=7)[:], etag='"2"'
+        )
+        for whole in (
+            [faults.ignore_range(), faults.trickle(400_000)],
+            [
+                *(faults.serve(other), faults.ignore_range()),
+                faults.trickle(400_000),
+            ],
+        ):
+            self.server.script(
+                then=BySegment(
+                    {0: [self.EMPTY, whole]}, then=faults.trickle(300_000)
+                )
+            )
+            outcome = self.download(backoff=0)
+            if outcome.error is not None:
+                self.assertIsInstance(outcome.error, errors.Error)
+            wanted = [self.content, other.content[0:LENGTH]]
+            size = len(outcome.data)
+            self.assertIn(outcome.data, [image[:size] for image in wanted])
+
+    def test_mirror(self) -> None:
+        mirror = self.start_server()
+        trickle = faults.trickle(300_000)
+        self.server.script(then=BySegment({0: [self.EMPTY]}, then=trickle))
+        whole = [faults.ignore_range(), faults.trickle(400_000)]
+        mirror.script(then=BySegment({0: [whole]}, then=trickle))
+        outcome = self.download(
+            mirrors=[mirror.url()], checksum=self.checksum()
+        )
+        self.assertIsNone(outcome.error)
+        self.assert_same(self.content, outcome.data)
