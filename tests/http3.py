@@ -302,3 +302,16 @@ class _Connection(quic_protocol.QuicConnectionProtocol):
                 return
             self._moved.clear()
             await self._moved.wait()
+
+
+class SilentPort(fixtures.Fixture):
+    """A UDP port on loopback that answers nothing."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._port = port
+
+    def _setUp(self) -> None:
+        holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(holder.close)
+        holder.bind(('127.0.0.1', self._port))

@@ -18,13 +18,9 @@ A front passes every request on to a harmful server.
 from __future__ import annotations
 
 import os
-import socket
 import time
 from typing import Any
 
-import fixtures as fixtures_library
-
-from fuel_agent_curl import easy
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
@@ -32,7 +28,6 @@ from tests import fixtures
 from tests import http3
 from tests import program
 from tests import segmented
-from tests import socks
 from tests.segmented import BySegment
 from tests.segmented import SEGMENT
 
@@ -251,7 +246,7 @@ class TestConnection(_HTTP3TestCase):
 
     def test_nobody_answers(self) -> None:
         self.front.down()
-        self.useFixture(_SilentPort(self.front.port))
+        self.useFixture(http3.SilentPort(self.front.port))
         outcome = self.assert_gives_up(
             errors.ConnectError, connect_timeout=0.5, attempts=2
         )
@@ -274,100 +269,6 @@ class TestConnection(_HTTP3TestCase):
     def test_without_the_authority_it_is_not_trusted(self) -> None:
         self.assert_fails(errors.CertificateError, cacert=None, requests=0)
         self.assertEqual(1, self.front.connections)
-
-
-class _SilentPort(fixtures_library.Fixture):
-    """A UDP port on loopback that answers nothing."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__()
-        self._port = port
-
-    def _setUp(self) -> None:
-        holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.addCleanup(holder.close)
-        holder.bind(('127.0.0.1', self._port))
-
-
-class TestWithoutIt(segmented.SegmentsTestCase):
-    """The server, the way there, the URL or libcurl has no HTTP/3."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.authority = self.useFixture(fixtures.Authority(self.directory))
-        self.serve(Certificate.GOOD)
-
-    def serve(self, certificate: Certificate) -> None:
-        """Let ``self.server`` be one with TLS, over TCP alone."""
-        context = self.authority.context(certificate)
-        self.server = self.start_server(tls=context)
-
-    def fetch(self, url: str | None = None, **how: Any) -> Any:
-        how = {'cacert': self.authority.path, 'http_version': '3', **how}
-        return super().fetch(url, **how)
-
-    def drop_udp(self) -> None:
-        """Have the port of ``self.server`` answer no UDP."""
-        self.useFixture(_SilentPort(self.server.port))
-
-    def test_server_refuses_it(self) -> None:
-        self.need_http_version('3')
-        self.assert_arrives(faults.cut(9000), connections=1, requests=2)
-        self.server.requests.clear()
-        self.assert_arrives()
-        self.assert_each_segment_once()
-
-    def test_it_gets_no_answer(self) -> None:
-        self.need_http_version('3')
-        self.drop_udp()
-        began = time.monotonic()
-        self.assert_arrives(connect_timeout=20)
-        self.assert_each_segment_once()
-        self.assertLess(time.monotonic() - began, 5)
-
-    def test_certificate_fails_at_once(self) -> None:
-        self.need_http_version('3')
-        for certificate in Certificate:
-            if certificate is Certificate.GOOD:
-                continue
-            self.serve(certificate)
-            outcome = self.assert_fails(errors.CertificateError, requests=0)
-            self.assertEqual([], outcome.retries)
-            self.assertEqual(1, self.server.connections, certificate.name)
-
-    def test_certificate_where_it_gets_no_answer(self) -> None:
-        # libcurl waits for QUIC until connect_timeout, but once.
-        self.need_http_version('3')
-        self.serve(Certificate.WRONG_NAME)
-        self.drop_udp()
-        outcome = self.assert_fails(
-            errors.CertificateError, requests=0, connect_timeout=0.5
-        )
-        self.assertEqual([], outcome.retries)
-        self.assertEqual(1, self.server.connections)
-
-    def test_http_url(self) -> None:
-        self.need_http_version('3')
-        self.server = self.start_server()
-        self.assert_arrives()
-        self.assert_each_segment_once()
-
-    def test_proxy(self) -> None:
-        self.need_http_version('3')
-        proxy = self.useFixture(socks.SocksProxy({}))
-        self.assert_arrives(proxy='socks5://127.0.0.1:%d' % proxy.port)
-        self.assert_each_segment_once()
-        self.assertIn('127.0.0.1', proxy.asked)
-
-    def test_libcurl(self) -> None:
-        for version in ('2', '3'):
-            self.patch(easy, 'features', lambda: 0)
-            outcome = self.assert_fails(
-                errors.OptionError, requests=0, http_version=version
-            )
-            self.assertEqual([], outcome.retries)
-            self.assertIn('without HTTP/' + version, str(outcome.error))
-            self.assertEqual(0, self.server.connections)
 
 
 class TestProgram(program.ProgramTestCase):
