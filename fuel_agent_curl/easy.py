@@ -52,7 +52,7 @@ def _authorities() -> str | None:
         '/etc/pki/tls/certs/ca-bundle.crt',
         '/etc/ssl/cert.pem',
     ):
-        if path and os.path.exists(path):
+        if path and os.path.isfile(path):
             return path
     # Slow to import, and seldom of use.
     import ssl

@@ -145,7 +145,7 @@ def _read(source: Mapping[str, Any], name: str, secret: bool) -> Any:
         reason = '' if secret else ': %s' % error
         raise errors.OptionError(
             'option %s cannot be used%s' % (name, reason),
-            hint="a '$' in a value is written '$$'" if secret else None,
+            hint="in a file, a '$' is written '$$'" if secret else None,
         ) from (None if secret else error)
 
 

@@ -22,6 +22,7 @@ is added are not copied.
 from __future__ import annotations
 
 from collections.abc import Iterator
+import ctypes
 import mmap
 
 KIB = 1024
@@ -104,7 +105,5 @@ def _is_aligned(view: memoryview) -> bool:
     """Tell whether it begins with a page; False where that is not known."""
     if view.readonly:
         return False
-    import ctypes
-
     first = ctypes.c_char.from_buffer(view)
     return ctypes.addressof(first) % mmap.PAGESIZE == 0

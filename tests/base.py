@@ -73,6 +73,10 @@ class _Base(testtools.TestCase):
                 '%(threadName)s %(name)s: %(message)s',
             )
         )
+        # oslo.config's; whoever runs the tests may have some.
+        for name in list(os.environ):
+            if name.startswith('OS_') and '__' in name:
+                self.useFixture(fixtures.EnvironmentVariable(name))
         # In a worker of stestr, stdout carries the results.
         for name in ('stdout', 'stderr'):
             stream = self.useFixture(fixtures.StringStream(name)).stream

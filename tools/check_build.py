@@ -98,6 +98,11 @@ def _read(wheel: zipfile.ZipFile, name: str) -> str:
     return wheel.read(path).decode()
 
 
+_LATE = (
+    'import fuel_agent_curl.opts, oslo_log.log, defusedxml.ElementTree, tqdm'
+)
+
+
 def main(directory: str) -> int:
     out = pathlib.Path(directory, 'dist')
     subprocess.run(
@@ -113,6 +118,8 @@ def main(directory: str) -> int:
     for command in (
         [home / 'bin' / 'pip', 'install', '--quiet', wheel],
         [home / 'bin' / 'fuel-agent-curl', 'demo'],
+        # What is imported only where it is needed is required all the same.
+        [home / 'bin' / 'python', '-W', 'error', '-c', _LATE],
     ):
         # Elsewhere, so that the sources are not found.
         subprocess.run(

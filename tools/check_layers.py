@@ -125,6 +125,7 @@ FOREIGN = {
     'pycurl': frozenset(('multi', 'easy')),
     'fuel_agent': frozenset(('artifact', 'drivers')),
     'oslo_config': frozenset(('cmd', 'drivers', 'artifact', 'opts')),
+    'oslo_log': frozenset(('cmd',)),
 }
 
 #: Who may name the one CONF of the process, but only to hand it to ``opts``,
@@ -132,7 +133,7 @@ FOREIGN = {
 HANDS_CONF_ON = frozenset(('artifact', 'drivers'))
 
 #: Modules that run with the standard library alone.
-STANDARD_LIBRARY_ONLY = frozenset(('harmful', 'errors'))
+STANDARD_LIBRARY_ONLY = frozenset(('errors', 'harmful', 'options', 'settings'))
 
 #: Reached for by no rule: they act, wait, or tell the time.
 IMPURE = frozenset(

@@ -130,7 +130,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Take a command line apart.
 
     The result has ``verb``, ``config_file`` and ``config_dir`` (lists),
-    ``debug``, the verb's own arguments, and what ``override`` reads.
+    ``debug``, the verb's own arguments, and what ``given`` reads.
 
     :raises SystemExit: 2 for a bad command line, 0 after --help or --version.
     """

@@ -35,6 +35,10 @@ if typing.TYPE_CHECKING:
 _FORMAT = '%(asctime)s %(levelname)s %(message)s'
 _DATE_FORMAT = '%H:%M:%S'
 
+# oslo.config's environment driver: OS_GROUP__OPTION. oslo.log's options are
+# in the group DEFAULT.
+_VARIABLES = ('OS_FUEL_AGENT_CURL__', 'OS_DEFAULT__')
+
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
@@ -84,11 +88,12 @@ def set_up_logging(configuration: Configuration, *, quiet: bool) -> None:
     :raises errors.OptionError: if that cannot be done.
     """
     if configuration.conf is None:
+        # As oslo.log does: not closed, they may be somebody else's.
+        logging.getLogger().handlers.clear()
         logging.basicConfig(
             level=logging.DEBUG if configuration.debug else logging.INFO,
             format=_FORMAT,
             datefmt=_DATE_FORMAT,
-            force=True,
         )
     else:
         from oslo_log import log
@@ -108,8 +113,7 @@ def _is_configured(parsed: argparse.Namespace) -> bool:
     return bool(
         parsed.config_file
         or parsed.config_dir
-        # OS_GROUP__OPTION: oslo.config's environment driver.
-        or any('__' in name for name in os.environ if name[:3] == 'OS_')
+        or any(name.startswith(_VARIABLES) for name in os.environ)
         or any(os.path.exists(path) for path in default_paths())
     )
 
@@ -142,6 +146,7 @@ def _read_files(parsed: argparse.Namespace) -> cfg.ConfigOpts:
     conf.set_default('use_stderr', True)
     conf.set_default('log_date_format', _DATE_FORMAT)
     conf.set_default('logging_default_format_string', _FORMAT)
+    conf.set_default('logging_debug_format_suffix', '')
     args = ['--config-file=' + path for path in parsed.config_file]
     args += ['--config-dir=' + path for path in parsed.config_dir]
     args += ['--debug'] if parsed.debug else []

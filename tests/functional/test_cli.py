@@ -48,7 +48,7 @@ def noted(thread):
 
 late = {
     'backports.zstd', 'defusedxml', 'email.utils', 'hashlib',
-    'importlib.metadata', 'json', 'oslo_config', 'oslo_log', 'pathlib',
+    'importlib.metadata', 'json', 'oslo_config', 'oslo_log',
     'ssl', 'statistics', 'tqdm', 'zlib_ng.gzip_ng',
 }
 threading.Thread.start = noted
@@ -321,7 +321,11 @@ class TestOtherVerbs(program.ProgramTestCase):
         self.assertEqual(*texts)
         for more in ((), ('--config-file', path)):
             done = self.check_success('--debug', *more, self.url)
-            self.assertIn(' DEBUG Attempt 1: ', done.stderr)
+            (line,) = [
+                each for each in done.stderr.splitlines() if 'Attempt' in each
+            ]
+            self.assertIn(' DEBUG Attempt 1: ', line)
+            self.assertThat(line, matchers.EndsWith('if_range=None)'))
 
     def test_usage(self) -> None:
         done = self.run_program()

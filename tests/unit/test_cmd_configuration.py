@@ -14,8 +14,11 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import shlex
+import sys
 
 import fixtures
 from oslo_config import cfg
@@ -28,6 +31,8 @@ from tests import base
 
 URL = 'http://server/image'
 
+_DEFAULT_PATHS = configuration.default_paths
+
 
 class TestConfiguration(base.TestCase):
     def setUp(self) -> None:
@@ -36,6 +41,10 @@ class TestConfiguration(base.TestCase):
         self.useFixture(fixtures.EnvironmentVariable('HOME', self.home))
         for name in ('SNAP', 'SNAP_COMMON'):
             self.useFixture(fixtures.EnvironmentVariable(name))
+        # This machine may have a file in /etc.
+        paths = [*configuration.default_paths()]
+        self.paths = [path for path in paths if path.startswith(self.home)]
+        self.patch(configuration, 'default_paths', lambda: self.paths)
 
     def read(self, line: str = '') -> configuration.Configuration:
         return configuration.read(
@@ -96,6 +105,38 @@ class TestConfiguration(base.TestCase):
             if name.endswith('any.conf'):
                 os.rmdir(os.path.dirname(path))
 
+    def test_a_directory_of_files(self) -> None:
+        self.write('attempts = 6\n', 'our.d/any.conf')
+        found = self.read('--config-dir ' + os.path.join(self.home, 'our.d'))
+        self.assertEqual(6, found.settings.attempts)
+
+    def test_all_is_logged_where_a_file_says_so(self) -> None:
+        self.patch(logging.getLogger(), 'handlers', [])
+        level = logging.getLogger().level
+        self.addCleanup(logging.getLogger().setLevel, level)
+        self.patch(sys, 'excepthook', sys.excepthook)
+        path = self.write('[DEFAULT]\ndebug = true\n')
+        for line, expected in (
+            ('', logging.ERROR),
+            ('--debug', logging.DEBUG),
+            ('--config-file ' + path, logging.DEBUG),
+        ):
+            configuration.set_up_logging(self.read(line), quiet=True)
+            self.assertEqual(expected, logging.getLogger().level, line)
+
+    def test_handlers_of_others_are_not_closed(self) -> None:
+        stream = io.StringIO()
+        handler = logging.FileHandler(os.path.join(self.home, 'log'))
+        self.addCleanup(handler.close)
+        self.patch(logging.getLogger(), 'handlers', [handler])
+        level = logging.getLogger().level
+        self.addCleanup(logging.getLogger().setLevel, level)
+        self.patch(sys, 'stderr', stream)
+        configuration.set_up_logging(self.read(), quiet=False)
+        self.assertIsNotNone(handler.stream)
+        logging.getLogger().info('a line')
+        self.assertIn(' INFO a line', stream.getvalue())
+
     def test_the_environment(self) -> None:
         self.useFixture(
             fixtures.EnvironmentVariable('OS_FUEL_AGENT_CURL__ATTEMPTS', '9')
@@ -104,9 +145,8 @@ class TestConfiguration(base.TestCase):
         self.assertEqual(4, self.read('--attempts 4').settings.attempts)
 
     def test_the_environment_of_other_programs(self) -> None:
-        self.useFixture(
-            fixtures.EnvironmentVariable('OS_AUTH_URL', 'http://a')
-        )
+        for name in ('OS_AUTH_URL', 'OS_OTHER__OPTION'):
+            self.useFixture(fixtures.EnvironmentVariable(name, 'x'))
         self.assertIsNone(self.read().conf)
 
     def test_everywhere_that_oslo_config_looks(self) -> None:
@@ -118,7 +158,7 @@ class TestConfiguration(base.TestCase):
         cfg.find_config_files(prog, prog)
         cfg.find_config_dirs(prog, prog)
         self.assertEqual(12, len(set(looked)))
-        self.assertEqual(set(looked), set(configuration.default_paths()))
+        self.assertEqual(set(looked), set(_DEFAULT_PATHS()))
 
     def test_logging_that_cannot_be_set_up(self) -> None:
         path = self.write('[DEFAULT]\nlog_config_append = /nonexistent\n')

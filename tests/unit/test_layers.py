@@ -166,7 +166,17 @@ class TestSource(base.TestCase):
 
     def test_harmful_stands_alone(self) -> None:
         self.assertFine('harmful', 'import socket')
-        self.assertFault('anything installed', 'harmful', 'import oslo_log')
+        self.assertFault('anything installed', 'harmful', 'import tqdm')
+
+    def test_oslo_log_is_for_the_command_line(self) -> None:
+        self.assertFault(
+            'must not import oslo_log', 'download', 'from oslo_log import log'
+        )
+        self.assertFine('cmd.configuration', 'from oslo_log import log')
+
+    def test_options_come_without_anything_installed(self) -> None:
+        for module in ('options', 'settings'):
+            self.assertFault('anything installed', module, 'import pbr')
         self.assertFault(
             'it is for demo', 'artifact', 'from fuel_agent_curl import harmful'
         )
