@@ -39,7 +39,7 @@ SLOW_RATE = RATE // 100
 SLOW_EVERY = 8
 CONNECTIONS = 16
 
-#: The default window, and what the issue of memory allows beside it.
+#: The default window, and what may be used beside it.
 MEMORY = (64 + 64) * _MIB
 
 _ARIA2 = 'aria2c -x16 -s16 -k1M'
