@@ -250,10 +250,11 @@ class Plan:
 
     def _take_over(self, now: float) -> bool:
         """Ask once more for the rest of a slow segment, oldest first."""
-        if not self._speeds:
-            return False
         # The median; a module of its own for that would be slow to import.
-        typical = sorted(self._speeds)[len(self._speeds) // 2] or 1.0
+        speeds = sorted(self._speeds) or [0.0]
+        typical = speeds[len(speeds) // 2]
+        if not typical:
+            return False
         challenged = [
             moving.rival for moving in self._transfers if moving.rival
         ]
