@@ -17,9 +17,9 @@ import typing
 
 if typing.TYPE_CHECKING:
     from fuel_agent_curl import errors
-    from fuel_agent_curl.download import Download
-    from fuel_agent_curl.download import fetch
-    from fuel_agent_curl.settings import Settings
+    from fuel_agent_curl.config.settings import Settings
+    from fuel_agent_curl.engine.download import Download
+    from fuel_agent_curl.engine.download import fetch
 
 __all__ = ['Download', 'Settings', 'errors', 'fetch']
 
@@ -33,9 +33,9 @@ def __getattr__(name: str) -> typing.Any:
     if name == 'errors':
         return importlib.import_module('fuel_agent_curl.errors')
     if name in ('Download', 'fetch'):
-        module = importlib.import_module('fuel_agent_curl.download')
+        module = importlib.import_module('fuel_agent_curl.engine.download')
         return getattr(module, name)
     if name == 'Settings':
-        module = importlib.import_module('fuel_agent_curl.settings')
+        module = importlib.import_module('fuel_agent_curl.config.settings')
         return module.Settings
     raise AttributeError('module %r has no attribute %r' % (__name__, name))

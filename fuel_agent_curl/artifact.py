@@ -33,11 +33,11 @@ from fuel_agent import errors as fuel_agent_errors
 from fuel_agent.utils import artifact
 from oslo_config import cfg
 
-from fuel_agent_curl import decompress
-from fuel_agent_curl import download
 from fuel_agent_curl import errors
-from fuel_agent_curl import opts
 from fuel_agent_curl import pipeline
+from fuel_agent_curl.config import opts
+from fuel_agent_curl.engine import download
+from fuel_agent_curl.image import containers
 
 LOG = logging.getLogger(__name__)
 
@@ -122,12 +122,12 @@ class GunzipStream(artifact.Target):
 
     def __init__(self, stream: Iterable[bytes]) -> None:
         self._stream = stream
-        chunks: Iterator[decompress.Buffer]
+        chunks: Iterator[containers.Buffer]
         if isinstance(stream, HttpUrl):
             chunks = stream.views()
         else:
             chunks = iter(stream)
-        self._chunks = decompress.decompress(chunks, 'zlib')
+        self._chunks = containers.decompress(chunks, 'zlib')
 
     def next(self) -> bytes:
         try:
@@ -207,7 +207,7 @@ def uninstall() -> None:
 
 
 def _write(
-    chunks: Iterator[decompress.Buffer],
+    chunks: Iterator[containers.Buffer],
     filename: str,
     length: int | None,
     cancel: Callable[[], None],

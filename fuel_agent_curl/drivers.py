@@ -30,9 +30,9 @@ from oslo_config import cfg
 import yaml
 
 from fuel_agent_curl import artifact
-from fuel_agent_curl import download
 from fuel_agent_curl import errors
-from fuel_agent_curl import opts
+from fuel_agent_curl.config import opts
+from fuel_agent_curl.engine import download
 
 LOG = logging.getLogger(__name__)
 

@@ -30,13 +30,13 @@ import itertools
 import os
 import typing
 
-from fuel_agent_curl import bmap as bmap_module
-from fuel_agent_curl import device
-from fuel_agent_curl import digest
 from fuel_agent_curl import errors
-from fuel_agent_curl import relay
-from fuel_agent_curl import sink as sink_module
-from fuel_agent_curl import storage
+from fuel_agent_curl.image import bmap as bmap_module
+from fuel_agent_curl.image import digest
+from fuel_agent_curl.target import opening
+from fuel_agent_curl.target import relay
+from fuel_agent_curl.target import sink as sink_module
+from fuel_agent_curl.target import storage
 
 Buffer = bytes | bytearray | memoryview
 
@@ -67,7 +67,7 @@ class Result:
     """What ``copy`` did.
 
     :ivar written: length of the image on the target, in bytes.
-    :ivar container: what it came in: one of ``decompress.CONTAINERS``.
+    :ivar container: what it came in: one of ``containers.CONTAINERS``.
     :ivar mapped: bytes of it that hold data by its block map, which alone
         were written; None without one.
     :ivar checked: ranges whose checksum, in the block map, was compared.
@@ -96,7 +96,7 @@ def copy(
     exception, KeyboardInterrupt included, leaves nothing that looks complete.
     The download is closed if the target fails, or else left to the caller.
 
-    :param container: see ``decompress.open_container``.
+    :param container: see ``containers.open_container``.
     :param image_checksum: 'ALGORITHM:HEX' of the image, unpacked; None for
         no check.
     :param direct_io: write past the page cache where the target takes it.
@@ -116,10 +116,10 @@ def copy(
         tasks.append(check.update)
     sink: sink_module.Sink
     if bmap is None:
-        sink = device.open_target(target, direct_io=direct_io, verify=verify)
+        sink = opening.open_target(target, direct_io=direct_io, verify=verify)
         tasks.append(sink.write)
     else:
-        sink = device.open_storage(target, direct_io=direct_io, verify=verify)
+        sink = opening.open_storage(target, direct_io=direct_io, verify=verify)
         tasks.append(bmap_module.Check(bmap).update)
         cutter = bmap_module.Cutter(bmap)
         tasks.append(functools.partial(_write_mapped, sink, cutter))
@@ -131,9 +131,9 @@ def copy(
         packed = download.length
         if bmap is None and container == 'raw' and packed is not None:
             sink.check_length(packed)
-        from fuel_agent_curl import decompress
+        from fuel_agent_curl.image import containers
 
-        found, image = decompress.open_container(download.views(), container)
+        found, image = containers.open_container(download.views(), container)
         # What is in another container has a length that nobody knows yet.
         length = download.length if found == 'raw' else None
         if bmap is not None:
@@ -196,7 +196,7 @@ def write(
         the wait for the next chunk.
     :param keep: asked for each chunk whether it may be used for longer.
     """
-    sink = device.open_target(target, direct_io=direct_io)
+    sink = opening.open_target(target, direct_io=direct_io)
     try:
         image = _Image(chunks, keep, length)
         _move(image, sink, [sink.write], None, cancel, None)

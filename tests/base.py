@@ -36,9 +36,9 @@ from oslo_config import cfg
 import testtools
 from testtools import content
 
-from fuel_agent_curl import codes
-from fuel_agent_curl import easy
 from fuel_agent_curl import errors
+from fuel_agent_curl.engine import easy
+from fuel_agent_curl.rules import codes
 from tests import fence
 from tests import leaks
 

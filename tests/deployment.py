@@ -25,7 +25,7 @@ import zlib
 from fuel_agent import tests as fuel_agent_tests
 
 from fuel_agent_curl import harmful
-from fuel_agent_curl import settings
+from fuel_agent_curl.config import settings
 
 #: Programs that fuel-agent and this module run.
 PROGRAMS = ('mkfs.ext4', 'e2fsck', 'resize2fs', 'losetup', 'mount')

@@ -20,7 +20,7 @@ from typing import Any
 
 import fixtures
 
-from fuel_agent_curl import settings
+from fuel_agent_curl.config import settings
 from tests import base
 
 
@@ -38,7 +38,9 @@ class FetchTestCase(base.TestCase):
         super().setUp()
         self.asked: list[tuple[str, settings.Settings]] = []
         self.useFixture(
-            fixtures.MonkeyPatch('fuel_agent_curl.download.fetch', self.fetch)
+            fixtures.MonkeyPatch(
+                'fuel_agent_curl.engine.download.fetch', self.fetch
+            )
         )
 
     def fetch(

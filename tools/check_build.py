@@ -41,7 +41,7 @@ _IN_SDIST = (
 
 _ENTRY_POINTS = (
     'fuel-agent-curl = fuel_agent_curl.cmd.main:program',
-    'fuel_agent_curl = fuel_agent_curl.opts:list_opts',
+    'fuel_agent_curl = fuel_agent_curl.config.opts:list_opts',
     'nailgun_curl = fuel_agent_curl.drivers:NailgunCurl',
     'nailgun_simple_curl = fuel_agent_curl.drivers:NailgunSimpleCurl',
     'ironic_curl = fuel_agent_curl.drivers:IronicCurl',
@@ -99,7 +99,8 @@ def _read(wheel: zipfile.ZipFile, name: str) -> str:
 
 
 _LATE = (
-    'import fuel_agent_curl.opts, oslo_log.log, defusedxml.ElementTree, tqdm'
+    'import fuel_agent_curl.config.opts, oslo_log.log, '
+    'defusedxml.ElementTree, tqdm'
 )
 
 

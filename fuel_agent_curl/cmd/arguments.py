@@ -25,7 +25,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import typing
 
-from fuel_agent_curl import options as options_module
+from fuel_agent_curl.config import options as options_module
 
 PROG = 'fuel-agent-curl'
 PROGRESS = ('auto', 'bar', 'json', 'none')

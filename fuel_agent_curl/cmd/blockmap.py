@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import logging
 
-from fuel_agent_curl import bmap
-from fuel_agent_curl import download
 from fuel_agent_curl import errors
-from fuel_agent_curl import settings as settings_module
+from fuel_agent_curl.config import settings as settings_module
+from fuel_agent_curl.engine import download
+from fuel_agent_curl.image import bmap
 
 LOG = logging.getLogger(__name__)
 

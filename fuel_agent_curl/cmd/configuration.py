@@ -26,8 +26,8 @@ import os
 import typing
 
 from fuel_agent_curl import errors
-from fuel_agent_curl import settings as settings_module
 from fuel_agent_curl.cmd import arguments
+from fuel_agent_curl.config import settings as settings_module
 
 if typing.TYPE_CHECKING:
     from oslo_config import cfg
@@ -58,7 +58,7 @@ class Configuration:
         """
         if self.conf is None:
             return [url]
-        from fuel_agent_curl import opts
+        from fuel_agent_curl.config import opts
 
         return opts.sources(self.conf, url)
 
@@ -71,7 +71,7 @@ def read(parsed: argparse.Namespace) -> Configuration:
     given = arguments.given(parsed)
     if not _is_configured(parsed):
         return Configuration(settings_module.Settings(**given), parsed.debug)
-    from fuel_agent_curl import opts
+    from fuel_agent_curl.config import opts
 
     conf = _read_files(parsed)
     return Configuration(
@@ -137,7 +137,7 @@ def _read_files(parsed: argparse.Namespace) -> cfg.ConfigOpts:
     from oslo_config import cfg
     from oslo_log import log
 
-    from fuel_agent_curl import opts
+    from fuel_agent_curl.config import opts
 
     # Not cfg.CONF: a program that calls main() keeps its own.
     conf = cfg.ConfigOpts()

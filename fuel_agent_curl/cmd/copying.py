@@ -22,18 +22,18 @@ import os
 import stat
 import time
 
-from fuel_agent_curl import digest
-from fuel_agent_curl import download
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
-from fuel_agent_curl import report
-from fuel_agent_curl import settings as settings_module
 from fuel_agent_curl.cmd import blockmap
 from fuel_agent_curl.cmd import configuration
 from fuel_agent_curl.cmd import hints
 from fuel_agent_curl.cmd import progress
 from fuel_agent_curl.cmd import signals
 from fuel_agent_curl.cmd import status as status_lib
+from fuel_agent_curl.config import settings as settings_module
+from fuel_agent_curl.engine import download
+from fuel_agent_curl.image import digest
+from fuel_agent_curl.rules import events
 
 LOG = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def copy(
     arguments: argparse.Namespace,
     settings: settings_module.Settings,
     watch: progress.Progress,
-) -> tuple[pipeline.Result, report.Stats]:
+) -> tuple[pipeline.Result, events.Stats]:
     """Copy; on return everything is on the target, and checked."""
 
     def fetch() -> download.Download:
@@ -180,7 +180,7 @@ def copy(
 def summary(
     arguments: argparse.Namespace,
     result: pipeline.Result,
-    stats: report.Stats,
+    stats: events.Stats,
 ) -> str:
     """Return the line that is printed after a copy that succeeded."""
     seconds = max(stats.seconds, 0.001)

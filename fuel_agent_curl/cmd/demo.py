@@ -25,12 +25,12 @@ import time
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
-from fuel_agent_curl import report
-from fuel_agent_curl import settings
 from fuel_agent_curl.cmd import copying
 from fuel_agent_curl.cmd import progress
 from fuel_agent_curl.cmd import status as status_lib
+from fuel_agent_curl.config import settings
 from fuel_agent_curl.harmful import faults
+from fuel_agent_curl.rules import events
 
 _PATH = '/image.img.gz'
 _MIB = 1024 * 1024
@@ -69,7 +69,7 @@ class _Narrator(progress.Display):
         self._began = time.monotonic()
         self._request = 0
 
-    def event(self, event: report.Event, status: status_lib.Status) -> None:
+    def event(self, event: events.Event, status: status_lib.Status) -> None:
         """Tell what happened, and what the server is about to do."""
         if event.error is not None:
             self.say('  failed: %s' % status_lib.brief(event.error))
@@ -141,7 +141,7 @@ def run() -> int:
     return 0
 
 
-def _copy(url: str, packed: bytes, image: bytes, target: str) -> report.Stats:
+def _copy(url: str, packed: bytes, image: bytes, target: str) -> events.Stats:
     narrator = _Narrator()
     arguments = argparse.Namespace(
         url=url,

@@ -19,9 +19,9 @@ import dataclasses
 import json
 
 from fuel_agent_curl import errors
-from fuel_agent_curl import probe as prober
-from fuel_agent_curl import settings
 from fuel_agent_curl.cmd import status
+from fuel_agent_curl.config import settings
+from fuel_agent_curl.engine import probe as prober
 
 # In the order in which they end; the value of each is counted from the start.
 _PHASES = (

@@ -30,8 +30,8 @@ import time
 import types
 import typing
 
-from fuel_agent_curl import report
 from fuel_agent_curl.cmd import status as status_lib
+from fuel_agent_curl.rules import events
 
 LOG = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ class Display:
     def update(self, status: status_lib.Status) -> None:
         """Show how far it is, every ``interval`` seconds."""
 
-    def event(self, event: report.Event, status: status_lib.Status) -> None:
-        """Show that something happened (the kinds of ``report.Event``)."""
+    def event(self, event: events.Event, status: status_lib.Status) -> None:
+        """Show that something happened (the kinds of ``events.Event``)."""
 
     def done(self, status: status_lib.Status) -> None:
         """Show the successful end."""
@@ -81,7 +81,7 @@ class LogDisplay(Display):
             status.pace(),
         )
 
-    def event(self, event: report.Event, status: status_lib.Status) -> None:
+    def event(self, event: events.Event, status: status_lib.Status) -> None:
         """Log what happened; the download itself logs every retry."""
         if event.kind == 'started':
             LOG.info(
@@ -112,7 +112,7 @@ class JsonDisplay(Display):
         """Print a progress object."""
         self._print(status.record('progress'))
 
-    def event(self, event: report.Event, status: status_lib.Status) -> None:
+    def event(self, event: events.Event, status: status_lib.Status) -> None:
         """Print what happened."""
         self._print(
             status.record(event.kind)
@@ -197,7 +197,7 @@ class BarDisplay(Display):
         self._bar.set_description_str(text, refresh=False)
         self._bar.refresh()
 
-    def event(self, event: report.Event, status: status_lib.Status) -> None:
+    def event(self, event: events.Event, status: status_lib.Status) -> None:
         """Draw the bar anew, at once."""
         self.update(status)
 
@@ -272,7 +272,7 @@ class Progress:
         """Take the figures from these two functions from now on."""
         self._received, self._written = received, written
 
-    def observe(self, event: report.Event) -> None:
+    def observe(self, event: events.Event) -> None:
         """Note an event of the download; from any thread, never blocks."""
         self._queue.put(lambda: self._note(event))
 
@@ -301,7 +301,7 @@ class Progress:
         self._meter.add(self._clock(), self._received())
         return self.status()
 
-    def _note(self, event: report.Event) -> None:
+    def _note(self, event: events.Event) -> None:
         self._retry_at = self._clock() + (event.delay or 0.0)
         self._status = dataclasses.replace(
             self._status,

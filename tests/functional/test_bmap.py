@@ -17,12 +17,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 
-from fuel_agent_curl import blockdev
-from fuel_agent_curl import bmap
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.harmful import faults
+from fuel_agent_curl.image import bmap
+from fuel_agent_curl.target import blockdev
 from tests import blockmaps
 from tests import copying
 from tests import loop

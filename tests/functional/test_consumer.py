@@ -24,9 +24,9 @@ import textwrap
 import threading
 import time
 
-from fuel_agent_curl import download
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
+from fuel_agent_curl.engine import download
 from fuel_agent_curl.harmful import faults
 from tests import engine
 

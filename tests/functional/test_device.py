@@ -19,10 +19,10 @@ import gzip
 import os
 import subprocess
 
-from fuel_agent_curl import blockdev
-from fuel_agent_curl import device
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
+from fuel_agent_curl.target import blockdev
+from fuel_agent_curl.target import opening
 from tests import copying
 from tests import loop
 
@@ -204,7 +204,7 @@ class RefusalTest(copying.DeviceTestCase):
     def test_read_only(self) -> None:
         target = self.device(read_only=True)
         self.assertRaises(
-            errors.TargetReadOnly, device.open_target, target.path
+            errors.TargetReadOnly, opening.open_target, target.path
         )
         self.assert_untouched(target)
 
@@ -230,7 +230,7 @@ class RefusalTest(copying.DeviceTestCase):
 
     def test_second_copy(self) -> None:
         target = self.device()
-        first = device.open_target(target.path)
+        first = opening.open_target(target.path)
         self.addCleanup(first.abort)
         self._refused(errors.TargetBusy, target.path)
         self.assert_untouched(target)

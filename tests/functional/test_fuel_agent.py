@@ -34,7 +34,7 @@ from testtools import content
 import yaml
 
 from fuel_agent_curl import harmful
-from fuel_agent_curl import settings
+from fuel_agent_curl.config import settings
 from fuel_agent_curl.harmful import faults
 from tests import base
 from tests import deployment

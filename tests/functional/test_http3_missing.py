@@ -17,8 +17,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from fuel_agent_curl import easy
 from fuel_agent_curl import errors
+from fuel_agent_curl.engine import easy
 from fuel_agent_curl.harmful import faults
 from tests import fixtures
 from tests import http3

@@ -35,8 +35,8 @@ from oslo_config import cfg
 from fuel_agent_curl import artifact
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
-from fuel_agent_curl import opts
-from fuel_agent_curl import settings
+from fuel_agent_curl.config import opts
+from fuel_agent_curl.config import settings
 from fuel_agent_curl.harmful import faults
 from tests import base
 from tests import fixtures

@@ -29,11 +29,11 @@ from typing import Any
 
 from zlib_ng import zlib_ng
 
-from fuel_agent_curl import digest
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.harmful import faults
+from fuel_agent_curl.image import digest
 from tests import base
 from tests import engine
 

@@ -28,8 +28,8 @@ from testtools import matchers
 
 from fuel_agent_curl import artifact
 from fuel_agent_curl import errors
-from fuel_agent_curl import opts
-from fuel_agent_curl import settings
+from fuel_agent_curl.config import opts
+from fuel_agent_curl.config import settings
 from tests import fetching
 
 URL = 'http://server/image'

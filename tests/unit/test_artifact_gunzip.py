@@ -25,7 +25,7 @@ from fuel_agent.utils import artifact as fuel_agent_artifact
 
 from fuel_agent_curl import artifact
 from fuel_agent_curl import errors
-from fuel_agent_curl import settings
+from fuel_agent_curl.config import settings
 from tests.unit.test_artifact import ArtifactTestCase
 from tests.unit.test_artifact import URL
 

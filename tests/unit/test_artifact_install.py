@@ -23,7 +23,7 @@ from fuel_agent.utils import artifact as fuel_agent_artifact
 from oslo_config import cfg
 
 from fuel_agent_curl import artifact
-from fuel_agent_curl import opts
+from fuel_agent_curl.config import opts
 from tests.unit.test_artifact import ArtifactTestCase
 from tests.unit.test_artifact import URL
 

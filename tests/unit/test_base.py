@@ -29,7 +29,7 @@ from oslo_config import cfg
 import testtools
 from testtools import matchers
 
-from fuel_agent_curl import easy
+from fuel_agent_curl.engine import easy
 from tests import base
 from tests import fence
 

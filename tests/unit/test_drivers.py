@@ -32,8 +32,8 @@ import yaml
 from fuel_agent_curl import artifact
 from fuel_agent_curl import drivers
 from fuel_agent_curl import errors
-from fuel_agent_curl import opts
-from fuel_agent_curl import settings
+from fuel_agent_curl.config import opts
+from fuel_agent_curl.config import settings
 from tests import fetching
 
 IMAGE = 'http://server/images/ubuntu_64.img.gz'

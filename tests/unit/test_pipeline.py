@@ -29,9 +29,9 @@ from typing import Any
 
 import fixtures
 
-from fuel_agent_curl import device
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
+from fuel_agent_curl.target import opening
 from tests import copying
 
 MIB = copying.MIB
@@ -219,7 +219,7 @@ class OrderTest(copying.FileTestCase):
         return recorded
 
     def test_much_is_synced_ahead_when_there_is_time(self) -> None:
-        sink = device.open_target(self.path)
+        sink = opening.open_target(self.path)
         self.addCleanup(sink.abort)
         noise = copying.IMAGE[:MIB]
         sink.write(noise)
@@ -375,7 +375,7 @@ class WriteTest(copying.FileTestCase):
         )
 
     def test_sink_that_finished_is_not_aborted_later(self) -> None:
-        sink = device.open_target(self.path)
+        sink = opening.open_target(self.path)
         sink.write(IMAGE)
         sink.finish()
         sink.abort()

@@ -20,9 +20,9 @@ import gzip
 import hashlib
 import os
 
-from fuel_agent_curl import bmap
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
+from fuel_agent_curl.image import bmap
 from tests import blockmaps
 from tests import copying
 

@@ -25,7 +25,7 @@ import fixtures
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
-from fuel_agent_curl import relay
+from fuel_agent_curl.target import relay
 from tests import copying
 
 MIB = copying.MIB

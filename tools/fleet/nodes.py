@@ -37,7 +37,7 @@ import time
 from typing import Any
 
 import fuel_agent_curl
-from fuel_agent_curl import report
+from fuel_agent_curl.rules import events
 
 _ROOT = pathlib.Path(__file__).parent.parent.parent
 # How often a process tells how far it is, in seconds.
@@ -147,7 +147,7 @@ class _Node(threading.Thread):
         super().__init__()
         self._url = url
         self._settings = fuel_agent_curl.Settings(**settings)
-        self.stats: report.Stats | None = None
+        self.stats: events.Stats | None = None
         self.outcome = Outcome()
 
     def run(self) -> None:

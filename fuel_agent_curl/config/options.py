@@ -1,0 +1,218 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What can be set, told once: for files, flags and their help.
+
+A value that is not given is that of ``settings.Settings``, which also has
+the bounds. Nothing installed is imported: the command line is to be
+understood, and a copy begun, without oslo.config where no file is to be read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from fuel_agent_curl.config import settings
+
+GROUP = 'fuel_agent_curl'
+
+_DEFAULTS = settings.Settings()
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One setting, or ``mirrors``.
+
+    :ivar name: of the field of ``Settings``.
+    :ivar help: what it means, with its unit, and what 0 or nothing means.
+    :ivar secret: it may hold credentials: it is in no log and no error.
+    """
+
+    name: str
+    help: str
+    secret: bool = False
+
+    @property
+    def default(self) -> Any:
+        """What holds where it is not given."""
+        return getattr(_DEFAULTS, self.name, ())
+
+    @property
+    def kind(self) -> type:
+        """bool, int, float, or str; tuple: strings, each given by itself."""
+        return str if self.default is None else type(self.default)
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The least and the largest value; None: it is no number."""
+        return settings.BOUNDS.get(self.name)
+
+    @property
+    def choices(self) -> tuple[str, ...] | None:
+        """All values there are; None: any."""
+        return settings.CHOICES.get(self.name)
+
+    def value(self, text: str) -> Any:
+        """Return what ``text`` says; of a tuple, one of its values.
+
+        :raises ValueError: if it says nothing, or what is out of bounds.
+        """
+        if self.choices and text not in self.choices:
+            raise ValueError(
+                '%r is not one of %s' % (text, ', '.join(self.choices))
+            )
+        if self.bounds is None:
+            return text
+        try:
+            number = self.kind(text)
+        except ValueError:
+            raise ValueError(
+                '%r is not a %snumber'
+                % (text, 'whole ' if self.kind is int else '')
+            ) from None
+        least, most = self.bounds
+        # Not a number is not in any range, either.
+        if not least <= number <= most:
+            raise ValueError('%s is not from %s to %s' % (text, least, most))
+        return number
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        'connect_timeout',
+        'Time for name resolution, TCP and TLS handshake of one attempt '
+        'together (in seconds).',
+    ),
+    Option(
+        'low_speed_limit',
+        'A transfer that is slower than this for low_speed_time is stalled: '
+        'it is given up and resumed (in bytes per second). The time in which '
+        'the target, not the network, is what is waited for does not count.',
+    ),
+    Option(
+        'low_speed_time',
+        'How long a transfer may stay below low_speed_limit (in seconds).',
+    ),
+    Option(
+        'attempts',
+        'Attempts in a row without progress after which a download fails, '
+        'the first one included; 0 means no limit. An attempt that brings '
+        'low_speed_limit x low_speed_time new bytes begins the count again.',
+    ),
+    Option(
+        'backoff',
+        'Delay before the second attempt (in seconds). It doubles with each '
+        'further attempt without progress, is shortened at random by up to '
+        'half, and gives way to a Retry-After of the server. 0 means none.',
+    ),
+    Option(
+        'backoff_max',
+        'What the doubled delay grows to at most (in seconds).',
+    ),
+    Option(
+        'deadline',
+        'Time for a whole download (in seconds); 0 means none.',
+    ),
+    Option(
+        'connections',
+        'Connections that one download uses at the same time.',
+    ),
+    Option(
+        'segment_size',
+        'With several connections, the boundaries of the segments that each '
+        'fetches are multiples of this (in bytes). It is made smaller, in '
+        'whole mebibytes, until connections x segment_size fits window_size.',
+    ),
+    Option(
+        'window_size',
+        'What several connections may buffer ahead of the target together '
+        '(in bytes). One connection alone never buffers more than 16 MiB.',
+    ),
+    Option(
+        'chunk_size',
+        'The largest piece that is handed on at once (in bytes).',
+    ),
+    Option(
+        'buffer_size',
+        'The receive buffer of a connection in libcurl (in bytes).',
+    ),
+    Option(
+        'proxy',
+        'URL of the proxy. Empty means none; not given means what the '
+        'environment variables http_proxy and https_proxy say.',
+        secret=True,
+    ),
+    Option(
+        'no_proxy',
+        'Hosts asked without the proxy, separated by commas; * means '
+        'all of them, empty none. Not given means what the environment '
+        'variable no_proxy says.',
+    ),
+    Option(
+        'cacert',
+        'PEM file of the authorities that may have signed the '
+        "server's certificate. Not given means those of the system.",
+    ),
+    Option(
+        'cert',
+        'PEM file of the certificate to show to the server. Not given '
+        'means none.',
+    ),
+    Option(
+        'key',
+        'PEM file of the private key of cert. Not given means that it '
+        'is in the same file.',
+        secret=True,
+    ),
+    Option(
+        'insecure',
+        "Do not verify the server's certificate.",
+    ),
+    Option(
+        'headers',
+        "A field to add to every request, 'Name: value'. Give the "
+        'option once for each field.',
+        secret=True,
+    ),
+    Option(
+        'user_agent',
+        'What this client calls itself.',
+    ),
+    Option(
+        'max_recv_speed',
+        'What one download takes at most (in bytes per second); 0 means no '
+        'limit.',
+    ),
+    Option(
+        'http_version',
+        'The version of HTTP to ask for. With 2 and 3, which are for '
+        'https:// URLs, the connections of one download are streams of a '
+        'single one. An older version is used where the server, or the way '
+        'to it, does not have the one asked for.',
+    ),
+    Option(
+        'direct_io',
+        'Write past the page cache (O_DIRECT) where the target takes it.',
+    ),
+)
+
+# No field of Settings: it is of the URL, not of how it is fetched.
+MIRRORS = Option(
+    'mirrors',
+    "Where the same images are to be had, 'PREFIX=URL[,URL...]': what "
+    'follows PREFIX in the URL of an image follows each of these. The URL '
+    'itself is tried first, unless it is one of them: then in their order. '
+    'Give the option once for each prefix; the longest that fits holds. A '
+    'Metalink document is asked for as it is.',
+    secret=True,
+)

@@ -1,0 +1,22 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""One download: the network thread, libcurl, and the bounded window.
+
+A representation comes in segments over one or many connections, each resumed
+on its own, and leaves in order. Imports ``rules`` for every decision,
+``image`` for digests and Metalink documents, ``config`` for the settings.
+
+Others use ``download.fetch`` and ``download.Download``, and ``probe.probe``.
+``multi`` and ``easy`` alone import pycurl.
+"""

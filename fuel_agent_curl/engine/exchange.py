@@ -1,0 +1,258 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""One request and its answer: made, watched, and ended.
+
+Where ``easy``, ``reception`` and ``watchdog`` come together; what follows
+from how it ended is for ``transfer`` to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import dataclasses
+import logging
+
+from fuel_agent_curl import errors
+from fuel_agent_curl.config import settings as settings_module
+from fuel_agent_curl.engine import easy
+from fuel_agent_curl.engine import multi
+from fuel_agent_curl.engine import reception
+from fuel_agent_curl.engine import window
+from fuel_agent_curl.rules import answer
+from fuel_agent_curl.rules import budget
+from fuel_agent_curl.rules import events
+from fuel_agent_curl.rules import redirects
+from fuel_agent_curl.rules import segments
+from fuel_agent_curl.rules import sources
+from fuel_agent_curl.rules import watchdog
+
+LOG = logging.getLogger(__name__)
+
+# Bytes kept to be compared with a part that begins too early.
+_OVERLAP_MAX = 4096
+
+
+@dataclasses.dataclass
+class Context:
+    """What the transfers of one download share.
+
+    :ivar checksum: a checksum of the whole was given.
+    :ivar deadline: monotonic time, infinite for none.
+    :ivar random: returns a number from 0 up to 1.
+    :ivar observe: called with each event.
+    :ivar length: complete length in bytes, None until an answer states it.
+    :ivar expected: what that has to be, None where it was not given.
+    :ivar received: body bytes of the exchanges that have ended.
+    """
+
+    settings: settings_module.Settings
+    window: window.Window
+    loop: multi.Loop
+    sources: sources.Sources
+    stats: events.Stats
+    budget: budget.Budget
+    checksum: bool
+    deadline: float
+    random: Callable[[], float]
+    observe: Callable[[events.Event], None]
+    length: int | None = None
+    expected: int | None = None
+    received: int = 0
+
+    def report(
+        self,
+        kind: str,
+        url: str,
+        offset: int,
+        attempt: int,
+        error: errors.Error | None,
+        delay: float,
+    ) -> None:
+        """Tell of something that happened; see ``events.Event``."""
+        self.observe(
+            events.Event(
+                kind,
+                errors.redact(url),
+                offset,
+                self.length,
+                attempt,
+                self.settings.attempts,
+                error,
+                delay,
+            )
+        )
+
+
+class Exchange:
+    """An attempt, or one of several in a row that count as one.
+
+    :param kept: bytes are kept that those of the answer are to join.
+    :param segment: what is to be brought; the request may be for its rest.
+    :param reread: what was handed on, where that is read again.
+    :param fresh: use no connection and no address of an earlier exchange.
+    :param on_accept: called when the head is accepted, with this exchange
+        and whether the head is the first of the source.
+    :param on_start: called before the first body byte; see ``Reception``.
+    :ivar redirected: it asks where a redirect led before, not the URL itself.
+    :raises errors.OptionError: if libcurl refuses an option.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        source: sources.Source,
+        request: segments.Request,
+        *,
+        kept: bool,
+        segment: segments.Segment,
+        reread: window.HandedOn | None,
+        fresh: bool,
+        on_accept: Callable[[Exchange, bool], None],
+        on_start: Callable[[int], int],
+    ) -> None:
+        self.request = request
+        self._context = context
+        self._source = source
+        self._known = source.pin, context.length
+        self._on_accept = on_accept
+        self.reception = reception.Reception(
+            request,
+            context.window,
+            context.budget,
+            pin=self._pin(kept),
+            stop=segment.stop,
+            reread=reread,
+            before=context.window.before(request.start, _OVERLAP_MAX),
+            checksum=context.checksum,
+            on_accept=self._accepted,
+            on_start=on_start,
+        )
+        self.redirected = source.location not in (None, source.url)
+        url = source.location or source.url
+        settings = context.settings
+        if settings.headers and not redirects.same_origin(url, source.url):
+            settings = dataclasses.replace(settings, headers=())
+        self._attempt = easy.Attempt(
+            url,
+            request,
+            settings,
+            self.reception,
+            fresh=fresh,
+        )
+
+    def _pin(self, kept: bool) -> answer.Representation | None:
+        context = self._context
+        if kept:
+            return self._source.pin or answer.Representation(
+                length=context.length
+            )
+        if context.expected is not None:
+            return answer.Representation(length=context.expected)
+        return None
+
+    def _accepted(self) -> None:
+        """Note what the head says; ``end`` has what is taken back of it."""
+        source, context = self._source, self._context
+        pin = self.reception.pin
+        assert pin is not None
+        source.moved(self.location, context.settings.headers)
+        first = source.pin is None
+        source.accepted(pin)
+        context.length = context.window.length = pin.length
+        self._on_accept(self, first)
+
+    def begin(self) -> None:
+        """Hand the request to libcurl."""
+        self._context.stats.attempts += 1
+        self._source.stats.attempts += 1
+        LOG.debug(
+            'Attempt %d: %s, %r',
+            self._context.stats.attempts,
+            errors.redact(self._source.url),
+            self.request,
+        )
+        self._context.loop.add(self._attempt)
+
+    @property
+    def received(self) -> int:
+        """Bytes that have arrived, those of heads included."""
+        return self._attempt.received
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits for room or for budget."""
+        return self._attempt.paused
+
+    @property
+    def location(self) -> str:
+        """The address asked, after the redirects so far."""
+        return self._attempt.location
+
+    @property
+    def elsewhere(self) -> str | None:
+        """A redirect that is to be asked without the headers given."""
+        return self._attempt.elsewhere
+
+    def is_of(self, attempt: easy.Attempt) -> bool:
+        """Tell whether the attempt is this exchange's."""
+        return attempt is self._attempt
+
+    def watch(self, now: float, dog: watchdog.Watchdog) -> errors.Error | None:
+        """Unpause it when there is room; return what it failed with."""
+        attempt = self._attempt
+        offset = self.reception.offset
+        dog.sample(now, offset)
+        error = dog.check(
+            now,
+            attempt.received,
+            connecting=attempt.connecting,
+            paused=attempt.paused,
+        )
+        if attempt.paused and self._has_room(now, offset):
+            return attempt.unpause()
+        # A head that is no use says more than that nothing followed it.
+        return error and (attempt.bad_status() or error)
+
+    def _has_room(self, now: float, offset: int) -> bool:
+        if self._context.budget.wait(now) > 0:
+            return False
+        room = self._context.window
+        return not self.reception.window_full or room.want(offset + room.ample)
+
+    def result(self, code: int, text: str) -> errors.Error | None:
+        """Return what it failed with, given CURLcode and error text."""
+        return self._attempt.result(code, text) or self.reception.ended()
+
+    def leave_connection(self) -> None:
+        """Have no exchange to come share the connection, if others may.
+
+        What is wrong with a stream may be wrong with all of it. A connection
+        of HTTP/1.1 is closed with its exchange.
+        """
+        if self._attempt.shares and not self._attempt.connecting:
+            self._context.loop.leave(self._attempt)
+
+    def end(self) -> int:
+        """End it, finished or not; return the offset reached."""
+        taken = self.reception
+        try:
+            taken.settle()
+        except errors.PieceMismatch as error:
+            LOG.info('%s', error)
+        if taken.unproven:
+            # What its head said may be of another representation: the bytes
+            # handed on are not to be joined to that by a Range.
+            self._source.pin, self._context.length = self._known
+        self._context.received += taken.received
+        self._source.stats.received += taken.received
+        self._context.loop.remove(self._attempt)
+        return taken.offset

@@ -1,0 +1,207 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The event loop round the multi handles.
+
+libcurl tells which sockets and which timer it waits for
+(libcurl-multi: socket_action); an eventfd lets another thread interrupt the
+wait. ``CurlMulti.select`` would not do: it is select(2), which knows no
+descriptor above 1023, and it cannot be woken.
+
+There is one multi handle, until a connection has to be left behind that
+several attempts share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import os
+import selectors
+import threading
+import time
+
+import pycurl
+
+from fuel_agent_curl.engine import easy
+
+# libcurl wants a call now and then even with nothing to do: some resolvers
+# and timers are only looked at then.
+_LONGEST_WAIT = 1.0
+
+
+class _Pool:
+    """One multi handle: attempts that may share connections.
+
+    :ivar due: monotonic time of the call that libcurl wants, None for none.
+    :ivar used: attempts that are there.
+    :ivar resolving: one was removed while its name was being resolved.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self.due: float | None = None
+        self.used = 0
+        self.resolving = False
+        self.multi = pycurl.CurlMulti()
+        self.multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self.multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
+
+    def ready(self, fd: int, events: int) -> None:
+        """Act on what a socket is ready for."""
+        mask = 0
+        if events & selectors.EVENT_READ:
+            mask |= pycurl.CSELECT_IN
+        if events & selectors.EVENT_WRITE:
+            mask |= pycurl.CSELECT_OUT
+        self.multi.socket_action(fd, mask)
+
+    def timer(self) -> None:
+        """Act on what is due."""
+        self.due = None
+        self.multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+
+    def _watch(
+        self, what: int, fd: int, _multi: object, _data: object
+    ) -> None:
+        events = 0
+        if what in (pycurl.POLL_IN, pycurl.POLL_INOUT):
+            events |= selectors.EVENT_READ
+        if what in (pycurl.POLL_OUT, pycurl.POLL_INOUT):
+            events |= selectors.EVENT_WRITE
+        known = self._selector.get_map().get(fd)
+        # To be removed it has to be ours; to be watched it is, whoever had
+        # a descriptor of that number before.
+        if known and (events or known.data is self):
+            self._selector.unregister(fd)
+        if events:
+            self._selector.register(fd, events, self)
+
+    def _set_timer(self, milliseconds: int) -> None:
+        # CURLMOPT_TIMERFUNCTION: -1 deletes the timer.
+        self.due = (
+            None
+            if milliseconds < 0
+            else time.monotonic() + milliseconds / 1000
+        )
+
+    def close(self) -> None:
+        """Close its connections; a resolver's thread is waited for."""
+        self.multi.close()
+        for key in list(self._selector.get_map().values()):
+            if key.data is self:
+                self._selector.unregister(key.fd)
+
+
+class Loop:
+    """Runs attempts; all but ``wake`` on one thread."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._selector.register(self._wakeup, selectors.EVENT_READ)
+        self._attempts: dict[pycurl.Curl, tuple[easy.Attempt, _Pool]] = {}
+        # The last one takes what is added.
+        self._pools = [_Pool(self._selector)]
+
+    def add(self, attempt: easy.Attempt) -> None:
+        """Start the attempt."""
+        pool = self._pools[-1]
+        self._attempts[attempt.handle] = attempt, pool
+        pool.used += 1
+        pool.multi.add_handle(attempt.handle)
+
+    def remove(self, attempt: easy.Attempt) -> None:
+        """End the attempt, finished or not, and close its handle."""
+        _attempt, pool = self._attempts.pop(attempt.handle, (None, None))
+        if pool:
+            pool.resolving |= attempt.resolving
+            pool.multi.remove_handle(attempt.handle)
+            pool.used -= 1
+            attempt.close()
+
+    def leave(self, attempt: easy.Attempt) -> None:
+        """Use its connection for no attempt to come.
+
+        Those that share it, and may be well, go on. libcurl itself would
+        keep the connection for as long as it has any of them, give it to
+        others, and close it for silence not at all.
+        """
+        # No other pool has a connection that is as old.
+        if self._attempts[attempt.handle][1] is self._pools[-1]:
+            self._pools.append(_Pool(self._selector))
+
+    def wake(self) -> None:
+        """End the wait of ``turn``; from any thread, at any time."""
+        # Under the lock: a descriptor closed meanwhile may be another file's
+        # by now, perhaps the target's.
+        with self._lock:
+            if not self._closed:
+                os.eventfd_write(self._wakeup, 1)
+
+    def turn(self, timeout: float) -> Iterator[tuple[easy.Attempt, int, str]]:
+        """Wait for events at most ``timeout`` seconds, and act on them.
+
+        :return: the attempts that ended: attempt, CURLcode, error text.
+        """
+        self._close_left()
+        now = time.monotonic()
+        wait = min(timeout, _LONGEST_WAIT)
+        for pool in self._pools:
+            if pool.due is not None:
+                wait = min(wait, pool.due - now)
+        ready = self._selector.select(max(wait, 0.0))
+        for key, events in ready:
+            if key.fd == self._wakeup:
+                os.eventfd_read(self._wakeup)
+            else:
+                key.data.ready(key.fd, events)
+        now = time.monotonic()
+        for pool in self._pools:
+            if not ready or (pool.due is not None and pool.due <= now):
+                pool.timer()
+        return self._finished()
+
+    def _close_left(self) -> None:
+        for pool in self._pools[:-1]:
+            # To wait here for a resolver would hold up everybody.
+            if not pool.used and not pool.resolving:
+                self._pools.remove(pool)
+                pool.close()
+
+    def _finished(self) -> Iterator[tuple[easy.Attempt, int, str]]:
+        for pool in list(self._pools):
+            queued = 1
+            while queued:
+                queued, succeeded, failed = pool.multi.info_read()
+                ended = [(handle, 0, '') for handle in succeeded] + failed
+                for handle, code, message in ended:
+                    # What came of one may have removed the next.
+                    attempt, _pool = self._attempts.get(handle, (None, None))
+                    if attempt is not None:
+                        yield attempt, code, message
+
+    def close(self) -> None:
+        """End every attempt and free everything.
+
+        A resolver's thread is waited for here (CURLOPT_QUICK_EXIT is not in
+        pycurl): call it where nobody waits.
+        """
+        for attempt, _pool in list(self._attempts.values()):
+            self.remove(attempt)
+        for pool in self._pools:
+            pool.close()
+        self._selector.close()
+        with self._lock:
+            self._closed = True
+            os.close(self._wakeup)

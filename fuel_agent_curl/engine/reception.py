@@ -1,0 +1,359 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What one answer brings: its head is judged, its body put in place.
+
+The callbacks of one attempt end here. libcurl hands the body over in pieces
+of at most 16 KiB, 65536 of them a GiB, so the common case, a piece that fits
+into the chunk being filled, is dealt with by ``easy`` itself through
+``view``, ``at`` and ``room``; everything else goes through ``write``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import dataclasses
+import datetime
+import time
+
+from zlib_ng import zlib_ng
+
+from fuel_agent_curl import errors
+from fuel_agent_curl.engine import window as window_module
+from fuel_agent_curl.rules import answer
+from fuel_agent_curl.rules import budget as budget_module
+from fuel_agent_curl.rules import head as http
+from fuel_agent_curl.rules import segments
+
+# Bytes that have to be the same where a part begins before the byte asked.
+_OVERLAP_MIN = 16
+
+
+class Reception:
+    """Takes the answer to ``request`` into the window.
+
+    :param pin: the representation that the bytes kept belong to, None where
+        none are kept.
+    :param stop: the segment's end, None for that of the representation.
+    :param budget: how many bytes may be received now.
+    :param reread: what was handed on, where the answer is a whole one whose
+        beginning is to be compared with that.
+    :param before: bytes that are in place before those asked for, to be
+        compared with a part that begins early.
+    :param checksum: a checksum of the whole was given.
+    :param on_accept: called when the head is accepted.
+    :param on_start: called before the first body byte; returns the offset
+        to go on at, should that have moved since the request was made.
+    :ivar judgement: on the head; None before.
+    :ivar pin: the representation as known after the head.
+    :ivar stop: as given, or None where the answer is a whole one.
+    :ivar view: buffer of the chunk being filled ...
+    :ivar at: ... position of the next byte in it ...
+    :ivar room: ... and how many more bytes may go there.
+    :ivar window_full: it was for want of room, not of budget, that the last
+        piece was refused.
+    :ivar surplus: body bytes that were skipped or dropped.
+    """
+
+    def __init__(
+        self,
+        request: segments.Request,
+        window: window_module.Window,
+        budget: budget_module.Budget,
+        *,
+        pin: answer.Representation | None,
+        stop: int | None,
+        reread: window_module.HandedOn | None,
+        before: bytes = b'',
+        checksum: bool,
+        on_accept: Callable[[], None],
+        on_start: Callable[[int], int],
+    ) -> None:
+        self.judgement: answer.Judgement | None = None
+        self.view = memoryview(b'')
+        self.at = 0
+        self.room = 0
+        self.surplus = 0
+        self.window_full = False
+        self._request = request
+        self._window = window
+        self._budget = budget
+        self.pin = pin
+        self.stop = stop
+        self._reread = reread
+        self._before = before
+        self._checksum = checksum
+        self._on_accept = on_accept
+        self._on_start = on_start
+        self._started = False
+        self._closed = False
+        self._crc = 0
+        # Body bytes still to come that are before the offset.
+        self._to_skip = 0
+        # Of a piece that was refused, what has been dealt with.
+        self._dealt_with = 0
+        # Offset of the buffer's first byte, and where this lease begins.
+        self._base = request.start
+        self._leased = 0
+
+    @property
+    def offset(self) -> int:
+        """Next byte of the representation to be put in place."""
+        return self._base + self.at
+
+    @property
+    def received(self) -> int:
+        """Body bytes that have arrived."""
+        return self.offset - self._request.start + self.surplus
+
+    @property
+    def accepted(self) -> bool:
+        """The head was found to belong to what is wanted."""
+        return (
+            self.judgement is not None
+            and self.judgement.verdict is answer.Verdict.ACCEPT
+        )
+
+    @property
+    def unproven(self) -> bool:
+        """It is a reread, and not all of it has been compared yet."""
+        return self._reread is not None and self._to_skip > 0
+
+    def head(self, head: http.Head) -> None:
+        """Judge the head.
+
+        :raises errors.Error: if its body is not to be used.
+        """
+        self.judgement = judgement = answer.judge(
+            head,
+            self._request,
+            self.pin,
+            checksum=self._checksum,
+            now=datetime.datetime.now(datetime.UTC),
+        )
+        if judgement.verdict is not answer.Verdict.ACCEPT:
+            raise judgement.error or errors.ProtocolError('unusable answer')
+        if head.status == 206:
+            self._check_overlap(judgement)
+        self.pin = judgement.pinned
+        self._to_skip = self.offset - judgement.start
+        if head.status == 200:
+            # All of it, also where a range was asked for: use it so.
+            self.stop = None
+        self._on_accept()
+
+    def write(self, piece: memoryview) -> bool:
+        """Put a piece of the body in place.
+
+        :return: False to be paused; the same piece is to be given again.
+        :raises errors.RepresentationChanged: if it contradicts what is known.
+        """
+        if self._closed:
+            self.surplus += len(piece)
+            return True
+        if not self._started:
+            self._started = True
+            start = self._on_start(self._base)
+            self._to_skip += start - self._base
+            self.surplus -= start - self._base
+            self._base = start
+        rest = piece[self._dealt_with :]
+        if self._to_skip:
+            rest = self._skip(rest)
+        while rest:
+            if not self.room and not self._lease():
+                if self._wanted(len(rest)):
+                    self._dealt_with = len(piece) - len(rest)
+                    return False
+                self.surplus += len(rest)
+                break
+            count = min(len(rest), self.room)
+            self.view[self.at : self.at + count] = rest[:count]
+            self.at += count
+            self.room -= count
+            rest = rest[count:]
+        if not self.room:
+            self.settle()
+        self._dealt_with = 0
+        return True
+
+    def _skip(self, piece: memoryview) -> memoryview:
+        """Drop what is there already, comparing it where that is a reread."""
+        count = min(len(piece), self._to_skip)
+        if self._reread:
+            self._compare(piece[:count], self._reread)
+        elif self._before:
+            self._compare_overlap(piece[:count])
+        self._to_skip -= count
+        self._dealt_with += count
+        self.surplus += count
+        return piece[count:]
+
+    def _compare(
+        self, piece: memoryview, before: window_module.HandedOn
+    ) -> None:
+        position = before.length - self._to_skip
+        while piece:
+            index, at = divmod(position, before.chunk_size)
+            part = piece[: before.chunk_size - at]
+            self._crc = zlib_ng.crc32(part, self._crc if at else 0)
+            position += len(part)
+            piece = piece[len(part) :]
+            complete = position % before.chunk_size == 0
+            if complete and self._crc != before.crcs[index]:
+                raise errors.RepresentationChanged(
+                    'the bytes before %d are others than before' % position
+                )
+
+    def _check_overlap(self, judgement: answer.Judgement) -> None:
+        """Refuse a part that begins early if that cannot be seen from it.
+
+        A server that is wrong about where its part begins would shift all
+        that follows; only bytes that are here already can tell.
+        """
+        overlap = self._request.start - judgement.start
+        known = self._before[-overlap:] if overlap else b''
+        # Where all bytes are the same, a shift does not show.
+        if overlap and (len(known) < _OVERLAP_MIN or len(set(known)) == 1):
+            raise self._no_proof(
+                'the part sent begins %d bytes early, too few of them known'
+                % overlap
+            )
+
+    def _compare_overlap(self, piece: memoryview) -> None:
+        # Where the piece is in ``before``; some may lie ahead of that, and,
+        # of what a rival has brought, behind.
+        at = self.offset - self._to_skip - self._request.start
+        at += len(self._before)
+        known = self._before[max(0, at) : max(0, at + len(piece))]
+        skip = max(0, -at)
+        if piece[skip : skip + len(known)] != known:
+            raise self._no_proof(
+                'the part sent does not fit what is there before byte %d'
+                % self._request.start
+            )
+
+    def _no_proof(self, message: str) -> errors.Error:
+        error = errors.ContentRangeError(message)
+        self.judgement = answer.Judgement(answer.Verdict.REREAD, error=error)
+        return error
+
+    def _lease(self) -> bool:
+        """Get room for the next bytes; False if there is none."""
+        self.settle()
+        offset = self.offset
+        wanted = self._wanted(self._window.chunk_size)
+        lease = self._window.lease(offset) if wanted else None
+        self.window_full = lease is None
+        if lease is None:
+            return False
+        self.view, self.at, room = lease
+        self._base = offset - self.at
+        self._leased = self.at
+        self.room = self._budget.grant(
+            time.monotonic(), min(room, self._wanted(room))
+        )
+        return bool(self.room)
+
+    def _wanted(self, size: int) -> int:
+        """Return how many of the next ``size`` bytes belong here.
+
+        :raises errors.RepresentationChanged: if the answer goes on past the
+            length known, having stated none itself.
+        """
+        end = self._end()
+        if end is None:
+            return size
+        stop = self.judgement.stop if self.judgement else None
+        if stop is not None:
+            return max(0, min(size, min(end, stop) - self.offset))
+        if self.offset == end:
+            raise errors.RepresentationChanged(
+                'the server sends more than the %d bytes it stated' % end
+            )
+        return min(size, end - self.offset)
+
+    def settle(self) -> None:
+        """Commit what is in place; ``write`` goes on with a new lease.
+
+        :raises errors.PieceMismatch: if that completes a chunk which is not
+            what it should be; ``offset`` is at its beginning then.
+        """
+        count = self.at - self._leased
+        begin = self._base + self._leased
+        self._base = self.offset
+        self._budget.give_back(self.room)
+        self.view = memoryview(b'')
+        self.at = self.room = self._leased = 0
+        if count and not self._window.commit(begin, count):
+            size = self._window.chunk_size
+            self._base = begin // size * size
+            self.surplus += begin + count - self._base
+            raise errors.PieceMismatch(
+                'the bytes from %d to %d do not match their hashes'
+                % (self._base, begin + count)
+            )
+
+    def close(self) -> None:
+        """Take no more bytes: another transfer has them."""
+        self.settle()
+        self._closed = True
+
+    def at_end(self) -> bool:
+        """Tell whether the segment is complete, whatever still comes."""
+        # Where the answer states no length, only its end proves the end.
+        return (
+            self.judgement is not None
+            and self.accepted
+            and self.judgement.stop is not None
+            and self.offset == self._end()
+        )
+
+    def part_ended(self) -> bool:
+        """Tell whether all of the part that was answered is in place.
+
+        What still comes then does not belong to it, and may have no end.
+        """
+        return (
+            self.judgement is not None
+            and self.accepted
+            and not self._to_skip
+            and self.offset == self.judgement.stop
+        )
+
+    def _end(self) -> int | None:
+        length = self.pin.length if self.pin else None
+        ends = [end for end in (self.stop, length) if end is not None]
+        return min(ends, default=None)
+
+    def ended(self) -> errors.Error | None:
+        """Return what is wrong with an answer that libcurl found complete.
+
+        Where no length was stated anywhere, the end of the body is the end
+        of it all, and ``pin`` has the length from then on.
+        """
+        judgement = self.judgement
+        if judgement is None:
+            return errors.ReceiveError('the answer ended before its head')
+        try:
+            self.settle()
+        except errors.PieceMismatch as error:
+            return error
+        end = self._end() if judgement.stop is None else judgement.stop
+        if self._to_skip or (end is not None and self.offset < end):
+            return errors.ReceiveError('the body is shorter than it should be')
+        if judgement.stop is None:
+            self.pin = dataclasses.replace(
+                judgement.pinned, length=self.offset
+            )
+            self.judgement = dataclasses.replace(judgement, stop=self.offset)
+        return None

@@ -1,0 +1,394 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""One transfer: a segment brought in, attempt after attempt.
+
+Its states and what moves them are the table in ``states``. What an answer
+proves is decided in ``answer``, what follows a failure in ``recovery``, which
+mirror is asked and how in ``sources``; each request is an ``exchange``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import Protocol
+
+from fuel_agent_curl import errors
+from fuel_agent_curl.engine import easy
+from fuel_agent_curl.engine import exchange
+from fuel_agent_curl.engine import window as window_module
+from fuel_agent_curl.rules import recovery
+from fuel_agent_curl.rules import segments
+from fuel_agent_curl.rules import sources as sources_module
+from fuel_agent_curl.rules import watchdog
+from fuel_agent_curl.rules.recovery import Action
+from fuel_agent_curl.rules.states import move
+from fuel_agent_curl.rules.states import State
+from fuel_agent_curl.rules.states import Trigger
+from fuel_agent_curl.rules.states import UNDER_WAY
+
+LOG = logging.getLogger(__name__)
+
+# How often a transfer under way is looked at, in seconds.
+_TICK = 0.25
+
+
+class Plan(Protocol):
+    """What a transfer needs of ``plan.Plan``."""
+
+    def sole(self, transfer: Transfer) -> bool:
+        """Tell whether no byte but this transfer's is kept."""
+
+    def alone(self, transfer: Transfer) -> window_module.HandedOn:
+        """Drop all others, forget what was not handed on; return what was.
+
+        The transfer is to bring all that remains.
+        """
+
+    def takes_all(self, transfer: Transfer) -> None:
+        """The transfer receives all that remains."""
+
+    def gives_up(self, transfer: Transfer, error: errors.Error) -> bool:
+        """Tell whether a transfer that failed leaves its work to others."""
+
+
+class Transfer:
+    """Brings one segment into the window; lives on the network thread.
+
+    :param rival: a transfer of the same bytes that is dropped when this one
+        receives its first.
+    :ivar ahead: it has, and the rival takes no more.
+    :ivar error: why it failed.
+    """
+
+    def __init__(
+        self,
+        context: exchange.Context,
+        plan: Plan,
+        source: sources_module.Source,
+        segment: segments.Segment,
+        rival: Transfer | None = None,
+    ) -> None:
+        self.state = State.WAITING
+        self.segment = segment
+        self.rival = rival
+        self.ahead = False
+        self._beaten = False
+        self.error: errors.Error | None = None
+        self._context = context
+        settings = self._settings = context.settings
+        self._plan = plan
+        self._recovery = recovery.Recovery(
+            settings, context.sources, source, context.stats, context.random
+        )
+        self._offset = segment.start
+        # The highest offset before this attempt: only what is beyond it is
+        # new, however often the rest is read again.
+        self._highest = segment.start
+        self._due = 0.0
+        self._exchange: exchange.Exchange | None = None
+        # The next request goes on where one that ended well left off.
+        self._chained = False
+        self._watchdog = watchdog.Watchdog(self._settings, 0.0, 0)
+        # Times that another transfer was set on the same bytes.
+        self.challenges = 0
+
+    def __repr__(self) -> str:
+        return '<Transfer %s at byte %d of %r, attempt %d, %s>' % (
+            self.state.name,
+            self.offset,
+            self.segment,
+            self._recovery.attempt,
+            errors.redact(self.source.url),
+        )
+
+    @property
+    def source(self) -> sources_module.Source:
+        """The mirror that it asks."""
+        return self._recovery.source
+
+    @property
+    def offset(self) -> int:
+        """Next byte of the representation to be received."""
+        if self._exchange:
+            return self._exchange.reception.offset
+        return self._offset
+
+    @property
+    def receiving(self) -> int:
+        """Body bytes of the attempt under way."""
+        return self._exchange.reception.received if self._exchange else 0
+
+    def speed(self, now: float) -> float:
+        """Bytes per second of the attempt under way, or of the last."""
+        return self._watchdog.speed(now, self.offset)
+
+    def needs(self, now: float, patience: float) -> float:
+        """Return the seconds to the end of the segment at this speed.
+
+        0 where that cannot be told, or the answer would be no use.
+
+        :param patience: seconds that an attempt is given to show its speed.
+        """
+        stop = self.segment.stop
+        # One that is paused has to wait for us, not for its server.
+        if not self._exchange or self._exchange.paused or stop is None:
+            return 0.0
+        return self._watchdog.needs(now, self.offset, stop, patience)
+
+    # What the plan calls.
+
+    def tick(self, now: float) -> float:
+        """Do what is due; return the seconds until there is more to do."""
+        if self._beaten:
+            self.drop()
+        if self.state not in UNDER_WAY:
+            return math.inf
+        if self._exchange and self._exchange.reception.at_end():
+            self._complete()
+            return 0.0
+        if now >= self._context.deadline:
+            self._fail(self._recovery.too_late())
+        elif self._exchange and self._exchange.reception.part_ended():
+            self._go_on(self._exchange)
+        elif self._exchange:
+            error = self._exchange.watch(now, self._watchdog)
+            if error is not None:
+                self._failed(self._exchange, error)
+        elif self.state is State.WAITING or now >= self._due:
+            self._start(now)
+        if self.state is State.BACKING_OFF:
+            return max(0.0, min(self._due, self._context.deadline) - now)
+        if self.state is not State.ATTEMPTING:
+            return 0.0
+        return min(_TICK, self._context.budget.wait(now) or _TICK)
+
+    def finished(self, attempt: easy.Attempt, code: int, text: str) -> None:
+        """Take the end of an attempt: CURLcode and error text."""
+        under_way = self._exchange
+        if under_way is None or not under_way.is_of(attempt):
+            return
+        if self._beaten:
+            self.drop()
+            return
+        error = under_way.result(code, text)
+        if under_way.reception.at_end():
+            self._complete()
+        elif error is not None:
+            self._failed(under_way, error)
+        else:
+            self._go_on(under_way)
+
+    def _go_on(self, ended: exchange.Exchange) -> None:
+        """Ask for the next part: the server caps its ranges.
+
+        It is one attempt still, so that the low-speed check sees the parts
+        together.
+        """
+        received = ended.received
+        self._end_attempt()
+        self._watchdog.continued(time.monotonic(), self._offset, received)
+        self._chained = True
+        self._move(Trigger.AGAIN)
+
+    def drop(self) -> None:
+        """End it; what it brought stays."""
+        if self.state in UNDER_WAY:
+            under_way = self._exchange
+            if self._beaten and under_way and not under_way.received:
+                # Its connection may be dead, and each that comes over it be
+                # taken over before the low-speed check sees that.
+                under_way.leave_connection()
+            self._end_attempt()
+            self._move(Trigger.DROP)
+
+    def overtaken(self) -> int:
+        """Take no more bytes; return the offset another goes on at."""
+        self._beaten = True
+        if self._exchange:
+            self._exchange.reception.close()
+        return self.offset
+
+    # One attempt.
+
+    def _start(self, now: float) -> None:
+        self._context.sources.asking(self.source)
+        request, reread = self._next_request()
+        if not self._chained:
+            self._highest = max(self._highest, self._offset)
+            self._watchdog = watchdog.Watchdog(
+                self._settings, now, self._offset
+            )
+        self._chained = False
+        self._move(Trigger.START)
+        try:
+            self._exchange = exchange.Exchange(
+                self._context,
+                self.source,
+                request,
+                kept=self._kept(),
+                segment=self.segment,
+                reread=reread,
+                fresh=self._recovery.fresh,
+                on_accept=self._accepted,
+                on_start=self._body_started,
+            )
+        except errors.Error as error:
+            self._fail(error)
+            return
+        self._recovery.fresh = False
+        self._exchange.begin()
+
+    def _next_request(
+        self,
+    ) -> tuple[segments.Request, window_module.HandedOn | None]:
+        if self._offset or self.segment.stop is not None:
+            request = self.source.request(
+                self._offset,
+                self.segment.stop,
+                self._context.checksum or not self._kept(),
+            )
+            if request is not None:
+                return request, None
+            # Without a proof: read again from 0, and compare what was handed
+            # on. What was not is forgotten, it comes again anyway.
+            handed_on = self._alone()
+            if self._offset:
+                self._report('reread')
+                return segments.Request(self._offset), handed_on
+        return segments.Request(), None
+
+    def _kept(self) -> bool:
+        return self._offset > 0 or not self._plan.sole(self)
+
+    def _alone(self) -> window_module.HandedOn:
+        self._highest = max(self._highest, self._offset)
+        handed_on = self._plan.alone(self)
+        self.segment = segments.Segment()
+        self._offset = handed_on.length
+        return handed_on
+
+    def _accepted(self, under_way: exchange.Exchange, first: bool) -> None:
+        if under_way.reception.stop is None:
+            self.segment = segments.Segment(self.segment.start)
+            self._plan.takes_all(self)
+        self._recovery.sent_on = False
+        start = under_way.request.start
+        if start:
+            # Else it is merely where the segment begins.
+            if start > self.segment.start:
+                self._context.stats.resumes += 1
+                self._report('resumed')
+        elif first:
+            self._report('started')
+        else:
+            self._report('restarted')
+
+    def _body_started(self, offset: int) -> int:
+        if self.rival is None:
+            return offset
+        if self.rival.offset < self.segment.start:
+            # A piece did not match, and is to be brought again.
+            raise errors.ReceiveError('there is a gap before these bytes')
+        stop = self.segment.stop
+        if stop is not None and self.rival.offset >= stop:
+            raise errors.ReceiveError('all of these bytes are there by now')
+        self.ahead = True
+        return max(offset, self.rival.overtaken())
+
+    def _end_attempt(self) -> None:
+        if self._exchange is not None:
+            self._offset = self._exchange.end()
+            self._exchange = None
+
+    # What follows.
+
+    def _failed(self, ended: exchange.Exchange, error: errors.Error) -> None:
+        judgement = ended.reception.judgement
+        if isinstance(error, errors.Stalled):
+            ended.leave_connection()
+        self._end_attempt()
+        self._recovery.annotate(error, self._offset)
+        now = time.monotonic()
+        new = self._offset - self._highest
+        failure = recovery.Failure(
+            error,
+            judgement=judgement,
+            ranged=ended.request.ranged,
+            redirected=ended.redirected,
+            elsewhere=ended.elsewhere,
+            challenging=self.rival is not None and not self.ahead,
+            progressed=new >= self._settings.progress,
+            kept=self._kept(),
+            foretold=self._context.expected is not None,
+            left=self._context.deadline - now,
+        )
+        step = self._recovery.failed(failure)
+        if step.action is Action.REWIND:
+            step = self._recovery.rewound(failure, self._alone().length)
+        elif step.action is Action.OFFER:
+            taken = self._plan.gives_up(self, error)
+            step = self._recovery.offered(failure, taken)
+        self._carry_out(step, error, now)
+
+    def _carry_out(
+        self, step: recovery.Step, error: errors.Error, now: float
+    ) -> None:
+        action = step.action
+        if action is Action.FAIL:
+            self._fail(step.error or error)
+        elif action is Action.BACK_OFF:
+            LOG.warning('%s; next attempt in %.1f s', error, step.delay)
+            self._due = now + step.delay
+            self._move(Trigger.RETRY)
+            self._report('retry', error, step.delay)
+        elif action is Action.FAIL_OVER:
+            LOG.warning('%s; trying %s', error, errors.redact(self.source.url))
+            self._move(Trigger.AGAIN)
+            self._report('failover', error)
+        elif action is Action.LEAVE:
+            self._move(Trigger.DROP)
+        else:
+            if action is Action.ASK_OTHERWISE:
+                LOG.info('%s: asking in another way', error)
+            elif action is Action.ASK_ORIGINAL:
+                LOG.info('%s: asking the original URL again', error)
+            self._move(Trigger.AGAIN)
+
+    def _complete(self) -> None:
+        if self._exchange and self._exchange.reception.pin:
+            self._context.length = self._exchange.reception.pin.length
+        self._end_attempt()
+        self._move(Trigger.COMPLETE)
+
+    def _fail(self, error: errors.Error) -> None:
+        self._end_attempt()
+        self._recovery.annotate(error, self._offset)
+        self.error = error
+        self._move(Trigger.FAIL)
+
+    def _move(self, trigger: Trigger) -> None:
+        self.state = move(self.state, trigger)
+
+    def _report(
+        self,
+        kind: str,
+        error: errors.Error | None = None,
+        delay: float = 0.0,
+    ) -> None:
+        # A failure has been counted by now; it tells of its own attempt.
+        attempt = (error and error.attempt) or self._recovery.attempt
+        self._context.report(
+            kind, self.source.url, self.offset, attempt, error, delay
+        )

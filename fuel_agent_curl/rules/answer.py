@@ -1,0 +1,286 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Judge an answer: does it prove that it continues the representation?
+
+Rules only. ``judge`` is called once for each response, before its first
+body byte is used, with what was asked for and what is known so far.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+
+from fuel_agent_curl import errors
+from fuel_agent_curl.rules import head as http
+from fuel_agent_curl.rules import segments
+
+
+@dataclasses.dataclass(frozen=True)
+class Representation:
+    """What pins a representation: validator and complete length.
+
+    :ivar length: bytes, None where no answer has stated it.
+    :ivar ranges: the server says, or has shown, that it serves ranges;
+        None where it has said nothing.
+    """
+
+    validator: http.Validator = http.Validator()
+    length: int | None = None
+    ranges: bool | None = None
+
+
+class Verdict(enum.Enum):
+    """What is to be done with an answer."""
+
+    #: The body may be used.
+    ACCEPT = enum.auto()
+    #: It may be used but begins early, which libcurl's guard refuses.
+    ASK_UNGUARDED = enum.auto()
+    #: Unchanged, yet sent whole: some caches do that to any If-Range.
+    ASK_WITHOUT_IF_RANGE = enum.auto()
+    #: It proves too little: read from 0 and compare what was handed on.
+    REREAD = enum.auto()
+    #: No use; ``error`` says why.
+    REFUSE = enum.auto()
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """The verdict on an answer.
+
+    :ivar start: position of the first body byte.
+    :ivar stop: position after the last one, None where it is not stated.
+    :ivar pinned: the representation as known from now on.
+    :ivar error: why not, for every verdict but ACCEPT.
+    """
+
+    verdict: Verdict
+    start: int = 0
+    stop: int | None = None
+    pinned: Representation = Representation()
+    error: errors.Error | None = None
+
+
+def judge(
+    head: http.Head,
+    request: segments.Request,
+    pin: Representation | None,
+    *,
+    checksum: bool,
+    now: datetime.datetime,
+) -> Judgement:
+    """Judge the answer to ``request``.
+
+    :param pin: what the bytes handed on belong to; None where none were, so
+        that any representation will do.
+    :param checksum: a checksum of the whole was given, which decides where
+        the server can prove nothing.
+    :param now: wall-clock time, for a Retry-After that is a date.
+    """
+    try:
+        if head.status == 206:
+            return _partial(head, request, pin, checksum)
+        if head.status == 200:
+            return _whole(head, request, pin)
+        if head.status == 416 and request.ranged and not request.start:
+            # An empty representation has no first byte to give.
+            return _ask(Verdict.REREAD)
+        return _refuse(_unusable(head, request, pin, now))
+    except errors.Error as error:
+        return _refuse(error)
+
+
+def _refuse(error: errors.Error) -> Judgement:
+    return Judgement(Verdict.REFUSE, error=error)
+
+
+def _unusable(
+    head: http.Head,
+    request: segments.Request,
+    pin: Representation | None,
+    now: datetime.datetime,
+) -> errors.Error:
+    """Return the error for a status that brings no representation."""
+    # A 304 is no redirect, but the answer to a question nobody asked.
+    if 300 <= head.status < 400 and head.status != 304:
+        return errors.RedirectError(
+            'status %d without a Location to go to' % head.status
+        )
+    if head.status == 416 and request.ranged:
+        unsatisfied = http.content_range(head)
+        if pin and unsatisfied:
+            _same_length(pin, unsatisfied.complete)
+        return errors.ContentRangeError(
+            'the server cannot satisfy the range %s (status 416)'
+            % segments.range_text(request.start, request.stop)
+        )
+    error = errors.StatusError(
+        'the server answered %d %s' % (head.status, head.reason)
+    )
+    error.status = head.status
+    error.retry_after = http.retry_after(head, now)
+    return error
+
+
+def _whole(
+    head: http.Head, request: segments.Request, pin: Representation | None
+) -> Judgement:
+    _check_coding(head)
+    _check_whole(head)
+    length = http.content_length(head)
+    validator = http.validator(head)
+    ranges = _serves_ranges(head)
+    if pin:
+        same = _same_validator(pin, validator)
+        _same_length(pin, length)
+        # A later answer may leave out what an earlier one stated, or be the
+        # first of another mirror.
+        length = pin.length if length is None else length
+        ranges = pin.ranges if ranges is None else ranges
+        if request.ranged:
+            if request.if_range and same and ranges:
+                return _ask(Verdict.ASK_WITHOUT_IF_RANGE)
+            return _ask(Verdict.REREAD)
+        pinned = Representation(_either(pin, validator), length, ranges)
+    else:
+        if request.ranged and request.start:
+            return _ask(Verdict.REREAD)
+        pinned = Representation(validator, length, ranges)
+    return Judgement(Verdict.ACCEPT, 0, http.content_length(head), pinned)
+
+
+def _partial(
+    head: http.Head,
+    request: segments.Request,
+    pin: Representation | None,
+    checksum: bool,
+) -> Judgement:
+    if not request.ranged:
+        raise errors.ContentRangeError('a part (206) that nobody asked for')
+    _check_coding(head)
+    media_type = (head.get('content-type') or '').lower()
+    if media_type.startswith('multipart/byteranges'):
+        raise errors.ContentRangeError(
+            'several parts (multipart/byteranges) to a single range'
+        )
+    validator = http.validator(head)
+    # Without a strong validator, no later part could be joined to this one.
+    same = (
+        _same_validator(pin, validator)
+        if pin
+        else validator.strong is not None
+    )
+    given = http.content_range(head)
+    if given is None or given.start is None or given.stop is None:
+        return _ask(Verdict.REREAD, ranges=True)
+    if pin:
+        _same_length(pin, given.complete)
+    if given.start > request.start or given.stop <= request.start:
+        raise errors.ContentRangeError(
+            'asked for %s and got %s'
+            % (
+                segments.range_text(request.start, request.stop),
+                head.get('content-range'),
+            )
+        )
+    length = http.content_length(head)
+    if length is not None and length != given.stop - given.start:
+        raise errors.ContentRangeError(
+            'Content-Length %d does not fit Content-Range %s'
+            % (length, head.get('content-range'))
+        )
+    if given.complete is None:
+        return _ask(Verdict.REREAD, ranges=True)
+    strong = pin.validator.strong if pin else None
+    if not same and (strong or not checksum):
+        return _ask(Verdict.REREAD, ranges=True)
+    if given.start < request.start and request.guarded:
+        return _ask(Verdict.ASK_UNGUARDED)
+    if pin:
+        validator = _either(pin, validator)
+    pinned = Representation(validator, given.complete, ranges=True)
+    return Judgement(Verdict.ACCEPT, given.start, given.stop, pinned)
+
+
+def _ask(verdict: Verdict, ranges: bool | None = None) -> Judgement:
+    """Return the verdict; ``ranges``: what the answer shows of those."""
+    why = {
+        Verdict.ASK_UNGUARDED: 'the part sent begins before the byte asked',
+        Verdict.ASK_WITHOUT_IF_RANGE: 'the server sends all to an If-Range',
+        Verdict.REREAD: 'the server does not prove that it resumes',
+    }
+    return Judgement(
+        verdict,
+        pinned=Representation(ranges=ranges),
+        error=errors.ContentRangeError(why[verdict]),
+    )
+
+
+def _check_coding(head: http.Head) -> None:
+    coding = http.content_coding(head)
+    if coding:
+        # Offsets would be those of the coded form (RFC 9110 section 14.2).
+        raise errors.ProtocolError(
+            'the server applied the content coding %s, which nobody asked for'
+            % coding,
+            hint='make the server send the file as it is',
+        )
+
+
+def _check_whole(head: http.Head) -> None:
+    # Content-Range means nothing in a 200 (RFC 9110 section 14.4), but there
+    # are proxies that make one of a 206.
+    given = http.content_range(head)
+    if given is None or given.start is None:
+        return
+    if given.start or given.complete not in (None, given.stop):
+        raise errors.ContentRangeError(
+            'a status of 200 with the part %s' % head.get('content-range')
+        )
+
+
+def _same_validator(
+    pin: Representation, validator: http.Validator
+) -> bool | None:
+    same = pin.validator.same(validator)
+    if same is False:
+        raise errors.RepresentationChanged(
+            'the server has another representation now (%s before, %s now)'
+            % (_name(pin.validator), _name(validator))
+        )
+    return same
+
+
+def _name(validator: http.Validator) -> str:
+    return validator.etag or validator.last_modified or 'no validator'
+
+
+def _either(pin: Representation, validator: http.Validator) -> http.Validator:
+    known = pin.validator.etag or pin.validator.last_modified
+    return pin.validator if known else validator
+
+
+def _same_length(pin: Representation, length: int | None) -> None:
+    if None not in (pin.length, length) and pin.length != length:
+        raise errors.RepresentationChanged(
+            'the complete length was %s and is %s now' % (pin.length, length)
+        )
+
+
+def _serves_ranges(head: http.Head) -> bool | None:
+    units = head.get('accept-ranges')
+    if units is None:
+        return None
+    return 'bytes' in [unit.strip().lower() for unit in units.split(',')]

@@ -1,0 +1,164 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What to do about an error, and when: one table, one arithmetic.
+
+Rules only: time, randomness and the error come in, a decision or a delay
+goes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import enum
+import math
+
+from fuel_agent_curl import errors
+from fuel_agent_curl.config import settings as settings_module
+
+# Retry-After where the number of attempts has no limit: an hour.
+_RETRY_AFTER_MAX = 3600.0
+
+# A delay is not made shorter than this to fit in before the deadline.
+_LAST_DELAY = 1.0
+
+# The statuses among 4xx that another answer could mend: a timeout, a range
+# that was refused, a replay guard, and too many requests.
+_TRANSIENT_4XX = frozenset((408, 416, 425, 429))
+
+
+class Decision(enum.Enum):
+    """What follows an error."""
+
+    #: Another answer could mend it.
+    RETRY = enum.auto()
+    #: Only another representation will come: begin again, or give up where
+    #: bytes have been handed on.
+    RESTART = enum.auto()
+    FAIL = enum.auto()
+
+
+# The most special class comes first.
+_TABLE: tuple[tuple[type[errors.Error], Decision], ...] = (
+    (errors.OptionError, Decision.FAIL),
+    (errors.RetryAfterTooLong, Decision.FAIL),
+    (errors.CertificateError, Decision.FAIL),
+    (errors.NetworkError, Decision.RETRY),
+    (errors.ProtocolError, Decision.RETRY),
+    (errors.RepresentationChanged, Decision.RESTART),
+)
+
+
+def decide(error: errors.Error) -> Decision:
+    """Return what to do about the error."""
+    for kind, decision in _TABLE:
+        if isinstance(error, kind):
+            return decision
+    if isinstance(error, errors.StatusError):
+        if 400 <= error.status < 500 and error.status not in _TRANSIENT_4XX:
+            return Decision.FAIL
+        return Decision.RETRY
+    return Decision.FAIL
+
+
+class Series:
+    """The attempts in a row that brought no progress.
+
+    :ivar number: the attempt under way in this series, from 1.
+    :param random: returns a number from 0 up to 1; jitter keeps a fleet
+        from coming back in step.
+    """
+
+    def __init__(
+        self,
+        settings: settings_module.Settings,
+        random: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._random = random
+        self.number = 1
+
+    def delay(
+        self, error: errors.Error, progressed: bool, left: float
+    ) -> float:
+        """Return the seconds to wait before the next attempt, and count it.
+
+        :param progressed: the attempt brought enough new bytes for the count
+            to start again, and for the next one to follow at once.
+        :param left: seconds until the deadline, infinite without one.
+        :raises errors.AttemptsExhausted: if there is no next attempt.
+        :raises errors.DeadlineExceeded: if there is no time for one.
+        :raises errors.RetryAfterTooLong: if the server asks for too long a
+            wait.
+        """
+        limit = self._settings.attempts
+        if progressed:
+            self.number = 0
+        elif limit and self.number >= limit:
+            raise errors.AttemptsExhausted(
+                'gave up after %d attempts without progress: %s'
+                % (limit, error.message),
+                hint=error.hint,
+            ) from error
+        if left <= 0:
+            raise self.too_late(error)
+        delay = 0.0
+        if not progressed:
+            delay = self._backoff() * (0.5 + 0.5 * self._random())
+            # Come back before the deadline rather than at it.
+            delay = min(delay, max(left / 2, _LAST_DELAY))
+        asked = getattr(error, 'retry_after', None)
+        if asked:
+            # A minimum (RFC 9110 section 10.2.3): to come back each second
+            # would use the attempts up before a long repair is done.
+            delay = max(delay, self._as_asked(error, asked, left))
+        self.number += 1
+        return delay
+
+    def too_late(self, last: errors.Error | None) -> errors.DeadlineExceeded:
+        """Return the error for a deadline that has passed.
+
+        :param last: what ended the last attempt, None where none has failed.
+        """
+        text = 'the deadline of %g s has passed' % self._settings.deadline
+        if last is not None:
+            text += '; the last error was: ' + last.message
+        error = errors.DeadlineExceeded(text)
+        error.__cause__ = last
+        return error
+
+    def _backoff(self) -> float:
+        most = self._settings.backoff_max
+        # 2.0**1024 overflows; by then the maximum has long been reached.
+        doublings = min(self.number - 1, 64)
+        return min(most, self._settings.backoff * 2.0**doublings)
+
+    def _as_asked(
+        self, error: errors.Error, asked: float, left: float
+    ) -> float:
+        settings = self._settings
+        most = _RETRY_AFTER_MAX
+        if settings.attempts:
+            most = settings.attempts * max(settings.backoff_max, 1.0)
+        if asked > min(most, left):
+            too_long = errors.RetryAfterTooLong(
+                '%s and asks to wait %d s, longer than the %d s allowed'
+                % (error.message, asked, math.floor(min(most, left))),
+                hint='try again later',
+            )
+            too_long.status = getattr(error, 'status', 0)
+            too_long.retry_after = asked
+            raise too_long from error
+        # Never earlier than asked; a little later, so that a fleet told the
+        # same time does not come back in the same instant.
+        spread = min(asked / 10, max(self._settings.backoff, 0.1))
+        return min(asked + spread * self._random(), max(asked, left))

@@ -1,0 +1,128 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Tells when an attempt has to be ended, and how fast it is.
+
+Rules only: the time and the counters come in, an error goes out.
+"""
+
+from __future__ import annotations
+
+import collections
+import math
+
+from fuel_agent_curl import errors
+from fuel_agent_curl.config import settings as settings_module
+from fuel_agent_curl.rules import lowspeed
+
+# How often samples are taken, in seconds.
+_EVERY = 0.125
+# How long an attempt has to last before its speed says anything ...
+_SETTLED = 0.2
+# ... where no byte has come yet: a handshake, or a cache that has to ask its
+# origin, takes as long and is no reason to ask twice ...
+_FIRST_BYTE = 1.0
+# ... and the seconds over which the speed is measured.
+_SPEED_OVER = 1.0
+
+
+class Watchdog:
+    """Watches one attempt.
+
+    Above libcurl's own timeouts, which do not end every wait: a resolver
+    may hang, and each unpause starts the low-speed check anew.
+
+    :param began: monotonic time of the start.
+    :param offset: byte of the representation it starts at.
+    """
+
+    def __init__(
+        self, settings: settings_module.Settings, began: float, offset: int
+    ) -> None:
+        self._settings = settings
+        self._low_speed = lowspeed.LowSpeed(
+            settings.stall_limit, settings.low_speed_time
+        )
+        self._received_before = 0
+        self.continued(began, offset, 0)
+
+    def continued(self, now: float, offset: int, received: int) -> None:
+        """Another request goes on, after ``received`` bytes of the last.
+
+        The parts of a server that caps its ranges are watched together, so
+        that one of a byte each is found too slow.
+        """
+        self._began = now
+        self._began_at = offset
+        self._received_before += received
+        self._connecting_since = now
+        self._sampled = -math.inf
+        self._samples = collections.deque([(now, offset)])
+
+    def check(
+        self, now: float, received: int, *, connecting: bool, paused: bool
+    ) -> errors.Error | None:
+        """Return the error to end the attempt with, None to go on.
+
+        :param received: bytes that have arrived, those of heads included.
+        """
+        if connecting:
+            self._low_speed.suspend(now)
+            limit = self._settings.connect_timeout
+            # libcurl's own timeout comes first, if it can.
+            if now > self._connecting_since + limit + 1:
+                return errors.ConnectError('no connection within %g s' % limit)
+            return None
+        self._connecting_since = now
+        if paused:
+            self._low_speed.suspend(now)
+            return None
+        self._low_speed.resume(now)
+        if now < self._sampled + _EVERY:
+            return None
+        self._sampled = now
+        if self._low_speed.stalled(now, self._received_before + received):
+            return errors.Stalled(
+                'less than %d bytes/s for %g s'
+                % (
+                    self._settings.stall_limit,
+                    self._settings.low_speed_time,
+                )
+            )
+        return None
+
+    def sample(self, now: float, offset: int) -> None:
+        """Note how far the attempt is."""
+        samples = self._samples
+        if now >= samples[-1][0] + _EVERY:
+            samples.append((now, offset))
+            while samples[0][0] < now - _SPEED_OVER:
+                samples.popleft()
+
+    def speed(self, now: float, offset: int) -> float:
+        """Return the bytes per second since the start."""
+        return (offset - self._began_at) / max(now - self._began, 1e-3)
+
+    def needs(
+        self, now: float, offset: int, stop: int, patience: float = 0.0
+    ) -> float:
+        """Return the seconds it will take, at the recent speed, to ``stop``.
+
+        0 while the attempt is too young to tell.
+
+        :param patience: seconds that it is called young for, at the least.
+        """
+        settled = _SETTLED if offset > self._began_at else _FIRST_BYTE
+        if now < self._began + max(settled, patience):
+            return 0.0
+        then, before = self._samples[0]
+        speed = (offset - before) / max(now - then, 1e-3)
+        return (stop - offset) / speed if speed > 0 else math.inf

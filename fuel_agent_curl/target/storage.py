@@ -1,0 +1,364 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The sinks that keep what they take; ``targets`` has the two kinds.
+
+What is on the target looks complete only after ``finish`` has returned: the
+first mebibyte, which holds the partition table, the boot loader or the
+superblock, is zeroed and synced before anything else is written, and the
+image's own is put there last, when all the rest is written, synced and
+checked. Whatever ends the process in between leaves something that no
+firmware boots and nothing mounts.
+
+Where parts of the image are skipped, what the target has there stays; of the
+first mebibyte it is read before that is zeroed, and put back with the rest.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import logging
+import mmap
+import os
+
+from fuel_agent_curl.target import oserrors
+from fuel_agent_curl.target import readback
+from fuel_agent_curl.target import sink
+from fuel_agent_curl.target import staging
+
+LOG = logging.getLogger(__name__)
+
+KIB = 1024
+MIB = 1024 * KIB
+
+#: What is held back: GPT with its table, the boot loader's first stages, and
+#: the first superblocks of ext4, xfs and btrfs are in there.
+FIRST = 1 * MIB
+
+# A longer run of zeros is handed to the kernel in parts, which cannot be
+# interrupted: on a slow disk that writes them one by one, half a second.
+_ZERO_RUN_MAX = 64 * MIB
+
+# Through the page cache, write-back is started each time as much is dirty:
+# else the kernel hoards it, and the last sync takes minutes (and memory).
+_WRITE_BACK = 8 * MIB
+
+# O_DIRECT wants memory, offset and length in multiples of the sector; pages
+# do for every sector up to 4 KiB, and for file systems, which do not say.
+_ALIGNMENT = mmap.PAGESIZE
+
+# As much is synced ahead when there is nothing else to do: what is behind a
+# target may have a large cache (a loop device, the disk of a virtual machine,
+# a controller), and the last sync would wait for all of it.
+_SYNC_AHEAD = 16 * MIB
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a target is written.
+
+    :ivar direct_io: past the page cache if the target takes it.
+    :ivar verify: read everything back and compare.
+    :ivar keep: parts of the image may be skipped.
+    """
+
+    direct_io: bool = True
+    verify: bool = False
+    keep: bool = False
+
+    @property
+    def reads(self) -> bool:
+        """Whether the target is read, too."""
+        return self.verify or self.keep
+
+
+class Storage(sink.Sink):
+    """What a block device and a regular file have in common.
+
+    :param fd: open for writing, for reading too where ``options`` say so. It
+        is the sink's from here on.
+    """
+
+    def __init__(self, path: str, fd: int, options: Options) -> None:
+        super().__init__(path, fd)
+        self._alignment = _ALIGNMENT
+        self._direct = False
+        self._options = options
+        self._begun = False
+        #: What the target has now does not look complete.
+        self._blanked = False
+        self._first = memoryview(mmap.mmap(-1, FIRST))
+        self._stage = staging.Stage()
+        # Where on the target that goes which the stage gives out next.
+        self._offset = 0
+        self._unsynced = 0
+        # The run of zeros that ends there: where it began.
+        self._zeros_from: int | None = None
+        self._dirty_from = 0
+        self._proof = readback.Regions() if options.verify else None
+
+    # What the two do in their own ways.
+
+    @abc.abstractmethod
+    def _blank(self) -> None:
+        """Take from the target what makes it look complete."""
+
+    @abc.abstractmethod
+    def _write_zeros(self, start: int, stop: int) -> None:
+        """Make [start, stop) read as zeros."""
+
+    @abc.abstractmethod
+    def _settle(self) -> None:
+        """Give the target the length of the image, where it has one."""
+
+    @abc.abstractmethod
+    def _check_room(self, stop: int) -> None:
+        """Raise if the target cannot hold a byte before ``stop``."""
+
+    @abc.abstractmethod
+    def _end(self) -> None:
+        """Do what is left after the image is complete and synced."""
+
+    def begin(self) -> None:
+        if self._begun:
+            return
+        if self._options.keep:
+            with self._mapped('reading'):
+                self._read_first()
+        self._begun = True
+        if self._options.direct_io:
+            self._try_direct()
+        with self._mapped('preparing'):
+            self._blank()
+        self._blanked = True
+
+    def write(self, buffer: sink.Buffer) -> None:
+        self.begin()
+        view = memoryview(buffer)
+        self._check_room(self.written + len(view))
+        if self.written < FIRST:
+            held = min(FIRST - self.written, len(view))
+            self._first[self.written : self.written + held] = view[:held]
+            self.written += held
+            self._offset = self.written
+            view = view[held:]
+        if self._proof is not None and view:
+            self._proof.add(self.written, view)
+        self.written += len(view)
+        with self._mapped('writing to') as mapped:
+            self._put(self._stage.add(view), mapped)
+
+    def skip(self, length: int) -> None:
+        """Leave the next ``length`` bytes as they are on the target.
+
+        What a file does not have yet becomes a hole. Only with ``keep``.
+        """
+        self.begin()
+        with self._mapped('writing to') as mapped:
+            self._flush(mapped)
+        self.written += length
+        self._offset = self.written
+
+    def _put(
+        self, runs: Iterator[staging.Run], mapped: oserrors.Mapped
+    ) -> None:
+        for zeros, view in runs:
+            mapped.offset = self._offset
+            if zeros:
+                self._add_zeros(len(view))
+            else:
+                self._flush_zeros()
+                self._pwrite(view, self._offset)
+                self._unsynced += len(view)
+            self._offset += len(view)
+
+    def _add_zeros(self, length: int) -> None:
+        if self._zeros_from is None:
+            self._zeros_from = self._offset
+        elif self._offset + length - self._zeros_from > _ZERO_RUN_MAX:
+            self._write_zeros(self._zeros_from, self._offset)
+            self._zeros_from = self._offset
+
+    def _flush_zeros(self) -> None:
+        if self._zeros_from is not None:
+            self._write_zeros(self._zeros_from, self._offset)
+            self._zeros_from = None
+
+    def _flush(self, mapped: oserrors.Mapped) -> None:
+        """Have everything that was taken on the target."""
+        self._put(self._stage.rest(), mapped)
+        mapped.offset = self._offset
+        self._flush_zeros()
+
+    def idle(self) -> None:
+        # Not what has piled up while there was no time: neither Ctrl-C nor an
+        # error would end that wait.
+        if _SYNC_AHEAD <= self._unsynced <= 4 * _SYNC_AHEAD:
+            self._sync()
+
+    def interrupt(self) -> None:
+        """Do nothing: the kernel has every write, and ends it in time."""
+
+    def finish(self) -> None:
+        self.begin()
+        with self._mapped('writing to') as mapped:
+            self._flush(mapped)
+            self._settle()
+        # All of it has to be on the medium before the first mebibyte is
+        # handed to the kernel, which may put that there at any moment.
+        self._sync()
+        if self._proof is not None:
+            self._proof.compare(self._read, self.path)
+        first = self._held()
+        with self._mapped('writing to'):
+            self._publish(first)
+        self._sync()
+        if self._proof is not None:
+            proof = readback.Regions()
+            proof.add(0, first)
+            proof.compare(self._read, self.path)
+        with self._mapped('closing') as mapped:
+            mapped.offset = self.written
+            self._end()
+            self._close()
+
+    def abort(self) -> None:
+        if self._fd < 0:
+            return
+        try:
+            if self._begun and not self._blanked:
+                self._blank()
+        except OSError as exc:
+            LOG.warning('%s could not be cleared: %s', self.path, exc)
+        with contextlib.suppress(OSError):
+            self._close()
+
+    def _read_first(self) -> None:
+        """Read what the target has where the first mebibyte goes."""
+        start = 0
+        while count := os.preadv(self._fd, [self._first[start:]], start):
+            start += count
+
+    def _held(self) -> memoryview:
+        """Return what was held back."""
+        return self._first[: min(self.written, FIRST)]
+
+    def _publish(self, first: memoryview) -> None:
+        """Put the image's own first mebibyte in its place."""
+        self._blanked = False
+        if not staging.is_zero(first):
+            self._pwrite(first, 0)
+
+    def _sync(self) -> None:
+        with self._mapped('syncing') as mapped:
+            mapped.offset = self.written
+            os.fdatasync(self._fd)
+        self._unsynced = 0
+
+    def _read(self, start: int, stop: int) -> Iterator[memoryview]:
+        """Read [start, stop) from the medium, not from the page cache.
+
+        Ends early where the target does.
+        """
+        if not self._direct:
+            # What is clean, and it was synced, is dropped from the cache.
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        buffer = memoryview(mmap.mmap(-1, MIB))
+        with self._mapped('reading back') as mapped:
+            while start < stop:
+                mapped.offset = start
+                # Whole sectors, of which the ends are dropped.
+                before = start % self._alignment
+                length = min(before + stop - start, MIB)
+                room = buffer[: length + -length % self._alignment]
+                count = os.preadv(self._fd, [room], start - before)
+                if count <= before:
+                    return
+                yield buffer[before : min(count, length)]
+                start += min(count, length) - before
+
+    def _pwrite(self, view: memoryview, offset: int) -> None:
+        """Write all of ``view``; what is not aligned, by the page cache."""
+        aligned = 0
+        if self._direct and offset % self._alignment == 0:
+            aligned = len(view) - len(view) % self._alignment
+        if aligned:
+            try:
+                self._pwrite_all(view[:aligned], offset)
+            except OSError as exc:
+                if exc.errno != errno.EINVAL:
+                    raise
+                # Some file systems take the flag and refuse the write.
+                self._no_direct(exc)
+                aligned = 0
+        if aligned == len(view):
+            return
+        if self._direct:
+            self._set_direct(False)
+        try:
+            self._pwrite_all(view[aligned:], offset + aligned)
+        finally:
+            if self._direct:
+                self._set_direct(True)
+        self._write_back(offset + len(view))
+
+    def _pwrite_zeros(self, start: int, stop: int) -> None:
+        if start < stop:
+            zeros = memoryview(mmap.mmap(-1, min(stop - start, MIB)))
+            for offset in range(start, stop, len(zeros)):
+                self._pwrite(zeros[: stop - offset], offset)
+
+    def _pwrite_all(self, view: memoryview, offset: int) -> None:
+        while view:
+            count = os.pwrite(self._fd, view, offset)
+            offset += count
+            view = view[count:]
+
+    def _write_back(self, stop: int) -> None:
+        if stop - self._dirty_from >= _WRITE_BACK:
+            # For dirty pages this starts their write-back (mm/fadvise.c),
+            # and drops those that are on the medium from the last time.
+            os.posix_fadvise(
+                self._fd,
+                max(0, self._dirty_from - _WRITE_BACK),
+                stop - self._dirty_from + _WRITE_BACK,
+                os.POSIX_FADV_DONTNEED,
+            )
+            self._dirty_from = stop
+
+    def _try_direct(self) -> None:
+        try:
+            self._set_direct(True)
+        except OSError as exc:
+            self._no_direct(exc)
+        else:
+            self._direct = True
+
+    def _no_direct(self, exc: OSError) -> None:
+        if self._direct:
+            self._direct = False
+            self._set_direct(False)
+        LOG.info(
+            '%s does not take direct I/O (%s); writing by the page cache',
+            self.path,
+            exc.strerror,
+        )
+
+    def _set_direct(self, on: bool) -> None:
+        flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
+        flags = flags | os.O_DIRECT if on else flags & ~os.O_DIRECT
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, flags)

@@ -1,0 +1,85 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What can be set, and what a text says of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from testtools import matchers
+
+from fuel_agent_curl.config import options
+from fuel_agent_curl.config import settings
+from tests import base
+
+OPTIONS = {option.name: option for option in options.OPTIONS}
+
+
+class TestOptions(base.TestCase):
+    def test_each_field_of_the_settings_is_one(self) -> None:
+        fields = [
+            field.name for field in dataclasses.fields(settings.Settings)
+        ]
+        self.assertEqual(fields, list(OPTIONS))
+
+    def test_kinds(self) -> None:
+        for name, kind in (
+            ('connect_timeout', float),
+            ('attempts', int),
+            ('proxy', str),
+            ('user_agent', str),
+            ('insecure', bool),
+            ('headers', tuple),
+        ):
+            self.assertIs(kind, OPTIONS[name].kind)
+        self.assertIs(tuple, options.MIRRORS.kind)
+
+    def test_help_says_the_unit(self) -> None:
+        for option in OPTIONS.values():
+            self.assertTrue(option.help.endswith('.'), option.name)
+            if option.kind is float:
+                self.assertIn('(in seconds', option.help)
+            if option.name.endswith('_size'):
+                self.assertIn('(in bytes', option.help)
+
+    def test_what_may_hold_credentials_is_secret(self) -> None:
+        everything = [*OPTIONS.values(), options.MIRRORS]
+        secret = {option.name for option in everything if option.secret}
+        self.assertEqual({'proxy', 'key', 'headers', 'mirrors'}, secret)
+
+    def test_values(self) -> None:
+        for name, text, expected in (
+            ('attempts', '0', 0),
+            ('attempts', ' 7 ', 7),
+            ('connect_timeout', '0.5', 0.5),
+            ('connect_timeout', '86400', 86400.0),
+            ('headers', 'A: 1, 2', 'A: 1, 2'),
+            ('proxy', '', ''),
+            ('http_version', '2', '2'),
+        ):
+            value = OPTIONS[name].value(text)
+            self.assertEqual((expected, type(expected)), (value, type(value)))
+
+    def test_what_says_nothing_or_too_much(self) -> None:
+        for name, text, part in (
+            ('attempts', 'x', 'is not a whole number'),
+            ('attempts', '1.5', 'is not a whole number'),
+            ('attempts', '-1', '-1 is not from 0 to'),
+            ('connections', '257', 'is not from 1 to 256'),
+            ('connect_timeout', 'soon', "'soon' is not a number"),
+            ('connect_timeout', 'nan', 'is not from 0.001 to 86400'),
+            ('connect_timeout', '0', 'is not from 0.001 to 86400'),
+            ('http_version', '9', 'is not one of 1.0, 1.1, 2, 3'),
+        ):
+            error = self.assertRaises(ValueError, OPTIONS[name].value, text)
+            self.assertThat(str(error), matchers.Contains(part))

@@ -1,0 +1,249 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What a target is taken for, and what its failures mean; no device here."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import tempfile
+from typing import Any
+
+import fixtures
+
+from fuel_agent_curl import errors
+from fuel_agent_curl.target import opening
+from fuel_agent_curl.target import oserrors
+from tests import base
+
+
+class FaultsTest(base.TestCase):
+    def _class(self, code: int, at_open: bool) -> type[errors.DeviceError]:
+        error = oserrors.failure(
+            '/x', OSError(code, 'text'), doing='testing', at_open=at_open
+        )
+        self.assertEqual(code, error.os_errno)
+        self.assertIn('testing /x: text', str(error))
+        return type(error)
+
+    def test_each_errno(self) -> None:
+        for at_open, at_write, *codes in (
+            (errors.TargetFull, errors.TargetFull, errno.ENOSPC, errno.EDQUOT),
+            (errors.WriteError, errors.WriteError, errno.EIO),
+            (
+                errors.TargetMissing,
+                errors.TargetVanished,
+                errno.ENXIO,
+                errno.ENODEV,
+                errno.ENOMEDIUM,
+            ),
+            (
+                errors.TargetMissing,
+                errors.WriteError,
+                errno.ENOENT,
+                errno.ENOTDIR,
+                errno.ELOOP,
+                errno.ENAMETOOLONG,
+            ),
+            (
+                errors.TargetPermission,
+                errors.TargetPermission,
+                errno.EACCES,
+                errno.EPERM,
+            ),
+            (errors.TargetReadOnly, errors.TargetReadOnly, errno.EROFS),
+            (errors.TargetBusy, errors.TargetBusy, errno.EBUSY, errno.ETXTBSY),
+            (errors.TargetTooSmall, errors.TargetTooSmall, errno.EFBIG),
+            (errors.TargetIsDirectory, errors.TargetIsDirectory, errno.EISDIR),
+            (
+                errors.DeviceError,
+                errors.WriteError,
+                errno.EPIPE,
+                errno.EREMOTEIO,
+            ),
+        ):
+            for code in codes:
+                name = errno.errorcode[code]
+                self.assertIs(at_open, self._class(code, True), name)
+                self.assertIs(at_write, self._class(code, False), name)
+
+
+class OpenTest(base.TestCase):
+    """What is refused, and that nothing was touched then."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = self.useFixture(fixtures.TempDir()).path
+        self.path = os.path.join(self.directory, 'target')
+
+    def _refused(self, cls: type[errors.Error], path: str) -> errors.Error:
+        error = self.assertRaises(errors.Error, opening.open_target, path)
+        assert isinstance(error, errors.Error)
+        self.assertIs(cls, type(error), str(error))
+        self.assertIn(path, str(error))
+        return error
+
+    def test_directory(self) -> None:
+        self._refused(errors.TargetIsDirectory, self.directory)
+        self._refused(errors.TargetIsDirectory, self.directory + '/')
+
+    def test_no_such_directory(self) -> None:
+        self._refused(errors.TargetMissing, self.directory + '/no/target')
+        self._refused(errors.TargetMissing, self.directory + '/no/')
+        self.assertEqual([], os.listdir(self.directory))
+
+    def test_file_in_place_of_the_directory(self) -> None:
+        self._touch()
+        self._refused(errors.TargetMissing, self.path + '/target')
+        self._refused(errors.TargetMissing, self.path + '/')
+
+    def test_empty_path(self) -> None:
+        self._refused(errors.TargetMissing, '')
+
+    def test_nothing_under_dev(self) -> None:
+        for path in ('/dev/no-such-disk', '/dev/disk/by-id/no-such-disk'):
+            self._refused(errors.TargetMissing, path)
+            self.assertFalse(os.path.exists(path))
+
+    def test_link_to_nothing_under_dev(self) -> None:
+        os.symlink('/dev/no-such-disk', self.path)
+        self._refused(errors.TargetMissing, self.path)
+        self.assertFalse(os.path.exists('/dev/no-such-disk'))
+        os.symlink('/dev', self.path + '-dev')
+        self._refused(errors.TargetMissing, self.path + '-dev/no-such-disk')
+
+    def test_file_under_dev(self) -> None:
+        """Left by somebody who took it for a disk."""
+        self.patch(os.path, 'realpath', lambda path: '/dev/sdx')
+        self._touch()
+        self._refused(errors.TargetMissing, self.path)
+        with open(self.path, 'rb') as target:
+            self.assertEqual(b'old', target.read())
+
+    def test_shared_memory_is_no_device(self) -> None:
+        with tempfile.TemporaryDirectory(dir='/dev/shm') as directory:
+            path = os.path.join(directory, 'target')
+            opening.open_target(path).abort()
+
+    def test_link_loop(self) -> None:
+        os.symlink(self.path, self.path)
+        self._refused(errors.TargetMissing, self.path)
+
+    def test_name_too_long(self) -> None:
+        self._refused(errors.TargetMissing, self.path + 'x' * 300)
+
+    def test_socket(self) -> None:
+        self.patch(os, 'stat', _stat_saying(stat.S_IFSOCK))
+        error = self._refused(errors.DeviceError, self.path)
+        self.assertIn('is a socket', str(error))
+
+    def test_second_copy(self) -> None:
+        self._touch()
+        with open(self.path, 'rb') as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            self._refused(errors.TargetBusy, self.path)
+            self.assertEqual(b'old', other.read())
+
+    def test_second_copy_through_a_link(self) -> None:
+        first = opening.open_target(self.path)
+        self.addCleanup(first.abort)
+        os.symlink(self.path, self.path + '-link')
+        self._refused(errors.TargetBusy, self.path + '-link')
+        self.assertTrue(os.path.exists(self.path))
+
+    def test_file_locked_by_another_while_we_made_it(self) -> None:
+        """It is theirs, then, and stays."""
+        self.patch(fcntl, 'flock', _blocking)
+        self._refused(errors.TargetBusy, self.path)
+        self.assertTrue(os.path.exists(self.path))
+
+    def test_no_locks_there(self) -> None:
+        """As on some network file systems."""
+
+        def flock(fd: int, operation: int) -> None:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        self.patch(fcntl, 'flock', flock)
+        opening.open_target(self.path).abort()
+        self.assertIn('cannot be locked', self.log.output)
+
+    def test_file_removed_before_the_lock(self) -> None:
+        """By the copy that failed, whose lock was in the way until then."""
+        self._touch()
+        flock = fcntl.flock
+        seen: list[int] = []
+
+        def racing(fd: int, operation: int) -> None:
+            if not seen:
+                os.unlink(self.path)
+            seen.append(os.fstat(fd).st_ino)
+            flock(fd, operation)
+
+        self.patch(fcntl, 'flock', racing)
+        sink = opening.open_target(self.path)
+        sink.write(b'new')
+        sink.finish()
+        with open(self.path, 'rb') as target:
+            self.assertEqual(b'new', target.read())
+        self.assertEqual(2, len(seen))
+
+    def test_file_made_by_another_in_the_same_moment(self) -> None:
+        turns: list[str] = []
+        real = os.stat
+
+        def racing(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+            if path == self.path and not turns:
+                turns.append(path)
+                self._touch()
+                raise FileNotFoundError(errno.ENOENT, 'no such file')
+            return real(path, *args, **kwargs)
+
+        self.patch(os, 'stat', racing)
+        sink = opening.open_target(self.path)
+        sink.abort()
+        self.assertTrue(os.path.exists(self.path))
+
+    def test_removed_and_made_all_the_time(self) -> None:
+        self.patch(os.path, 'samestat', lambda a, b: False)
+        self._refused(errors.TargetBusy, self.path)
+
+    def test_verify_needs_something_to_read(self) -> None:
+        error = self.assertRaises(
+            errors.OptionError, opening.open_target, '/dev/null', verify=True
+        )
+        self.assertIn('/dev/null cannot be read back', str(error))
+
+    def test_kinds(self) -> None:
+        for path, kind in ((self.path, 'file'), ('/dev/null', 'stream')):
+            sink = opening.open_target(path)
+            self.addCleanup(sink.abort)
+            self.assertEqual(kind, sink.kind)
+            self.assertEqual(path, sink.path)
+            self.assertEqual(0, sink.written)
+
+    def _touch(self) -> None:
+        with open(self.path, 'wb') as target:
+            target.write(b'old')
+
+
+def _blocking(fd: int, operation: int) -> None:
+    raise BlockingIOError(errno.EWOULDBLOCK, 'locked')
+
+
+def _stat_saying(kind: int) -> Any:
+    def fake(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+        return os.stat_result((kind | 0o600, *([0] * 9)))
+
+    return fake
