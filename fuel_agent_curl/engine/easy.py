@@ -27,6 +27,7 @@ import pycurl
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import settings as settings_module
+from fuel_agent_curl.engine import window
 from fuel_agent_curl.rules import codes
 from fuel_agent_curl.rules import head as http
 from fuel_agent_curl.rules import redirects
@@ -63,9 +64,7 @@ def _authorities() -> str | None:
 class Receiver(Protocol):
     """What an attempt needs of ``reception.Reception``."""
 
-    view: memoryview
-    at: int
-    room: int
+    cursor: window.Cursor
 
     @property
     def received(self) -> int:
@@ -106,6 +105,7 @@ class Attempt:
         self.peer: str | None = None
         self._url = url
         self._reception = reception
+        self._cursor = reception.cursor
         self._heads = redirects.Heads(url, settings.headers)
         self._multiplexed = settings.http_version in ('2', '3')
         self._error: BaseException | None = None
@@ -235,20 +235,20 @@ class Attempt:
         return len(line)
 
     def _write(self, piece: memoryview) -> int | None:
-        reception = self._reception
+        cursor = self._cursor
         size = len(piece)
-        if size < reception.room:
+        if size < cursor.room:
             # The common case, without a call: this runs 65536 times a GiB.
             # The view dies with the callback, so its bytes are copied now.
-            at = reception.at
+            at = cursor.at
             end = at + size
-            reception.view[at:end] = piece
-            reception.at = end
-            reception.room -= size
+            cursor.view[at:end] = piece
+            cursor.at = end
+            cursor.room -= size
             return None
         try:
             self._decide()
-            if reception.write(piece):
+            if self._reception.write(piece):
                 return None
             self.paused = True
             return int(pycurl.WRITEFUNC_PAUSE)

@@ -21,6 +21,7 @@ from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import download
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.engine import multi
+from fuel_agent_curl.engine import window
 from fuel_agent_curl.rules import head as http
 from fuel_agent_curl.rules import segments
 
@@ -57,8 +58,7 @@ class _Glimpse:
     def __init__(self) -> None:
         self.answer: http.Head | None = None
         self.received = 0
-        self.view = memoryview(b'')
-        self.at = self.room = 0
+        self.cursor = window.Cursor()
 
     def head(self, head: http.Head) -> None:
         self.answer = head

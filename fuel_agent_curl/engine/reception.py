@@ -14,8 +14,8 @@
 
 The callbacks of one attempt end here. libcurl hands the body over in pieces
 of at most 16 KiB, 65536 of them a GiB, so the common case, a piece that fits
-into the chunk being filled, is dealt with by ``easy`` itself through
-``view``, ``at`` and ``room``; everything else goes through ``write``.
+into the chunk being filled, is dealt with by ``easy`` itself through the
+``cursor``; everything else goes through ``write``.
 """
 
 from __future__ import annotations
@@ -56,9 +56,7 @@ class Reception:
     :ivar judgement: on the head; None before.
     :ivar pin: the representation as known after the head.
     :ivar stop: as given, or None where the answer is a whole one.
-    :ivar view: buffer of the chunk being filled ...
-    :ivar at: ... position of the next byte in it ...
-    :ivar room: ... and how many more bytes may go there.
+    :ivar cursor: where the next bytes go; ``easy`` moves it as well.
     :ivar window_full: it was for want of room, not of budget, that the last
         piece was refused.
     :ivar surplus: body bytes that were skipped or dropped.
@@ -79,9 +77,7 @@ class Reception:
         on_start: Callable[[int], int],
     ) -> None:
         self.judgement: answer.Judgement | None = None
-        self.view = memoryview(b'')
-        self.at = 0
-        self.room = 0
+        self.cursor = window_module.Cursor()
         self.surplus = 0
         self.window_full = False
         self._request = request
@@ -108,7 +104,7 @@ class Reception:
     @property
     def offset(self) -> int:
         """Next byte of the representation to be put in place."""
-        return self._base + self.at
+        return self._base + self.cursor.at
 
     @property
     def received(self) -> int:
@@ -169,19 +165,20 @@ class Reception:
         rest = piece[self._dealt_with :]
         if self._to_skip:
             rest = self._skip(rest)
+        cursor = self.cursor
         while rest:
-            if not self.room and not self._lease():
+            if not cursor.room and not self._lease():
                 if self._wanted(len(rest)):
                     self._dealt_with = len(piece) - len(rest)
                     return False
                 self.surplus += len(rest)
                 break
-            count = min(len(rest), self.room)
-            self.view[self.at : self.at + count] = rest[:count]
-            self.at += count
-            self.room -= count
+            count = min(len(rest), cursor.room)
+            cursor.view[cursor.at : cursor.at + count] = rest[:count]
+            cursor.at += count
+            cursor.room -= count
             rest = rest[count:]
-        if not self.room:
+        if not cursor.room:
             self.settle()
         self._dealt_with = 0
         return True
@@ -256,13 +253,14 @@ class Reception:
         self.window_full = lease is None
         if lease is None:
             return False
-        self.view, self.at, room = lease
-        self._base = offset - self.at
-        self._leased = self.at
-        self.room = self._budget.grant(
+        cursor = self.cursor
+        cursor.view, cursor.at, room = lease
+        self._base = offset - cursor.at
+        self._leased = cursor.at
+        cursor.room = self._budget.grant(
             time.monotonic(), min(room, self._wanted(room))
         )
-        return bool(self.room)
+        return bool(cursor.room)
 
     def _wanted(self, size: int) -> int:
         """Return how many of the next ``size`` bytes belong here.
@@ -288,12 +286,13 @@ class Reception:
         :raises errors.PieceMismatch: if that completes a chunk which is not
             what it should be; ``offset`` is at its beginning then.
         """
-        count = self.at - self._leased
+        cursor = self.cursor
+        count = cursor.at - self._leased
         begin = self._base + self._leased
         self._base = self.offset
-        self._budget.give_back(self.room)
-        self.view = memoryview(b'')
-        self.at = self.room = self._leased = 0
+        self._budget.give_back(cursor.room)
+        cursor.view = memoryview(b'')
+        cursor.at = cursor.room = self._leased = 0
         if count and not self._window.commit(begin, count):
             size = self._window.chunk_size
             self._base = begin // size * size

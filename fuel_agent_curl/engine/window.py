@@ -45,6 +45,22 @@ class _Chunk:
         self.crc = 0
 
 
+class Cursor:
+    """Where the next bytes of one body go.
+
+    :ivar view: buffer of the chunk being filled.
+    :ivar at: position of the next byte in it.
+    :ivar room: how many more bytes may go there.
+    """
+
+    __slots__ = ('at', 'room', 'view')
+
+    def __init__(self) -> None:
+        self.view = memoryview(b'')
+        self.at = 0
+        self.room = 0
+
+
 @dataclasses.dataclass(frozen=True)
 class HandedOn:
     """What the consumer has: bytes, and the CRC-32 of each chunk of them.
