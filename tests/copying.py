@@ -121,6 +121,17 @@ def fail_sync(turn: int) -> fixtures.MonkeyPatch:
     return fixtures.MonkeyPatch('os.fdatasync', failing)
 
 
+def fail_close() -> Callable[[int], None]:
+    """Return a close(2) that closes, as it always does, and fails."""
+    real = os.close
+
+    def failing(fd: int) -> None:
+        real(fd)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    return failing
+
+
 class FileTestCase(base.TestCase):
     """Copies to a regular file in a directory of its own.
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import enum
 import errno
 import os
 import select
@@ -30,11 +31,51 @@ from fuel_agent_curl.target import oserrors
 Buffer = bytes | bytearray | memoryview
 
 
+class Life(enum.Enum):
+    """How far a target has come; what its name says may have happened.
+
+    A step is taken before what it stands for is tried: where that fails, how
+    much of it was done is not known.
+    """
+
+    #: Nothing was written.
+    UNTOUCHED = 'untouched'
+    #: What made the target look complete is being taken away, or is gone.
+    BLANK = 'blank'
+    #: Parts of the image are there, but nothing that it is known by.
+    WRITTEN = 'written'
+    #: What the image is known by is being put there, or is there.
+    PUBLISHED = 'published'
+    #: There is no descriptor any more.
+    CLOSED = 'closed'
+
+
+_STEPS = {
+    Life.UNTOUCHED: {Life.BLANK, Life.WRITTEN, Life.PUBLISHED, Life.CLOSED},
+    Life.BLANK: {Life.WRITTEN, Life.PUBLISHED, Life.CLOSED},
+    Life.WRITTEN: {Life.PUBLISHED, Life.CLOSED},
+    # Taken back by ``abort``.
+    Life.PUBLISHED: {Life.WRITTEN, Life.CLOSED},
+    Life.CLOSED: set[Life](),
+}
+
+_WORDS = {
+    Life.UNTOUCHED: 'untouched',
+    Life.BLANK: 'blank',
+    Life.WRITTEN: 'incomplete',
+    Life.PUBLISHED: 'incomplete',
+}
+
+
 class Sink(abc.ABC):
     """Where an image goes.
 
     :ivar path: as it was given.
     :ivar written: bytes of the image taken so far.
+    :ivar life: how far the target has come.
+    :ivar state: what the target is like, for people: 'untouched', 'blank'
+        (what was there is gone, nothing of the image is), 'incomplete', or,
+        after ``finish`` has returned, 'complete'.
     """
 
     #: 'device', 'file' or 'stream'.
@@ -43,7 +84,24 @@ class Sink(abc.ABC):
     def __init__(self, path: str, fd: int) -> None:
         self.path = path
         self.written = 0
+        self.life = Life.UNTOUCHED
+        self.state = _WORDS[self.life]
         self._fd = fd
+
+    def _become(self, life: Life, state: str | None = None) -> None:
+        """Take the step to ``life``.
+
+        :param state: the word for it; None: the one that goes with ``life``,
+            or, on closing, that of before.
+        :raises RuntimeError: where there is no such step.
+        """
+        if life not in _STEPS[self.life]:
+            raise RuntimeError(
+                '%s is %s and cannot become %s'
+                % (self.path, self.life.value, life.value)
+            )
+        self.life = life
+        self.state = state or _WORDS.get(life, self.state)
 
     @abc.abstractmethod
     def check_length(self, length: int) -> None:
@@ -120,6 +178,8 @@ class Stream(Sink):
 
     def write(self, buffer: Buffer) -> None:
         rest = memoryview(buffer)
+        if rest and self.life is Life.UNTOUCHED:
+            self._become(Life.WRITTEN)
         with self._mapped('writing to') as mapped:
             while rest:
                 mapped.offset = self.written
@@ -142,13 +202,18 @@ class Stream(Sink):
         """Do nothing: whatever was taken is gone."""
 
     def finish(self) -> None:
+        self._become(Life.PUBLISHED)
         with self._mapped('closing') as mapped:
             mapped.offset = self.written
             self._close()
+        self._become(Life.CLOSED, 'complete')
 
     def abort(self) -> None:
+        if self.life is Life.CLOSED:
+            return
         with contextlib.suppress(OSError):
             self._close()
+        self._become(Life.CLOSED)
 
     def interrupt(self) -> None:
         os.eventfd_write(self._interrupted, 1)

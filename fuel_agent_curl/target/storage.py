@@ -98,9 +98,6 @@ class Storage(sink.Sink):
         self._alignment = _ALIGNMENT
         self._direct = False
         self._options = options
-        self._begun = False
-        #: What the target has now does not look complete.
-        self._blanked = False
         self._first = memoryview(mmap.mmap(-1, FIRST))
         self._stage = staging.Stage()
         # Where on the target that goes which the stage gives out next.
@@ -134,17 +131,17 @@ class Storage(sink.Sink):
         """Do what is left after the image is complete and synced."""
 
     def begin(self) -> None:
-        if self._begun:
+        if self.life is not sink.Life.UNTOUCHED:
             return
         if self._options.keep:
             with self._mapped('reading'):
                 self._read_first()
-        self._begun = True
         if self._options.direct_io:
             self._try_direct()
+        self._become(sink.Life.BLANK, 'incomplete')
         with self._mapped('preparing'):
             self._blank()
-        self._blanked = True
+        self.state = 'blank'
 
     def write(self, buffer: sink.Buffer) -> None:
         self.begin()
@@ -156,6 +153,8 @@ class Storage(sink.Sink):
             self.written += held
             self._offset = self.written
             view = view[held:]
+        if view and self.life is not sink.Life.WRITTEN:
+            self._become(sink.Life.WRITTEN)
         if self._proof is not None and view:
             self._proof.add(self.written, view)
         self.written += len(view)
@@ -224,6 +223,7 @@ class Storage(sink.Sink):
         if self._proof is not None:
             self._proof.compare(self._read, self.path)
         first = self._held()
+        self._become(sink.Life.PUBLISHED)
         with self._mapped('writing to'):
             self._publish(first)
         self._sync()
@@ -235,17 +235,34 @@ class Storage(sink.Sink):
             mapped.offset = self.written
             self._end()
             self._close()
+        self._become(sink.Life.CLOSED, 'complete')
 
     def abort(self) -> None:
-        if self._fd < 0:
+        if self.life is sink.Life.CLOSED:
             return
-        try:
-            if self._begun and not self._blanked:
-                self._blank()
-        except OSError as exc:
-            LOG.warning('%s could not be cleared: %s', self.path, exc)
+        if self._fd >= 0:
+            self._take_back()
         with contextlib.suppress(OSError):
             self._close()
+        self._become(sink.Life.CLOSED)
+
+    def _take_back(self) -> None:
+        """Leave nothing that looks complete."""
+        if self.life is sink.Life.PUBLISHED:
+            self._become(sink.Life.WRITTEN)
+            self._clear()
+        elif self.life is sink.Life.BLANK and self.state != 'blank':
+            self._clear()
+
+    def _clear(self) -> None:
+        """Blank the target once more; warn where that fails."""
+        try:
+            self._blank()
+        except OSError as exc:
+            LOG.warning('%s could not be cleared: %s', self.path, exc)
+            return
+        if self.life is sink.Life.BLANK:
+            self.state = 'blank'
 
     def _read_first(self) -> None:
         """Read what the target has where the first mebibyte goes."""
@@ -259,7 +276,6 @@ class Storage(sink.Sink):
 
     def _publish(self, first: memoryview) -> None:
         """Put the image's own first mebibyte in its place."""
-        self._blanked = False
         if not staging.is_zero(first):
             self._pwrite(first, 0)
 

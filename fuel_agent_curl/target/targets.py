@@ -21,6 +21,7 @@ import os
 from fuel_agent_curl import errors
 from fuel_agent_curl.target import blockdev
 from fuel_agent_curl.target import oserrors
+from fuel_agent_curl.target import sink
 from fuel_agent_curl.target import storage
 
 LOG = logging.getLogger(__name__)
@@ -109,17 +110,26 @@ class File(storage.Storage):
             return False
         return os.path.samestat(there, os.fstat(self._fd))
 
-    def abort(self) -> None:
-        if self._fd >= 0 and self._created:
-            try:
-                # Before the lock is let go, and only if it is ours.
-                if self._is_there():
-                    os.unlink(self._real)
-            except OSError as exc:
-                LOG.warning('%s could not be removed: %s', self.path, exc)
-        # Else the space it takes is given back, too.
-        self._blanked = False
-        super().abort()
+    def _take_back(self) -> None:
+        if self.life is not sink.Life.UNTOUCHED:
+            # The space it takes is given back, too.
+            self._clear()
+        if self._created:
+            self._remove()
+
+    def _clear(self) -> None:
+        super()._clear()
+        if not self._options.keep and not os.fstat(self._fd).st_size:
+            self.state = 'blank'
+
+    def _remove(self) -> None:
+        try:
+            # Before the lock is let go, and only if it is ours.
+            if self._is_there():
+                os.unlink(self._real)
+            self.state = 'untouched'
+        except OSError as exc:
+            LOG.warning('%s could not be removed: %s', self.path, exc)
 
 
 class Device(storage.Storage):

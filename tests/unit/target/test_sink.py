@@ -1,0 +1,123 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The life of a target, and the word for what it is like."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import fixtures
+
+from fuel_agent_curl import errors
+from fuel_agent_curl.target import opening
+from fuel_agent_curl.target import sink
+from tests import base
+from tests import copying
+
+MIB = copying.MIB
+Life = sink.Life
+
+_STEPS = {
+    (Life.UNTOUCHED, Life.BLANK),
+    (Life.UNTOUCHED, Life.WRITTEN),
+    (Life.UNTOUCHED, Life.PUBLISHED),
+    (Life.UNTOUCHED, Life.CLOSED),
+    (Life.BLANK, Life.WRITTEN),
+    (Life.BLANK, Life.PUBLISHED),
+    (Life.BLANK, Life.CLOSED),
+    (Life.WRITTEN, Life.PUBLISHED),
+    (Life.WRITTEN, Life.CLOSED),
+    (Life.PUBLISHED, Life.WRITTEN),
+    (Life.PUBLISHED, Life.CLOSED),
+}
+
+
+class LifeTest(base.TestCase):
+    def test_each_step(self) -> None:
+        for before, after in itertools.product(Life, repeat=2):
+            target = sink.Stream('x', os.open('/dev/null', os.O_WRONLY))
+            self.addCleanup(target._close)
+            target.life = before
+            if (before, after) in _STEPS:
+                target._become(after)
+                self.assertIs(after, target.life)
+            else:
+                error = self.assertRaises(RuntimeError, target._become, after)
+                self.assertIn(after.value, str(error))
+                self.assertIs(before, target.life)
+
+
+class StateTest(copying.FileTestCase):
+    def _open(self) -> sink.Sink:
+        target = opening.open_target(self.path)
+        self.addCleanup(target.abort)
+        return target
+
+    def test_of_a_file(self) -> None:
+        target = self._open()
+        self.assertEqual('untouched', target.state)
+        target.begin()
+        self.assertEqual('blank', target.state)
+        target.write(bytes(MIB))
+        self.assertEqual('blank', target.state)
+        target.write(b'x' * MIB)
+        self.assertEqual('incomplete', target.state)
+        target.finish()
+        self.assertEqual('complete', target.state)
+        target.abort()
+        self.assertEqual('complete', target.state)
+
+    def test_of_a_file_that_was_made_for_it(self) -> None:
+        for length in (0, 1, 2 * MIB):
+            target = self._open()
+            target.write(b'x' * length)
+            target.abort()
+            self.assertEqual('untouched', target.state)
+            self.assertFalse(os.path.exists(self.path))
+
+    def test_after_the_last_sync_failed(self) -> None:
+        target = self._open()
+        target.write(b'x' * 2 * MIB)
+        with copying.fail_sync(2):
+            self.assertRaises(errors.WriteError, target.finish)
+        self.assertEqual('incomplete', target.state)
+        target.abort()
+        self.assertIs(Life.CLOSED, target.life)
+        self.assertEqual('untouched', target.state)
+
+    def test_of_a_stream(self) -> None:
+        target = opening.open_target('/dev/null')
+        target.begin()
+        self.assertEqual('untouched', target.state)
+        target.write(b'')
+        self.assertEqual('untouched', target.state)
+        target.write(b'x')
+        self.assertEqual('incomplete', target.state)
+        target.finish()
+        self.assertEqual('complete', target.state)
+
+    def test_of_a_stream_that_nobody_finished(self) -> None:
+        for data, state in ((b'', 'untouched'), (b'x', 'incomplete')):
+            target = opening.open_target('/dev/null')
+            target.write(data)
+            target.abort()
+            self.assertEqual(state, target.state)
+
+    def test_of_a_stream_that_cannot_be_closed(self) -> None:
+        target = opening.open_target('/dev/null')
+        target.write(b'x')
+        with fixtures.MonkeyPatch('os.close', copying.fail_close()):
+            self.assertRaises(errors.WriteError, target.finish)
+        target.abort()
+        self.assertEqual('incomplete', target.state)
