@@ -34,6 +34,7 @@ from fuel_agent.utils import artifact
 from oslo_config import cfg
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.config import opts
 from fuel_agent_curl.engine import download
@@ -122,7 +123,7 @@ class GunzipStream(artifact.Target):
 
     def __init__(self, stream: Iterable[bytes]) -> None:
         self._stream = stream
-        chunks: Iterator[containers.Buffer]
+        chunks: Iterator[octets.Buffer]
         if isinstance(stream, HttpUrl):
             chunks = stream.views()
         else:
@@ -207,7 +208,7 @@ def uninstall() -> None:
 
 
 def _write(
-    chunks: Iterator[containers.Buffer],
+    chunks: Iterator[octets.Buffer],
     filename: str,
     length: int | None,
     cancel: Callable[[], None],

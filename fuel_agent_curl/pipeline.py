@@ -31,14 +31,13 @@ import os
 import typing
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 from fuel_agent_curl.image import bmap as bmap_module
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import relay
 from fuel_agent_curl.target import sink as sink_module
 from fuel_agent_curl.target import storage
-
-Buffer = bytes | bytearray | memoryview
 
 #: Called with the bytes of the image written so far.
 Observer = Callable[[int], None]
@@ -67,7 +66,7 @@ class Result:
     """What ``copy`` did.
 
     :ivar written: length of the image on the target, in bytes.
-    :ivar container: what it came in: one of ``containers.CONTAINERS``.
+    :ivar container: what it came in: one of ``image.CONTAINERS``.
     :ivar mapped: bytes of it that hold data by its block map, which alone
         were written; None without one.
     :ivar checked: ranges whose checksum, in the block map, was compared.
@@ -178,7 +177,7 @@ def _compare_lengths(length: int | None, expected: int) -> None:
 
 
 def write(
-    chunks: Iterable[Buffer],
+    chunks: Iterable[octets.Buffer],
     target: str | os.PathLike[str],
     *,
     direct_io: bool = True,
@@ -210,7 +209,7 @@ def write(
 class _Image:
     """What is to be written, and how long it has to be, if that is known."""
 
-    chunks: Iterable[Buffer]
+    chunks: Iterable[octets.Buffer]
     keep: Keeper
     length: int | None
 
@@ -229,7 +228,7 @@ def _move(
     # as it was, one that fails later never leaves the image of before.
     chunks = iter(image.chunks)
     try:
-        first: Buffer | None = next(chunks, None)
+        first: octets.Buffer | None = next(chunks, None)
     except errors.ContentError:
         # Bytes have come, if none that could be handed on.
         sink.begin()

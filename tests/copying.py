@@ -26,10 +26,9 @@ from typing import Any
 
 import fixtures
 
+from fuel_agent_curl.octets import MIB
 from tests import base
 from tests import loop
-
-MIB = 1024 * 1024
 
 _RANDOM = random.Random(20261123)
 #: Longer than what is held back, with zeros at both ends of a buffer, and an

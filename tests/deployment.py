@@ -25,7 +25,7 @@ import zlib
 from fuel_agent import tests as fuel_agent_tests
 
 from fuel_agent_curl import harmful
-from fuel_agent_curl.config import settings
+from fuel_agent_curl.octets import MIB
 
 #: Programs that fuel-agent and this module run.
 PROGRAMS = ('mkfs.ext4', 'e2fsck', 'resize2fs', 'losetup', 'mount')
@@ -60,7 +60,7 @@ class Image:
         packer = zlib.compressobj(6, wbits=31)
         packed = []
         with self.path.open('rb') as file:
-            while chunk := file.read(settings.MIB):
+            while chunk := file.read(MIB):
                 packed.append(packer.compress(chunk))
         return b''.join([*packed, packer.flush()])
 

@@ -25,8 +25,7 @@ import subprocess
 
 import fixtures
 
-KIB = 1024
-MIB = 1024 * KIB
+from fuel_agent_curl.octets import MIB
 
 # <linux/loop.h>
 _LOOP_CTL_GET_FREE = 0x4C82

@@ -34,6 +34,7 @@ import time
 
 import fixtures
 
+from fuel_agent_curl.octets import MIB
 from tools.bench import servers as bench_servers
 
 #: A block set aside for documentation (RFC 5737); nothing routes it.
@@ -45,7 +46,6 @@ _PREFIX = '/24'
 _LINK = 'veth0'
 
 _CLONE_NEWNET = 0x40000000
-_MIB = 1024 * 1024
 
 
 def wait_for(
@@ -148,7 +148,7 @@ class Network(fixtures.Fixture):
         connections together.
     """
 
-    def __init__(self, name: str, rate: int = 4 * _MIB) -> None:
+    def __init__(self, name: str, rate: int = 4 * MIB) -> None:
         super().__init__()
         self._name = name
         self._rate = rate

@@ -22,11 +22,9 @@ from typing import Any
 from testtools import matchers
 
 from fuel_agent_curl import harmful
+from fuel_agent_curl.octets import MIB
 from tests import base
 from tests import fixtures
-
-KIB = 1024
-MIB = 1024 * KIB
 
 PROGRAM = [sys.executable, '-m', 'fuel_agent_curl.cmd.main']
 

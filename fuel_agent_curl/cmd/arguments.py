@@ -25,11 +25,12 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import typing
 
+from fuel_agent_curl import image
+from fuel_agent_curl import octets
 from fuel_agent_curl.config import options as options_module
 
 PROG = 'fuel-agent-curl'
 PROGRESS = ('auto', 'bar', 'json', 'none')
-CONTAINERS = ('auto', 'raw', 'gzip', 'xz', 'zstd', 'bzip2')
 
 # Flags that are not simply the option's name.
 _FLAGS = {
@@ -46,7 +47,7 @@ _SIZES = frozenset(
         'window_size',
     )
 )
-_UNITS = {'K': 1024, 'M': 1024**2, 'G': 1024**3}
+_UNITS = {'K': octets.KIB, 'M': octets.MIB, 'G': octets.GIB}
 
 # The namespace's names of the options, apart from those of the arguments.
 _OPTION = 'option_'
@@ -204,7 +205,7 @@ def _copy_parser() -> Parser:
     )
     parser.add_argument(
         '--container',
-        choices=CONTAINERS,
+        choices=('auto', *image.CONTAINERS),
         default='auto',
         help='how the image is packed; auto goes by its first bytes, not by'
         ' its name (default: auto)',

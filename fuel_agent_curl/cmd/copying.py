@@ -26,10 +26,12 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.cmd import blockmap
 from fuel_agent_curl.cmd import configuration
+from fuel_agent_curl.cmd import displays
 from fuel_agent_curl.cmd import hints
-from fuel_agent_curl.cmd import progress
 from fuel_agent_curl.cmd import signals
-from fuel_agent_curl.cmd import status as status_lib
+from fuel_agent_curl.cmd import snapshot
+from fuel_agent_curl.cmd import watching
+from fuel_agent_curl.cmd import wording
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import download
 from fuel_agent_curl.image import digest
@@ -109,8 +111,8 @@ def run(
     if not arguments.mirrors:
         arguments.url, *arguments.mirrors = found.sources(arguments.url)
     check(arguments)
-    shown = progress.display(arguments.progress)
-    with progress.Progress(shown, settings.attempts) as watch:
+    shown = displays.display(arguments.progress)
+    with watching.Watch(shown, settings.attempts) as watch:
         try:
             result, stats = copy(arguments, settings, watch)
             signals.too_late()
@@ -118,7 +120,7 @@ def run(
             watch.failed(hints.line(error), error.exit_code)
             raise
         except signals.Interrupted as interrupted:
-            interrupted.detail = _how_far(watch.status(), arguments.target)
+            interrupted.detail = _how_far(watch.look(), arguments.target)
             watch.failed(str(interrupted), interrupted.exit_code)
             raise
         except Exception as error:
@@ -132,7 +134,7 @@ def run(
 def copy(
     arguments: argparse.Namespace,
     settings: settings_module.Settings,
-    watch: progress.Progress,
+    watch: watching.Watch,
 ) -> tuple[pipeline.Result, events.Stats]:
     """Copy; on return everything is on the target, and checked."""
 
@@ -195,10 +197,10 @@ def summary(
             stats.received,
             packed,
             seconds,
-            status_lib.size(stats.received / seconds),
+            wording.size(stats.received / seconds),
         ),
         ', '.join(
-            status_lib.counted(number, what)
+            wording.counted(number, what)
             for number, what in (
                 (stats.attempts, 'request'),
                 (stats.resumes, 'resume'),
@@ -220,7 +222,7 @@ def _checked(arguments: argparse.Namespace, result: pipeline.Result) -> str:
         if text
     ]
     if result.checked:
-        ranges = status_lib.counted(result.checked, 'range')
+        ranges = wording.counted(result.checked, 'range')
         done.append('%s of the block map verified' % ranges)
     if arguments.verify:
         done.append('read back and compared')
@@ -249,9 +251,9 @@ def _is_stdout(target: str) -> bool:
     return os.path.samestat(there, stdout) and not stat.S_ISCHR(there.st_mode)
 
 
-def _how_far(status: status_lib.Status, target: str) -> str:
+def _how_far(seen: snapshot.Snapshot, target: str) -> str:
     """Return how far an interrupted copy got, and what that left behind."""
-    if not status.received:
+    if not seen.received:
         return 'nothing had been received yet'
     left = (
         '%s is incomplete' % target
@@ -259,7 +261,7 @@ def _how_far(status: status_lib.Status, target: str) -> str:
         else '%s was removed' % target
     )
     return '%s received, %s written; %s' % (
-        status.amount(),
-        status_lib.size(status.written),
+        seen.amount(),
+        wording.size(seen.written),
         left,
     )

@@ -25,15 +25,17 @@ import time
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
+from fuel_agent_curl import octets
 from fuel_agent_curl.cmd import copying
-from fuel_agent_curl.cmd import progress
-from fuel_agent_curl.cmd import status as status_lib
+from fuel_agent_curl.cmd import displays
+from fuel_agent_curl.cmd import snapshot
+from fuel_agent_curl.cmd import watching
+from fuel_agent_curl.cmd import wording
 from fuel_agent_curl.config import settings
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.rules import events
 
 _PATH = '/image.img.gz'
-_MIB = 1024 * 1024
 
 # Quick to notice and to come back, so that nobody has to wait; never by way
 # of a proxy.
@@ -62,24 +64,24 @@ _ACTS: tuple[tuple[str, Callable[[int], faults.Fault]], ...] = (
 )
 
 
-class _Narrator(progress.Display):
+class _Narrator(displays.Display):
     """Tells every event as it happens."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._request = 0
 
-    def event(self, event: events.Event, status: status_lib.Status) -> None:
+    def event(self, event: events.Event, seen: snapshot.Snapshot) -> None:
         """Tell what happened, and what the server is about to do."""
         if event.error is not None:
-            self.say('  failed: %s' % status_lib.brief(event.error))
+            self.say('  failed: %s' % wording.brief(event.error))
             if event.delay:
                 self.say('  waits %.1f s' % event.delay)
             self.next_request()
         elif event.kind == 'started':
             self.say(
                 '  the answer begins; its length is %s'
-                % status_lib.size(event.length or 0)
+                % wording.size(event.length or 0)
             )
         elif event.kind == 'resumed':
             self.say('  resumed at byte %d' % event.offset)
@@ -113,8 +115,7 @@ def run() -> int:
     packed = gzip.compress(image, 1)
     print(
         'A gzip image of %s, %s unpacked, from a harmful server on this'
-        ' machine:\n'
-        % (status_lib.size(len(packed)), status_lib.size(len(image))),
+        ' machine:\n' % (wording.size(len(packed)), wording.size(len(image))),
         flush=True,
     )
     with (
@@ -153,7 +154,7 @@ def _copy(url: str, packed: bytes, image: bytes, target: str) -> events.Stats:
         checksum=_sha256(packed),
         image_checksum=_sha256(image),
     )
-    with progress.Progress(narrator, _SETTINGS.attempts) as watch:
+    with watching.Watch(narrator, _SETTINGS.attempts) as watch:
         narrator.next_request()
         _result, stats = copying.copy(arguments, _SETTINGS, watch)
     return stats
@@ -163,7 +164,8 @@ def _image() -> bytes:
     """Return what an image looks like: bytes of all kinds, then zeros."""
     generator = random.Random(1)  # noqa: S311
     return b''.join(
-        generator.randbytes(2 * _MIB) + bytes(2 * _MIB) for _ in range(6)
+        generator.randbytes(2 * octets.MIB) + bytes(2 * octets.MIB)
+        for _ in range(6)
     )
 
 

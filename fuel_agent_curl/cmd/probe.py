@@ -19,7 +19,7 @@ import dataclasses
 import json
 
 from fuel_agent_curl import errors
-from fuel_agent_curl.cmd import status
+from fuel_agent_curl.cmd import wording
 from fuel_agent_curl.config import settings
 from fuel_agent_curl.engine import probe as prober
 
@@ -121,7 +121,7 @@ def resume(found: prober.Probe) -> str:
 def _length(found: prober.Probe) -> str:
     if found.length is None:
         return 'not stated: no percentage, and no check of the target first'
-    return '%d bytes (%s)' % (found.length, status.size(found.length))
+    return '%d bytes (%s)' % (found.length, wording.size(found.length))
 
 
 def _validator(found: prober.Probe) -> str:

@@ -22,9 +22,7 @@ import dataclasses
 import re
 
 from fuel_agent_curl import errors
-
-KIB = 1024
-MIB = 1024 * KIB
+from fuel_agent_curl import octets
 
 HTTP_VERSIONS = ('1.0', '1.1', '2', '3')
 
@@ -33,7 +31,7 @@ CHOICES = {'http_version': HTTP_VERSIONS}
 
 # What one connection may be ahead of the consumer: more does not make it
 # faster, and a ramdisk has little memory.
-_ONE_CONNECTION_WINDOW = 16 * MIB
+_ONE_CONNECTION_WINDOW = 16 * octets.MIB
 
 # Fields of a request that carry a download's own meaning: with another Range
 # the bytes would land elsewhere, with a coding they would be other bytes.
@@ -64,11 +62,11 @@ BOUNDS: dict[str, tuple[float, float]] = {
     'backoff_max': (0, 86400),
     'deadline': (0, 2**31),
     'connections': (1, 256),
-    'segment_size': (64 * KIB, 2**40),
-    'window_size': (64 * KIB, 2**40),
+    'segment_size': (64 * octets.KIB, 2**40),
+    'window_size': (64 * octets.KIB, 2**40),
     'chunk_size': (1, 2**30),
     # libcurl's own bounds (CURLOPT_BUFFERSIZE).
-    'buffer_size': (1024, 10 * MIB),
+    'buffer_size': (1024, 10 * octets.MIB),
     'max_recv_speed': (0, 2**62),
 }
 
@@ -94,13 +92,13 @@ class Settings:
     #: For the whole download; 0: none.
     deadline: float = 0.0
     connections: int = 1
-    segment_size: int = 4 * MIB
+    segment_size: int = 4 * octets.MIB
     #: Ceiling of what is buffered ahead of the consumer.
-    window_size: int = 64 * MIB
+    window_size: int = 64 * octets.MIB
     #: Largest chunk handed on.
-    chunk_size: int = 1 * MIB
+    chunk_size: int = 1 * octets.MIB
     #: libcurl's receive buffer (CURLOPT_BUFFERSIZE).
-    buffer_size: int = 512 * KIB
+    buffer_size: int = 512 * octets.KIB
     #: None: as the environment variables say; '': none.
     proxy: str | None = dataclasses.field(default=None, repr=False)
     no_proxy: str | None = None
@@ -172,8 +170,8 @@ class Settings:
 
         Never less than one, but where the window itself is small.
         """
-        fitting = self.window // self.connections // MIB * MIB
-        least = min(MIB, self.window // 4)
+        fitting = self.window // self.connections // octets.MIB * octets.MIB
+        least = min(octets.MIB, self.window // 4)
         return min(self.segment_size, max(fitting, least))
 
     @property

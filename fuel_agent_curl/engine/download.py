@@ -29,6 +29,7 @@ import urllib.parse
 import weakref
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 from fuel_agent_curl.config import prefixes
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import exchange
@@ -54,7 +55,7 @@ _CLOSE_WAIT = 1.0
 _LEAST_CHUNK = 512
 
 # Piece hashes of a 1 TiB image in 1 MiB pieces fit easily.
-_DOCUMENT_MAX = 128 * settings_module.MIB
+_DOCUMENT_MAX = 128 * octets.MIB
 
 
 def check_url(url: str) -> None:

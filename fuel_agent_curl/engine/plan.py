@@ -24,7 +24,7 @@ import logging
 import math
 
 from fuel_agent_curl import errors
-from fuel_agent_curl.config import settings
+from fuel_agent_curl import octets
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.engine import exchange
 from fuel_agent_curl.engine import transfer
@@ -42,7 +42,7 @@ _SLOW_FACTOR = 2.0
 _SLOW_MARGIN = 0.1
 # What is taken over is cut into pieces of about this, for as many others to
 # bring at once: nothing goes on to the consumer before all of it is there.
-_PIECE = settings.MIB
+_PIECE = octets.MIB
 # Statuses by which a server says that there are too many connections.
 _CROWDED = frozenset((429, 503))
 

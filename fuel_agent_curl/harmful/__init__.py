@@ -17,17 +17,17 @@ standard library is all it needs. To have one to play with::
 
     python -m fuel_agent_curl.harmful
 
-Its parts: ``exchange`` is the honest server, ``faults`` what can be wrong
+Its parts: ``messages`` has the honest server, ``faults`` what can be wrong
 with it, ``server`` the sockets.
 """
 
-from fuel_agent_curl.harmful.exchange import Ending
-from fuel_agent_curl.harmful.exchange import Pattern
-from fuel_agent_curl.harmful.exchange import Pause
-from fuel_agent_curl.harmful.exchange import Reply
-from fuel_agent_curl.harmful.exchange import Representation
-from fuel_agent_curl.harmful.exchange import Request
-from fuel_agent_curl.harmful.exchange import Step
+from fuel_agent_curl.harmful.messages import Ending
+from fuel_agent_curl.harmful.messages import Pattern
+from fuel_agent_curl.harmful.messages import Pause
+from fuel_agent_curl.harmful.messages import Reply
+from fuel_agent_curl.harmful.messages import Representation
+from fuel_agent_curl.harmful.messages import Request
+from fuel_agent_curl.harmful.messages import Step
 from fuel_agent_curl.harmful.server import Server
 
 __all__ = [

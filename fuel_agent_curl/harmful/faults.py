@@ -32,13 +32,13 @@ import http
 import itertools
 import re
 
-from fuel_agent_curl.harmful import exchange
-from fuel_agent_curl.harmful.exchange import Ending
-from fuel_agent_curl.harmful.exchange import Pause
-from fuel_agent_curl.harmful.exchange import Reply
-from fuel_agent_curl.harmful.exchange import Representation
-from fuel_agent_curl.harmful.exchange import Request
-from fuel_agent_curl.harmful.exchange import Step
+from fuel_agent_curl.harmful import messages
+from fuel_agent_curl.harmful.messages import Ending
+from fuel_agent_curl.harmful.messages import Pause
+from fuel_agent_curl.harmful.messages import Reply
+from fuel_agent_curl.harmful.messages import Representation
+from fuel_agent_curl.harmful.messages import Request
+from fuel_agent_curl.harmful.messages import Step
 
 _BOUNDARY = 'harmful'
 
@@ -47,7 +47,7 @@ Fault = Callable[[Handler], Handler]
 
 
 def spoiled(
-    faults: Iterable[Fault], handler: Handler = exchange.honest
+    faults: Iterable[Fault], handler: Handler = messages.honest
 ) -> Handler:
     """Return the handler with every fault applied to it."""
     return reduce(lambda made, fault: fault(made), faults, handler)
@@ -146,7 +146,7 @@ def status(
 ) -> Fault:
     """Answer with this status, without the representation."""
     fields = [
-        ('Date', exchange.http_date()),
+        ('Date', messages.http_date()),
         ('Content-Type', 'text/plain'),
         ('Content-Length', str(len(body))),
     ]

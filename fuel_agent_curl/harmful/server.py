@@ -33,11 +33,11 @@ from typing import Any
 
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.harmful import paths
-from fuel_agent_curl.harmful.exchange import Ending
-from fuel_agent_curl.harmful.exchange import Pause
-from fuel_agent_curl.harmful.exchange import Representation
-from fuel_agent_curl.harmful.exchange import Request
-from fuel_agent_curl.harmful.exchange import Step
+from fuel_agent_curl.harmful.messages import Ending
+from fuel_agent_curl.harmful.messages import Pause
+from fuel_agent_curl.harmful.messages import Representation
+from fuel_agent_curl.harmful.messages import Request
+from fuel_agent_curl.harmful.messages import Step
 
 #: One fault, or several at once; none of them is an honest answer.
 Answer = faults.Fault | Iterable[faults.Fault]

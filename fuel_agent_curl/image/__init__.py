@@ -19,3 +19,6 @@ go out. Imports ``errors`` alone.
 Others use ``containers.open_container``, ``digest.Digest``, ``bmap.parse``
 and ``metalink.parse``.
 """
+
+#: What an image may come in.
+CONTAINERS = ('raw', 'gzip', 'xz', 'zstd', 'bzip2')

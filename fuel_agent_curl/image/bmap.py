@@ -24,17 +24,17 @@ import re
 import typing
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.image import xml as document_module
 
 if typing.TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-MIB = 1024 * 1024
 
 #: The longest document taken, in bytes. It has some 70,000 ranges, where
 #: images have hundreds or thousands; reading it takes about 70 MiB.
-DOCUMENT_MAX = 8 * MIB
+DOCUMENT_MAX = 8 * octets.MIB
 
 _VERSION = re.compile(r'([0-9]{1,4})\.([0-9]{1,4})')
 # Enough for every image; Python refuses to read a number of any length.

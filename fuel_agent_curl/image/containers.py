@@ -33,6 +33,8 @@ from typing import cast
 from zlib_ng import zlib_ng
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import image
+from fuel_agent_curl import octets
 from fuel_agent_curl.image import gunzip
 
 if sys.version_info >= (3, 14):
@@ -42,24 +44,20 @@ else:
 
 LOG = logging.getLogger(__name__)
 
-Buffer = bytes | bytearray | memoryview
-
-KIB = 1024
-MIB = 1024 * KIB
 
 #: The most that one step hands on, in bytes.
-STEP = 1 * MIB
+STEP = 1 * octets.MIB
 
 # What a decoder is given at once. It keeps what it could not use yet and
 # copies that at every step, so this stays small.
-_FEED = 64 * KIB
+_FEED = 64 * octets.KIB
 
 #: The largest window (zstd) or dictionary (xz) a decoder may ask for. It is
 #: what xz -9 uses; a ramdisk has no room for the gigabytes that both allow.
-WINDOW_MAX = 64 * MIB
+WINDOW_MAX = 64 * octets.MIB
 
 # liblzma counts its own state too: 1 MiB is above what any xz filter needs.
-_XZ_MEMLIMIT = WINDOW_MAX + MIB
+_XZ_MEMLIMIT = WINDOW_MAX + octets.MIB
 _ZSTD_WINDOW_LOG_MAX = WINDOW_MAX.bit_length() - 1
 
 # RFC 1950 2.2: deflate, a window of up to 32 KiB, no preset dictionary, and
@@ -78,8 +76,6 @@ _DAMAGE = cast(
     (zlib_ng.error, lzma.LZMAError, zstd.ZstdError, OSError),
 )
 
-CONTAINERS = ('raw', 'gzip', 'xz', 'zstd', 'bzip2')
-
 
 class _Decoder(typing.Protocol):
     """Decodes one member; as bz2.BZ2Decompressor does."""
@@ -93,7 +89,7 @@ class _Decoder(typing.Protocol):
     @property
     def unused_data(self) -> bytes: ...
 
-    def decompress(self, data: Buffer, max_length: int) -> bytes: ...
+    def decompress(self, data: octets.Buffer, max_length: int) -> bytes: ...
 
 
 class _Inflate:
@@ -114,7 +110,7 @@ class _Inflate:
     def unused_data(self) -> bytes:
         return self._zlib.unused_data
 
-    def decompress(self, data: Buffer, max_length: int) -> bytes:
+    def decompress(self, data: octets.Buffer, max_length: int) -> bytes:
         out: bytes = self._zlib.decompress(
             data if self.needs_input else self._zlib.unconsumed_tail,
             max_length,
@@ -194,24 +190,24 @@ def _found(head: bytes) -> str:
 
 
 def open_container(
-    chunks: Iterable[Buffer], container: str = 'auto'
-) -> tuple[str, Iterator[Buffer]]:
+    chunks: Iterable[octets.Buffer], container: str = 'auto'
+) -> tuple[str, Iterator[octets.Buffer]]:
     """Return the name of the container and an iterator over the image.
 
     Takes from ``chunks`` what is needed to look at the first bytes, so an
     error of the source can come from here. Neither keeps a chunk, nor any
     part of it, when the next one is asked for.
 
-    :param container: one of CONTAINERS, or 'auto' for what the first bytes
-        say. 'raw' takes anything as it is, 'zlib' gzip as well.
+    :param container: one of ``image.CONTAINERS``, or 'auto' for what the
+        first bytes say. 'raw' takes anything as it is, 'zlib' gzip as well.
     :raises errors.OptionError: for an unknown container.
     :raises errors.CorruptError: when the image is in another container.
     :raises errors.TruncatedError: when there is nothing to unpack.
     """
-    if container not in ('auto', 'zlib', *CONTAINERS):
+    if container not in ('auto', 'zlib', *image.CONTAINERS):
         raise errors.OptionError(
             'the container is one of auto, %s, not %r'
-            % (', '.join(CONTAINERS), container)
+            % (', '.join(image.CONTAINERS), container)
         )
     head, chunks = _peek(iter(chunks))
     found = _found(head)
@@ -244,8 +240,8 @@ def open_container(
 
 
 def decompress(
-    chunks: Iterable[Buffer], container: str = 'auto'
-) -> Iterator[Buffer]:
+    chunks: Iterable[octets.Buffer], container: str = 'auto'
+) -> Iterator[octets.Buffer]:
     """Iterate over the image in ``chunks``; see ``open_container``.
 
     :raises errors.CorruptError: for damage.
@@ -256,7 +252,9 @@ def decompress(
     yield from open_container(chunks, container)[1]
 
 
-def _peek(chunks: Iterator[Buffer]) -> tuple[bytes, Iterator[Buffer]]:
+def _peek(
+    chunks: Iterator[octets.Buffer],
+) -> tuple[bytes, Iterator[octets.Buffer]]:
     """Return the first bytes, and all chunks from the first on."""
     head = b''
     for chunk in chunks:
@@ -269,7 +267,9 @@ def _peek(chunks: Iterator[Buffer]) -> tuple[bytes, Iterator[Buffer]]:
     return head[:_PEEK], _prepend(head, chunks)
 
 
-def _prepend(first: Buffer, chunks: Iterator[Buffer]) -> Iterator[Buffer]:
+def _prepend(
+    first: octets.Buffer, chunks: Iterator[octets.Buffer]
+) -> Iterator[octets.Buffer]:
     if first:
         yield first
     del first
@@ -285,7 +285,7 @@ class _Gap:
         self._head = b''
         self._padding = 0
 
-    def feed(self, piece: Buffer, offset: int) -> bytes:
+    def feed(self, piece: octets.Buffer, offset: int) -> bytes:
         """Return the start of the next member, b'' while there is none.
 
         :param offset: where ``piece`` ends in the input, for the error.
@@ -329,15 +329,17 @@ class _Gap:
 
 
 def _members(
-    chunks: Iterator[Buffer], codec: _Codec, begin: Callable[[], _Decoder]
-) -> Iterator[Buffer]:
+    chunks: Iterator[octets.Buffer],
+    codec: _Codec,
+    begin: Callable[[], _Decoder],
+) -> Iterator[octets.Buffer]:
     """Decode member after member."""
     gap = _Gap(codec)
     decoder: _Decoder | None = None
     taken = 0
     for chunk in chunks:
         for start in range(0, len(chunk), _FEED):
-            piece: Buffer = memoryview(chunk)[start : start + _FEED]
+            piece: octets.Buffer = memoryview(chunk)[start : start + _FEED]
             taken += len(piece)
             while piece:
                 if decoder is None:
@@ -363,7 +365,7 @@ def _members(
 
 
 def _step(
-    decoder: _Decoder, data: Buffer, codec: _Codec, offset: int
+    decoder: _Decoder, data: octets.Buffer, codec: _Codec, offset: int
 ) -> bytes:
     """One step of ``decoder``; the only place where its errors are mapped.
 
@@ -377,7 +379,7 @@ def _step(
         if 'Memory usage limit' in text or 'too much memory' in text:
             raise errors.WindowTooLarge(
                 'unpacking the %s container takes a window above %d MiB'
-                % (codec.name, WINDOW_MAX // MIB),
+                % (codec.name, WINDOW_MAX // octets.MIB),
                 offset=offset,
                 hint='compress the image with a smaller window (dictionary)',
             ) from exc

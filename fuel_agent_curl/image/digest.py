@@ -23,11 +23,11 @@ import re
 import typing
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 
 if typing.TYPE_CHECKING:
     import hashlib
 
-Buffer = bytes | bytearray | memoryview
 
 #: What image publishers sign and list. Longer names first is of no matter:
 #: a name is compared whole. md5 and sha1 prove nothing against an attacker,
@@ -103,7 +103,7 @@ def _algorithm(name: str) -> str:
     )
 
 
-def new(algorithm: str, data: Buffer = b'') -> hashlib._Hash:
+def new(algorithm: str, data: octets.Buffer = b'') -> hashlib._Hash:
     """Return a running digest of ``data``.
 
     :raises errors.OptionError: for an algorithm that there is not.
@@ -132,7 +132,7 @@ class Digest:
         self.what = what
         self._hash = new(checksum.algorithm)
 
-    def update(self, buffer: Buffer) -> None:
+    def update(self, buffer: octets.Buffer) -> None:
         """Add ``buffer``; the interpreter lock is not held for long ones."""
         self._hash.update(buffer)
 

@@ -31,6 +31,7 @@ from zlib_ng import gzip_ng
 from zlib_ng import zlib_ng
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 
 # A member without content (RFC 1952 section 2.3). The reader takes the first
 # bytes of a header for a header cut short, and does not tell from where on
@@ -42,7 +43,6 @@ _EMPTY_MEMBER = bytes.fromhex('1f8b0800ffffffff00ff 0300 00000000 00000000')
 _NO_MEMBER = re.compile(r"Not a gzipped file \((b(['\"]).*\2)\)$")
 _HEADER = 10
 
-Buffer = bytes | bytearray | memoryview
 
 # (zlib-ng's type hints have an instance where the class is.)
 _DAMAGE = cast(
@@ -73,7 +73,7 @@ class _Input(io.RawIOBase):
     :ivar ended: all of them were.
     """
 
-    def __init__(self, chunks: Iterator[Buffer]) -> None:
+    def __init__(self, chunks: Iterator[octets.Buffer]) -> None:
         super().__init__()
         self.taken = 0
         self.ended = False
@@ -129,7 +129,7 @@ class _Input(io.RawIOBase):
         )
 
 
-def members(chunks: Iterator[Buffer], step: int) -> Iterator[bytes]:
+def members(chunks: Iterator[octets.Buffer], step: int) -> Iterator[bytes]:
     """Decode member after member (RFC 1952 section 2.2).
 
     Zero padding may follow each.

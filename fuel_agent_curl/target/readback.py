@@ -25,12 +25,10 @@ from collections.abc import Iterator
 from zlib_ng import zlib_ng
 
 from fuel_agent_curl import errors
-
-KIB = 1024
-MIB = 1024 * KIB
+from fuel_agent_curl import octets
 
 #: Length of a region in bytes.
-REGION = 1 * MIB
+REGION = 1 * octets.MIB
 
 
 #: Gives what the medium has in [start, stop), as far as there is anything.

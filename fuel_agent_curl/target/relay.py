@@ -24,10 +24,10 @@ from collections.abc import Sequence
 import queue
 import threading
 
-Buffer = bytes | bytearray | memoryview
+from fuel_agent_curl import octets
 
 #: What is handed on at once, at most, in bytes.
-SIZE = 1024 * 1024
+SIZE = 1 * octets.MIB
 
 #: How many of these may be on their way: what is uneven is smoothed out.
 COUNT = 8
@@ -80,7 +80,9 @@ class Relay:
         for thread in self._threads:
             thread.start()
 
-    def write(self, buffer: Buffer, release: Release | None = None) -> None:
+    def write(
+        self, buffer: octets.Buffer, release: Release | None = None
+    ) -> None:
         """Hand ``buffer`` on; waits while too much is on its way.
 
         :param release: called when the last task is done with it, from that

@@ -26,9 +26,8 @@ import os
 import select
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 from fuel_agent_curl.target import oserrors
-
-Buffer = bytes | bytearray | memoryview
 
 
 class Life(enum.Enum):
@@ -115,7 +114,7 @@ class Sink(abc.ABC):
         """Make the target one that does not look complete."""
 
     @abc.abstractmethod
-    def write(self, buffer: Buffer) -> None:
+    def write(self, buffer: octets.Buffer) -> None:
         """Take the next bytes of the image.
 
         :raises errors.ImageTooLong: before anything is written past the end.
@@ -176,7 +175,7 @@ class Stream(Sink):
     def begin(self) -> None:
         """Do nothing: there is nothing yet to look complete."""
 
-    def write(self, buffer: Buffer) -> None:
+    def write(self, buffer: octets.Buffer) -> None:
         rest = memoryview(buffer)
         if rest and self.life is Life.UNTOUCHED:
             self._become(Life.WRITTEN)

@@ -25,13 +25,13 @@ from collections.abc import Iterator
 import ctypes
 import mmap
 
-KIB = 1024
+from fuel_agent_curl import octets
 
 #: What is copied together at most.
-SIZE = 1024 * KIB
+SIZE = 1 * octets.MIB
 
 #: Zeros are looked for in pieces of this length.
-GRAIN = 64 * KIB
+GRAIN = 64 * octets.KIB
 
 _ZEROS = bytes(GRAIN)
 

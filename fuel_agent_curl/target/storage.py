@@ -35,6 +35,7 @@ import logging
 import mmap
 import os
 
+from fuel_agent_curl import octets
 from fuel_agent_curl.target import oserrors
 from fuel_agent_curl.target import readback
 from fuel_agent_curl.target import sink
@@ -42,20 +43,18 @@ from fuel_agent_curl.target import staging
 
 LOG = logging.getLogger(__name__)
 
-KIB = 1024
-MIB = 1024 * KIB
 
 #: What is held back: GPT with its table, the boot loader's first stages, and
 #: the first superblocks of ext4, xfs and btrfs are in there.
-FIRST = 1 * MIB
+FIRST = 1 * octets.MIB
 
 # A longer run of zeros is handed to the kernel in parts, which cannot be
 # interrupted: on a slow disk that writes them one by one, half a second.
-_ZERO_RUN_MAX = 64 * MIB
+_ZERO_RUN_MAX = 64 * octets.MIB
 
 # Through the page cache, write-back is started each time as much is dirty:
 # else the kernel hoards it, and the last sync takes minutes (and memory).
-_WRITE_BACK = 8 * MIB
+_WRITE_BACK = 8 * octets.MIB
 
 # O_DIRECT wants memory, offset and length in multiples of the sector; pages
 # do for every sector up to 4 KiB, and for file systems, which do not say.
@@ -64,7 +63,7 @@ _ALIGNMENT = mmap.PAGESIZE
 # As much is synced ahead when there is nothing else to do: what is behind a
 # target may have a large cache (a loop device, the disk of a virtual machine,
 # a controller), and the last sync would wait for all of it.
-_SYNC_AHEAD = 16 * MIB
+_SYNC_AHEAD = 16 * octets.MIB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +142,7 @@ class Storage(sink.Sink):
             self._blank()
         self.state = 'blank'
 
-    def write(self, buffer: sink.Buffer) -> None:
+    def write(self, buffer: octets.Buffer) -> None:
         self.begin()
         view = memoryview(buffer)
         self._check_room(self.written + len(view))
@@ -293,13 +292,13 @@ class Storage(sink.Sink):
         if not self._direct:
             # What is clean, and it was synced, is dropped from the cache.
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        buffer = memoryview(mmap.mmap(-1, MIB))
+        buffer = memoryview(mmap.mmap(-1, octets.MIB))
         with self._mapped('reading back') as mapped:
             while start < stop:
                 mapped.offset = start
                 # Whole sectors, of which the ends are dropped.
                 before = start % self._alignment
-                length = min(before + stop - start, MIB)
+                length = min(before + stop - start, octets.MIB)
                 room = buffer[: length + -length % self._alignment]
                 count = os.preadv(self._fd, [room], start - before)
                 if count <= before:
@@ -334,7 +333,7 @@ class Storage(sink.Sink):
 
     def _pwrite_zeros(self, start: int, stop: int) -> None:
         if start < stop:
-            zeros = memoryview(mmap.mmap(-1, min(stop - start, MIB)))
+            zeros = memoryview(mmap.mmap(-1, min(stop - start, octets.MIB)))
             for offset in range(start, stop, len(zeros)):
                 self._pwrite(zeros[: stop - offset], offset)
 

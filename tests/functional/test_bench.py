@@ -27,14 +27,13 @@ import time
 from typing import Any
 from xml.etree import ElementTree
 
+from fuel_agent_curl.octets import MIB
 from tests import base
 from tools.bench import contenders
 from tools.bench import figures
 from tools.bench import measure
 from tools.bench import needs
 from tools.bench import servers
-
-MIB = figures.MIB
 
 
 class _BenchTestCase(base.FunctionalTestCase):
@@ -120,7 +119,7 @@ class TestWrite(_BenchTestCase):
 class TestFaults(_BenchTestCase):
     def test_bytes_fetched_twice_are_counted(self) -> None:
         self.bench('bench_write.py', '--faults')
-        sections = self.report('bench_faults')
+        sections = self.report('bench_costs')
         for rows in sections.values():
             honest, resets, stall = rows.values()
             self.assertEqual((1, 0), self.counts(honest))

@@ -22,13 +22,13 @@ from fuel_agent_curl import harmful
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.image import bmap
+from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import blockdev
 from tests import blockmaps
 from tests import copying
 from tests import loop
 from tests import program
 
-MIB = copying.MIB
 IMAGE = copying.LONG_IMAGE
 
 _LENGTH = 12 * MIB

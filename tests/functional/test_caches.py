@@ -21,10 +21,10 @@ import urllib.request
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
+from fuel_agent_curl.octets import MIB
 from tests import caches
 from tests import engine
 
-MIB = 1024 * 1024
 #: As the guide has it; the segments of a download are as long.
 SLICE = 4 * MIB
 SLICES = 6

@@ -27,11 +27,10 @@ from testtools import matchers
 
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
+from fuel_agent_curl.octets import MIB
 from tests import fixtures
 from tests import loop
 from tests import program
-
-MIB = program.MIB
 
 # Prints what of these was imported when the network thread was started.
 _IMPORTED = """

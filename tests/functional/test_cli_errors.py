@@ -18,11 +18,10 @@ import gzip
 import os
 
 from fuel_agent_curl import harmful
+from fuel_agent_curl.octets import MIB
 from tests import fixtures
 from tests import loop
 from tests import program
-
-MIB = program.MIB
 
 
 class TestBeforeAnyRequest(program.ProgramTestCase):

@@ -21,12 +21,12 @@ import subprocess
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
+from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import blockdev
 from fuel_agent_curl.target import opening
 from tests import copying
 from tests import loop
 
-MIB = copying.MIB
 IMAGE = copying.LONG_IMAGE
 
 

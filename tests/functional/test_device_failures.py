@@ -26,10 +26,10 @@ import fixtures
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
+from fuel_agent_curl.octets import MIB
 from tests import copying
 from tests import loop
 
-MIB = copying.MIB
 IMAGE = copying.LONG_IMAGE
 
 _FDATASYNC = os.fdatasync

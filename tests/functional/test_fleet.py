@@ -25,6 +25,7 @@ import sys
 
 from testtools import matchers
 
+from fuel_agent_curl.octets import MIB
 from tests import base
 from tests import netns
 from tools.bench import needs
@@ -32,7 +33,6 @@ from tools.fleet import bench
 from tools.fleet import nodes
 from tools.fleet import servers
 
-MIB = 1024 * 1024
 NODES = 32
 SLICES = 10
 LENGTH = SLICES * 4 * MIB

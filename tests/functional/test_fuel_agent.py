@@ -34,14 +34,12 @@ from testtools import content
 import yaml
 
 from fuel_agent_curl import harmful
-from fuel_agent_curl.config import settings
 from fuel_agent_curl.harmful import faults
+from fuel_agent_curl.octets import MIB
 from tests import base
 from tests import deployment
 from tests import fixtures
 from tests import loop
-
-MIB = settings.MIB
 
 PATH = '/images/ubuntu_64.img.gz'
 METADATA = '/images/ubuntu_64.yaml'

@@ -24,6 +24,7 @@ from typing import Any
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
+from fuel_agent_curl.octets import MIB
 from tests import fixtures
 from tests import http3
 from tests import program
@@ -297,7 +298,7 @@ class TestProgram(program.ProgramTestCase):
         self.assertRegex(done.stdout, r'server +127\.0\.0\.1, HTTP/1\.1\b')
 
     def test_copy(self) -> None:
-        self.server.script(faults.reset(program.MIB + 1))
+        self.server.script(faults.reset(MIB + 1))
         self.check_success(*self.how, *program.QUICK, self.front_url)
         self.assertEqual(2, len(self.front.requests))
 

@@ -36,13 +36,13 @@ from fuel_agent_curl import artifact
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.config import opts
-from fuel_agent_curl.config import settings
 from fuel_agent_curl.harmful import faults
+from fuel_agent_curl.octets import MIB
 from tests import base
 from tests import fixtures
 from tests import leaks
 
-IMAGE = random.Random(1).randbytes(3 * settings.MIB) + bytes(settings.MIB)
+IMAGE = random.Random(1).randbytes(3 * MIB) + bytes(MIB)
 
 # A program as fuel-agent is one: it ends by sys.exit, and its handler of
 # SIGTERM raises in the main thread. {} is what it does with the stream.
@@ -91,9 +91,9 @@ class TestHttpUrl(_HttpUrlTestCase):
     def test_every_byte_arrives_through_faults(self) -> None:
         self.server.script(
             faults.status(503),
-            faults.reset(settings.MIB),
-            faults.stall(settings.MIB),
-            faults.cut(settings.MIB),
+            faults.reset(MIB),
+            faults.stall(MIB),
+            faults.cut(MIB),
         )
         stream = self.open()
         self.assertEqual(len(IMAGE), stream.length)
@@ -101,7 +101,7 @@ class TestHttpUrl(_HttpUrlTestCase):
         self.assertEqual(len(IMAGE), stream.processed_bytes)
         starts = [None, None, 1, 2, 3]
         self.assertEqual(
-            [n and 'bytes=%d-' % (n * settings.MIB) for n in starts],
+            [n and 'bytes=%d-' % (n * MIB) for n in starts],
             self.server.ranges,
         )
 
@@ -167,7 +167,7 @@ class TestEnd(_HttpUrlTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.set('low_speed_time', 60)
-        self.server.script(then=faults.stall(2 * settings.MIB))
+        self.server.script(then=faults.stall(2 * MIB))
 
     def serve_packed(self) -> None:
         self.server.representations['/image'] = harmful.Representation(
@@ -217,9 +217,7 @@ class TestEnd(_HttpUrlTestCase):
 
     def test_damage_ends_it(self) -> None:
         self.serve_packed()
-        self.server.script(
-            then=[faults.flip(12), faults.stall(2 * settings.MIB)]
-        )
+        self.server.script(then=[faults.flip(12), faults.stall(2 * MIB)])
         target = os.path.join(self.directory, 'target')
         for consume in (list, lambda stream: stream.target(target)):
             stream = artifact.GunzipStream(self.open())
@@ -239,7 +237,7 @@ class TestChain(_HttpUrlTestCase):
         self.server.representations['/image'] = harmful.Representation(
             gzip.compress(IMAGE)
         )
-        self.server.script(faults.cut(settings.MIB))
+        self.server.script(faults.cut(MIB))
         target = os.path.join(self.directory, 'target')
         chain = fuel_agent_artifact.Chain()
         chain.append(self.server.url())
@@ -260,7 +258,7 @@ class TestChain(_HttpUrlTestCase):
 
 class TestExit(_HttpUrlTestCase):
     def run_program(self, *lines: str) -> subprocess.CompletedProcess[str]:
-        self.server.script(then=faults.stall(2 * settings.MIB))
+        self.server.script(then=faults.stall(2 * MIB))
         began = time.monotonic()
         done = subprocess.run(
             [

@@ -33,15 +33,15 @@ from testtools import matchers
 import yaml
 
 from fuel_agent_curl import errors
+from fuel_agent_curl.octets import MIB
 from tests import deployment
 from tests import loop
 from tests import nameserver
 from tests import netns
 from tests import network
 
-_MIB = 1024 * 1024
 #: Of a representation: four seconds at the pace of the link.
-_LENGTH = 16 * _MIB
+_LENGTH = 16 * MIB
 
 #: Seconds; what is lost by a fault, beyond the time it lasts, is less.
 _CONNECT_TIMEOUT = 2
@@ -120,7 +120,7 @@ class TestCopy(_CopyTestCase):
     """Wherever the network comes back, the copy succeeds."""
 
     def test_packets_dropped_for_15_seconds(self) -> None:
-        self.target = self.make_device(_LENGTH + _MIB)
+        self.target = self.make_device(_LENGTH + MIB)
         copy = self.start_copy('--checksum', 'sha256:' + _digest(self.image))
         self.wait_until_under_way(copy)
         self.drop_for_15_seconds()
@@ -235,7 +235,7 @@ class TestNoRecovery(_CopyTestCase):
             errors.DeadlineExceeded.exit_code, copy, 10 + _SLACK
         )
         # Neither the old image nor the new: nothing to boot from.
-        self.assertEqual(bytes(_MIB), self.read_target(_MIB))
+        self.assertEqual(bytes(MIB), self.read_target(MIB))
 
     def test_sigterm_in_the_silence(self) -> None:
         copy = self.start_copy()
@@ -297,7 +297,7 @@ class TestFuelAgent(network.NetworkTestCase):
         self.need_program(*deployment.PROGRAMS)
         self.path = pathlib.Path(self.directory)
         # The filesystem has a little to itself.
-        self.image = deployment.Image(self.path, _LENGTH + 8 * _MIB, _LENGTH)
+        self.image = deployment.Image(self.path, _LENGTH + 8 * MIB, _LENGTH)
         packed = self.image.pack()
         self.length = len(packed)
         (self.images / 'image.gz').write_bytes(packed)
@@ -311,7 +311,7 @@ class TestFuelAgent(network.NetworkTestCase):
             yaml.safe_dump({'images': [metadata]})
         )
         self.device = self.useFixture(
-            loop.LoopDevice(self.directory, len(content) + 8 * _MIB)
+            loop.LoopDevice(self.directory, len(content) + 8 * MIB)
         ).path
 
     def deploy(self, host: str = netns.SERVER) -> subprocess.Popen[bytes]:

@@ -34,10 +34,9 @@ from fuel_agent_curl import harmful
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.image import digest
+from fuel_agent_curl.octets import MIB
 from tests import base
 from tests import engine
-
-MIB = 1024 * 1024
 
 _RANDOM = random.Random(20261125)
 IMAGE = _RANDOM.randbytes(3 * MIB) + bytes(2 * MIB) + b'the end'

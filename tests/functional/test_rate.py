@@ -19,10 +19,9 @@ import time
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
+from fuel_agent_curl.octets import KIB
+from fuel_agent_curl.octets import MIB
 from tests import segmented
-
-KIB = 1024
-MIB = 1024 * KIB
 
 
 class TestRate(segmented.SegmentsTestCase):

@@ -20,8 +20,8 @@ from typing import Any
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
-from fuel_agent_curl.harmful import exchange
 from fuel_agent_curl.harmful import faults
+from fuel_agent_curl.harmful import messages
 from tests import engine
 
 WHOLE = engine.LENGTH
@@ -81,7 +81,7 @@ class TestResume(engine.EngineTestCase):
         )
 
     def test_recent_date_is_no_proof(self) -> None:
-        date = exchange.http_date()
+        date = messages.http_date()
         self.name(etag=None, last_modified=date)
         self.assert_arrives(
             faults.cut(9000), ranges=[None, None], if_ranges=[None, None]

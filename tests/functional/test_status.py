@@ -17,8 +17,8 @@ from __future__ import annotations
 import time
 
 from fuel_agent_curl import errors
-from fuel_agent_curl.harmful import exchange
 from fuel_agent_curl.harmful import faults
+from fuel_agent_curl.harmful import messages
 from tests import engine
 
 DAY = 86400
@@ -146,7 +146,7 @@ class TestRetryAfter(engine.EngineTestCase):
 
     def test_date_is_waited_for(self) -> None:
         # Dates have no fractions: 2 s is one at least.
-        date = exchange.http_date(2)
+        date = messages.http_date(2)
         self.assert_arrives(faults.status(429, retry_after=date), requests=2)
         self.assertGreaterEqual(self._gap(), 0.8)
         self.assertLess(self._gap(), 6.0)
@@ -178,7 +178,7 @@ class TestRetryAfter(engine.EngineTestCase):
             '1,1',
             '١',
             'Thu, 99 Foo',
-            exchange.http_date(-DAY),
+            messages.http_date(-DAY),
         )
         for value in values:
             self.server.requests.clear()
@@ -190,7 +190,7 @@ class TestRetryAfter(engine.EngineTestCase):
             self.assertLess(time.monotonic() - began, 5.0, value)
 
     def test_a_day_is_an_error_now(self) -> None:
-        for value in (DAY, exchange.http_date(DAY), '9' * 30, '9' * 400):
+        for value in (DAY, messages.http_date(DAY), '9' * 30, '9' * 400):
             self.server.requests.clear()
             began = time.monotonic()
             self.assert_fails(

@@ -23,12 +23,11 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.harmful import server as harmful_server
+from fuel_agent_curl.octets import MIB
 from tests import segmented
 from tests.segmented import BySegment
 from tests.segmented import LENGTH
 from tests.segmented import SEGMENT
-
-MIB = 1024 * 1024
 
 #: The segment that is slow.
 SLOW = 3

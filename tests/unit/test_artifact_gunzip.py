@@ -25,7 +25,7 @@ from fuel_agent.utils import artifact as fuel_agent_artifact
 
 from fuel_agent_curl import artifact
 from fuel_agent_curl import errors
-from fuel_agent_curl.config import settings
+from fuel_agent_curl.octets import MIB
 from tests.unit.test_artifact import ArtifactTestCase
 from tests.unit.test_artifact import URL
 
@@ -78,10 +78,10 @@ class TestGunzipStream(ArtifactTestCase):
         self.assertNotEqual(0, self.download.closed)
 
     def test_a_chunk_is_bounded_however_well_it_is_packed(self) -> None:
-        packed = gzip.compress(bytes(64 * settings.MIB))
-        self.assertLess(len(packed), settings.MIB)
+        packed = gzip.compress(bytes(64 * MIB))
+        self.assertLess(len(packed), MIB)
         longest = max(len(c) for c in artifact.GunzipStream([packed]))
-        self.assertLessEqual(longest, settings.MIB)
+        self.assertLessEqual(longest, MIB)
 
     def test_damage_is_an_error_of_both_and_ends_the_download(self) -> None:
         packed = gzip.compress(self.IMAGE)

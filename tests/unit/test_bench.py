@@ -22,18 +22,18 @@ from typing import Any
 from xml.etree import ElementTree
 
 from fuel_agent_curl import harmful
+from fuel_agent_curl.octets import GIB
+from fuel_agent_curl.octets import MIB
 from tests import base
 from tools.bench import chart
 from tools.bench import contenders
-from tools.bench import faults
+from tools.bench import costs
 from tools.bench import figures
 from tools.bench import measure
 from tools.bench import paced
 from tools.bench import program
 from tools.bench import report
 from tools.bench import rounds
-
-MIB = figures.MIB
 
 
 def row(name: str, *seconds: float, **usage: Any) -> figures.Row:
@@ -107,7 +107,7 @@ class TestGoals(base.TestCase):
     def test_cpu_per_gibibyte(self) -> None:
         def goals(*rows: figures.Row) -> tuple[figures.Goal, figures.Goal]:
             return figures.cpu_within(
-                section(*rows), 2 * figures.GIB, 1.3, 'a', 'b', ', start'
+                section(*rows), 2 * GIB, 1.3, 'a', 'b', ', start'
             )
 
         both = row('a', 1, cpu=1.5), row('b', 1, cpu=1.1)
@@ -311,7 +311,7 @@ class TestFaults(base.TestCase):
             ([0, 4, 7], 4, 10, 11),
             ([0, 0], None, 10, 20),
         ):
-            self.assertEqual(expected, faults.sent(starts, step, length))
+            self.assertEqual(expected, costs.sent(starts, step, length))
 
     def test_where_a_request_starts(self) -> None:
         for fields, expected in (
@@ -321,7 +321,7 @@ class TestFaults(base.TestCase):
             ((('Range', 'bytes=7-9'),), 7),
         ):
             self.assertEqual(
-                expected, faults.start(harmful.Request(fields=fields))
+                expected, costs.start(harmful.Request(fields=fields))
             )
 
 

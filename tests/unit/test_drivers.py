@@ -33,7 +33,7 @@ from fuel_agent_curl import artifact
 from fuel_agent_curl import drivers
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import opts
-from fuel_agent_curl.config import settings
+from fuel_agent_curl.octets import MIB
 from tests import fetching
 
 IMAGE = 'http://server/images/ubuntu_64.img.gz'
@@ -137,7 +137,7 @@ class TestMetadata(_DriversTestCase):
         self.assertEqual({}, self.metadata())
 
     def test_no_more_is_read_than_metadata_can_be_long(self) -> None:
-        chunk = b'#' * settings.MIB
+        chunk = b'#' * MIB
         self.download = FakeDownload([chunk] * 4 + [b'{}', b'too much'])
         self.assertEqual({}, self.metadata())
         self.assertIn('longer than any metadata', self.log.output or '')

@@ -31,10 +31,10 @@ import fixtures
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
+from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import opening
 from tests import copying
 
-MIB = copying.MIB
 IMAGE = copying.IMAGE
 
 

@@ -23,10 +23,10 @@ import os
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.image import bmap
+from fuel_agent_curl.octets import MIB
 from tests import blockmaps
 from tests import copying
 
-MIB = copying.MIB
 IMAGE = copying.IMAGE
 
 _BLOCK = 4096

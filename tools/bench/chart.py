@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import dataclasses
 from xml.sax import saxutils
 
+from fuel_agent_curl import octets
 from tools.bench import figures
 from tools.bench import report
 
@@ -84,7 +85,7 @@ def _bars(section: figures.Section, measure: str) -> list[_Bar]:
             if known is None:
                 continue
             if measure == 'largest':
-                known /= figures.MIB
+                known /= octets.MIB
             value = least = most = known
             text = report.number(round(value, 2))
         bars.append(_Bar(row.name, value, least, most, text))

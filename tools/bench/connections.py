@@ -20,6 +20,7 @@ from collections.abc import Iterator
 import dataclasses
 import pathlib
 
+from fuel_agent_curl import octets
 from tools.bench import contenders
 from tools.bench import figures
 from tools.bench import measure
@@ -30,17 +31,15 @@ from tools.bench import rounds
 from tools.bench import scratch
 from tools.bench import servers
 
-_MIB = figures.MIB
-
 #: Bytes per second of each connection of the paced server ...
-RATE = 20 * _MIB
+RATE = 20 * octets.MIB
 #: ... and of every eighth one, where some are slow.
 SLOW_RATE = RATE // 100
 SLOW_EVERY = 8
 CONNECTIONS = 16
 
 #: The default window, and what may be used beside it.
-MEMORY = (64 + 64) * _MIB
+MEMORY = (64 + 64) * octets.MIB
 
 _ARIA2 = 'aria2c -x16 -s16 -k1M'
 _LIMIT = 'arithmetic limit'
@@ -55,14 +54,24 @@ _NOTES = (
 class _Sizes:
     """Lengths in bytes, and numbers of connections."""
 
-    image: int = 768 * _MIB
-    unlimited: int = 2048 * _MIB
-    by_number: int = 256 * _MIB
+    image: int = 768 * octets.MIB
+    unlimited: int = 2048 * octets.MIB
+    by_number: int = 256 * octets.MIB
     numbers: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    by_length: tuple[int, ...] = (256 * _MIB, 1024 * _MIB, 4096 * _MIB)
+    by_length: tuple[int, ...] = (
+        256 * octets.MIB,
+        1024 * octets.MIB,
+        4096 * octets.MIB,
+    )
 
 
-_QUICK = _Sizes(24 * _MIB, 32 * _MIB, 8 * _MIB, (1, 4), (8 * _MIB, 16 * _MIB))
+_QUICK = _Sizes(
+    24 * octets.MIB,
+    32 * octets.MIB,
+    8 * octets.MIB,
+    (1, 4),
+    (8 * octets.MIB, 16 * octets.MIB),
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -151,8 +160,8 @@ class _Bench:
         if length not in self._digests:
             content = paced.content(length)
             self._digests[length] = scratch.digest_of(
-                content[start : start + _MIB]
-                for start in range(0, length, _MIB)
+                content[start : start + octets.MIB]
+                for start in range(0, length, octets.MIB)
             )
         return self._digests[length]
 
@@ -263,8 +272,8 @@ def _unlimited(bench: _Bench) -> figures.Section:
     root.mkdir()
     content = paced.content(length)
     with (root / 'image').open('wb') as file:
-        for start in range(0, length, _MIB):
-            file.write(content[start : start + _MIB])
+        for start in range(0, length, octets.MIB):
+            file.write(content[start : start + octets.MIB])
     expected = scratch.digest(root / 'image', length)
     with servers.nginx(bench.directory / 'nginx', root) as url:
 

@@ -18,9 +18,7 @@ from collections.abc import Iterable
 import dataclasses
 import statistics
 
-KIB = 1024
-MIB = 1024 * KIB
-GIB = 1024 * MIB
+from fuel_agent_curl import octets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,8 +157,8 @@ def memory_within(section: Section, limit: int, *names: str) -> list[Goal]:
         goals.append(
             Goal(
                 '%s: peak memory, MiB' % name,
-                None if largest is None else largest / MIB,
-                limit // MIB,
+                None if largest is None else largest / octets.MIB,
+                limit // octets.MIB,
                 at_most=True,
             )
         )
@@ -210,10 +208,10 @@ def _per_gibibyte(
     if row is None or row.cpu is None:
         return None
     if start_up is None:
-        return row.cpu / (length / GIB)
+        return row.cpu / (length / octets.GIB)
     if start is None or start.cpu is None:
         return None
-    return (row.cpu - start.cpu) / (length / GIB)
+    return (row.cpu - start.cpu) / (length / octets.GIB)
 
 
 def limit_seconds(length: int, rates: Iterable[float]) -> float:

@@ -32,7 +32,7 @@ import subprocess
 
 from zlib_ng import zlib_ng
 
-from tools.bench import figures
+from fuel_agent_curl import octets
 from tools.bench import measure
 from tools.bench import scratch
 
@@ -40,7 +40,7 @@ _SOURCES = ('/usr/bin', '/usr/lib', '/usr/share')
 #: How much of the image files take.
 _SHARE = 0.26
 #: A file that is larger would be too much of the mix.
-_FILE_MAX = 32 * figures.MIB
+_FILE_MAX = 32 * octets.MIB
 
 #: What the tools make of an image without being told more, by suffix.
 PACKERS = {'gz': 'gzip', 'zst': 'zstd', 'xz': 'xz'}
@@ -145,13 +145,13 @@ def _pack(path: pathlib.Path, missing: dict[str, pathlib.Path]) -> None:
 def make_zeros(directory: pathlib.Path, name: str, length: int) -> Image:
     """Make the gzip image NAME.gz: a little noise in a lot of zeros."""
     # As the file system of a fresh disk: something here and there.
-    noise = random.Random(length).randbytes(64 * figures.KIB)
+    noise = random.Random(length).randbytes(64 * octets.KIB)
     packer = zlib_ng.compressobj(1, wbits=31)
     found = hashlib.sha256()
     path = directory / (name + '.gz')
     with path.open('wb') as file:
-        for number in range(length // figures.MIB):
-            block = bytes(figures.MIB)
+        for number in range(length // octets.MIB):
+            block = bytes(octets.MIB)
             if number % 32 == 0:
                 block = noise + block[len(noise) :]
             found.update(block)

@@ -23,6 +23,7 @@ import select
 import signal
 import time
 
+from fuel_agent_curl import octets
 from tools.bench import figures
 
 # How often the memory of small processes is looked at, in seconds.
@@ -136,7 +137,7 @@ class _Process:
     def peak(self) -> int | None:
         assert self._usage is not None
         return peak(
-            self._usage.ru_maxrss * figures.KIB, self._floor, self._seen
+            self._usage.ru_maxrss * octets.KIB, self._floor, self._seen
         )
 
 
@@ -189,7 +190,7 @@ def _high_water(pid: str) -> int:
         with open('/proc/%s/status' % pid, 'rb') as file:
             for line in file:
                 if line.startswith(b'VmHWM:'):
-                    return int(line.split()[1]) * figures.KIB
+                    return int(line.split()[1]) * octets.KIB
     except (FileNotFoundError, ProcessLookupError):
         pass
     return 0

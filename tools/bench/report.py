@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
+from fuel_agent_curl import octets
 from tools.bench import figures
 
 _MISSING = '-'
@@ -57,7 +58,7 @@ def number(value: float | None) -> str:
 
 def mebibytes(value: int | None) -> str:
     """Return bytes as whole mebibytes."""
-    return _MISSING if value is None else '%d' % round(value / figures.MIB)
+    return _MISSING if value is None else '%d' % round(value / octets.MIB)
 
 
 def _goal(goal: figures.Goal) -> str:

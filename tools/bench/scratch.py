@@ -26,10 +26,10 @@ import subprocess
 import tempfile
 import types
 
-from tools.bench import figures
+from fuel_agent_curl import octets
 from tools.bench import measure
 
-_PIECE = figures.MIB
+_PIECE = octets.MIB
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -21,8 +21,9 @@ from collections.abc import Iterator
 import dataclasses
 import pathlib
 
+from fuel_agent_curl import octets
 from tools.bench import contenders
-from tools.bench import faults
+from tools.bench import costs
 from tools.bench import figures
 from tools.bench import images
 from tools.bench import measure
@@ -33,7 +34,7 @@ from tools.bench import scratch
 from tools.bench import servers
 
 #: The goal for the memory of a copy, whatever the image.
-MEMORY = 80 * figures.MIB
+MEMORY = 80 * octets.MIB
 #: How many times as much CPU as curl the chunk iterator may take.
 CPU_RATIO = 1.3
 
@@ -45,7 +46,7 @@ _IGZIP = 'curl | igzip | dd'
 _START_UP = ', start-up'
 
 #: The longest image whose memory is measured.
-_LONG = 8 * figures.GIB
+_LONG = 8 * octets.GIB
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,10 +84,10 @@ def main(argv: list[str] | None = None) -> int:
         options.size, options.runs = 48, 1
     if options.faults:
         return program.run(
-            'bench_faults',
+            'bench_costs',
             'A download through faults',
             options,
-            faults.compare,
+            costs.compare,
         )
     return program.run(
         'bench_write', 'From HTTP onto a loop device', options, _compare
@@ -127,7 +128,7 @@ class _Bench:
         self, options: argparse.Namespace, directory: pathlib.Path
     ) -> None:
         self.options = options
-        self.length = options.size * figures.MIB
+        self.length = options.size * octets.MIB
         self.root = pathlib.Path(
             options.images or directory / 'images'
         ).resolve()
@@ -315,9 +316,9 @@ def _chunks(bench: _Bench) -> figures.Section:
 
 
 def _memory(bench: _Bench) -> figures.Section:
-    short, long = ('1 GiB', figures.GIB), ('8 GiB', _LONG)
+    short, long = ('1 GiB', octets.GIB), ('8 GiB', _LONG)
     if bench.options.quick:
-        short, long = ('8 MiB', 8 * figures.MIB), ('64 MiB', 64 * figures.MIB)
+        short, long = ('8 MiB', 8 * octets.MIB), ('64 MiB', 64 * octets.MIB)
     made = {}
     candidates = []
     for number, (text, length) in enumerate((short, long)):

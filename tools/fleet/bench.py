@@ -30,23 +30,21 @@ import sys
 import time
 from typing import Any
 
+from fuel_agent_curl import octets
 from tools.bench import needs
 from tools.bench import program
 from tools.bench import scratch
 from tools.fleet import nodes as fleet
 from tools.fleet import servers
 
-_MIB = 1024 * 1024
-_GIB = 1024 * _MIB
-
 #: What a site does not have to measure: more nodes, a usual image, and what a
 #: cache with an interface of 10 Gbit/s sends in a second.
 _MORE_NODES = (1000, 10000)
-_USUAL_IMAGE = 2 * _GIB
-_RATE = _GIB
+_USUAL_IMAGE = 2 * octets.GIB
+_RATE = octets.GIB
 
 # So that many nodes fit the memory of one machine.
-_WINDOW = 16 * _MIB
+_WINDOW = 16 * octets.MIB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +180,7 @@ def table(rows: Sequence[Row]) -> str:
         [
             row.way,
             '%d' % row.nodes,
-            '%.1f' % (row.sent / _MIB),
+            '%.1f' % (row.sent / octets.MIB),
             '%.2f' % row.share,
             '%d' % row.requests,
             '%.1f' % row.seconds,
@@ -225,8 +223,8 @@ def projection(found: Sequence[dict[str, Any]]) -> str:
         [
             one['way'],
             '%d' % one['nodes'],
-            '%.1f' % (one['origin'] / _GIB),
-            '%.0f' % (one['nodes_get'] / _GIB),
+            '%.1f' % (one['origin'] / octets.GIB),
+            '%.0f' % (one['nodes_get'] / octets.GIB),
             '%.0f' % (one['seconds'] / 60),
         ]
         for one in found
@@ -264,7 +262,7 @@ def main(argv: list[str] | None = None) -> int:
     print(table(rows))
     print(
         'By arithmetic: an image of %d GiB, from one server or cache that '
-        'sends %d GiB/s' % (_USUAL_IMAGE // _GIB, _RATE // _GIB)
+        'sends %d GiB/s' % (_USUAL_IMAGE // octets.GIB, _RATE // octets.GIB)
     )
     print(projection(found))
     _write(options, rows, found)
@@ -323,7 +321,7 @@ def _measure_all(
             continue
         for nodes in options.nodes:
             path = directory / ('%s-%d' % (way.program, len(rows)))
-            rows.append(measure(path, way, nodes, options.size * _MIB))
+            rows.append(measure(path, way, nodes, options.size * octets.MIB))
             shutil.rmtree(path)
     return rows
 

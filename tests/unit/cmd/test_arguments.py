@@ -23,9 +23,9 @@ from testtools import matchers
 from fuel_agent_curl.cmd import arguments
 from fuel_agent_curl.config import options
 from fuel_agent_curl.config import settings as settings_module
+from fuel_agent_curl.octets import MIB
 from tests import base
 
-MIB = 1024 * 1024
 URL = 'http://server/image'
 
 

@@ -28,9 +28,9 @@ from fuel_agent_curl.cmd import main
 from fuel_agent_curl.cmd import probe
 from fuel_agent_curl.cmd import signals
 from fuel_agent_curl.engine import probe as prober
+from fuel_agent_curl.octets import MIB
 from tests import base
 
-MIB = 1024 * 1024
 URL = 'http://server/image'
 
 

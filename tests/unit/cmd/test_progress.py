@@ -24,18 +24,20 @@ from typing import Any
 from testtools import matchers
 
 from fuel_agent_curl import errors
-from fuel_agent_curl.cmd import progress
-from fuel_agent_curl.cmd import status as status_lib
+from fuel_agent_curl.cmd import displays
+from fuel_agent_curl.cmd import snapshot
+from fuel_agent_curl.cmd import watching
+from fuel_agent_curl.cmd import wording
+from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.rules import events
 from tests import base
 
-MIB = 1024 * 1024
 URL = 'http://server/image'
 
 
 class TestMeter(base.TestCase):
     def test_no_rate_without_two_samples(self) -> None:
-        meter = status_lib.Meter()
+        meter = snapshot.Meter()
         self.assertEqual(0.0, meter.rate)
         meter.add(5.0, 100)
         self.assertEqual(0.0, meter.rate)
@@ -43,13 +45,13 @@ class TestMeter(base.TestCase):
         self.assertEqual(0.0, meter.rate)
 
     def test_steady(self) -> None:
-        meter = status_lib.Meter(10)
+        meter = snapshot.Meter(10)
         for second in range(100):
             meter.add(second, 7 * second)
         self.assertEqual(7.0, meter.rate)
 
     def test_the_past_is_forgotten(self) -> None:
-        meter = status_lib.Meter(10)
+        meter = snapshot.Meter(10)
         for second in range(50):
             meter.add(second, 1000 * second)
         for second in range(50, 60):
@@ -57,14 +59,14 @@ class TestMeter(base.TestCase):
         self.assertEqual(0.0, meter.rate)
 
     def test_samples_rarer_than_the_window(self) -> None:
-        meter = status_lib.Meter(10)
+        meter = snapshot.Meter(10)
         for second in (0, 30, 60):
             meter.add(second, 5 * second)
         self.assertEqual(5.0, meter.rate)
 
     def test_a_count_that_falls_is_no_negative_rate(self) -> None:
         """It does where a server without ranges is read again from 0."""
-        meter = status_lib.Meter()
+        meter = snapshot.Meter()
         meter.add(0, 1000)
         meter.add(1, 0)
         self.assertEqual(0.0, meter.rate)
@@ -72,54 +74,54 @@ class TestMeter(base.TestCase):
 
 class TestStatus(base.TestCase):
     def test_left_and_percent(self) -> None:
-        status = status_lib.Status(received=25, length=100, rate=5.0)
-        self.assertEqual(15.0, status.left)
-        self.assertEqual(25, status.percent)
+        seen = snapshot.Snapshot(received=25, length=100, rate=5.0)
+        self.assertEqual(15.0, seen.left)
+        self.assertEqual(25, seen.percent)
 
     def test_nobody_knows(self) -> None:
-        self.assertIsNone(status_lib.Status(received=1, rate=5.0).left)
-        self.assertIsNone(status_lib.Status(received=1, length=9).left)
-        self.assertIsNone(status_lib.Status(received=1).percent)
+        self.assertIsNone(snapshot.Snapshot(received=1, rate=5.0).left)
+        self.assertIsNone(snapshot.Snapshot(received=1, length=9).left)
+        self.assertIsNone(snapshot.Snapshot(received=1).percent)
 
     def test_percent_is_100_only_at_the_end(self) -> None:
         self.assertEqual(
-            99, status_lib.Status(received=9999, length=10000).percent
+            99, snapshot.Snapshot(received=9999, length=10000).percent
         )
         self.assertEqual(
-            100, status_lib.Status(received=10000, length=10000).percent
+            100, snapshot.Snapshot(received=10000, length=10000).percent
         )
-        self.assertEqual(100, status_lib.Status(length=0).percent)
+        self.assertEqual(100, snapshot.Snapshot(length=0).percent)
 
     def test_words(self) -> None:
-        status = status_lib.Status(received=MIB, length=4 * MIB, rate=MIB / 2)
-        self.assertEqual('1.0 MiB of 4.0 MiB', status.amount())
-        self.assertEqual('512.0 KiB/s, 0:06 left', status.pace())
-        unknown = status_lib.Status(received=MIB)
+        seen = snapshot.Snapshot(received=MIB, length=4 * MIB, rate=MIB / 2)
+        self.assertEqual('1.0 MiB of 4.0 MiB', seen.amount())
+        self.assertEqual('512.0 KiB/s, 0:06 left', seen.pace())
+        unknown = snapshot.Snapshot(received=MIB)
         self.assertEqual('1.0 MiB', unknown.amount())
         self.assertEqual('0 B/s', unknown.pace())
 
     def test_all_received_and_not_yet_all_written(self) -> None:
-        status = status_lib.Status(
+        seen = snapshot.Snapshot(
             received=MIB, length=MIB, written=9 * MIB, rate=MIB
         )
-        self.assertEqual('9.0 MiB written', status.pace())
+        self.assertEqual('9.0 MiB written', seen.pace())
 
     def test_trouble(self) -> None:
         error = errors.ReceiveError('connection reset', offset=77, url=URL)
-        status = status_lib.Status(
+        seen = snapshot.Snapshot(
             attempt=3, attempts=31, error=error, delay=3.2
         )
         self.assertEqual(
             'retry in 4 s after attempt 3/31: connection reset at byte 77',
-            status.trouble(),
+            seen.trouble(),
         )
         self.assertEqual(
             'retrying after attempt 3: no such host',
-            status_lib.Status(
+            snapshot.Snapshot(
                 attempt=3, error=errors.ResolveError('no such host')
             ).trouble(),
         )
-        self.assertIsNone(status_lib.Status(attempt=3).trouble())
+        self.assertIsNone(snapshot.Snapshot(attempt=3).trouble())
 
     def test_sizes(self) -> None:
         for number, expected in (
@@ -131,11 +133,11 @@ class TestStatus(base.TestCase):
             (1.5 * 1024**3, '1.5 GiB'),
             (5000 * 1024**4, '5000.0 TiB'),
         ):
-            self.assertEqual(expected, status_lib.size(number))
+            self.assertEqual(expected, wording.size(number))
 
     def test_counted(self) -> None:
-        self.assertEqual('0 stalls', status_lib.counted(0, 'stall'))
-        self.assertEqual('1 stall', status_lib.counted(1, 'stall'))
+        self.assertEqual('0 stalls', wording.counted(0, 'stall'))
+        self.assertEqual('1 stall', wording.counted(1, 'stall'))
 
     def test_clock(self) -> None:
         for seconds, expected in (
@@ -146,7 +148,7 @@ class TestStatus(base.TestCase):
             (3723, '1:02:03'),
             (1e12, 'over 99 h'),
         ):
-            self.assertEqual(expected, status_lib.clock(seconds))
+            self.assertEqual(expected, wording.clock(seconds))
 
 
 class FakeClock:
@@ -157,15 +159,15 @@ class FakeClock:
         return self.now
 
 
-class Recorder(progress.Display):
+class Recorder(displays.Display):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, status_lib.Status]] = []
+        self.told: list[tuple[str, snapshot.Snapshot]] = []
         self.closed = False
 
-    def event(self, event: events.Event, status: status_lib.Status) -> None:
-        self.told.append((event.kind, status))
+    def event(self, event: events.Event, seen: snapshot.Snapshot) -> None:
+        self.told.append((event.kind, seen))
 
     def close(self) -> None:
         self.closed = True
@@ -177,10 +179,10 @@ def event(kind: str, **given: Any) -> events.Event:
 
 
 class TestProgress(base.TestCase):
-    def test_events_become_status(self) -> None:
+    def test_events_are_seen(self) -> None:
         recorder = Recorder()
         error = errors.ReceiveError('reset')
-        with progress.Progress(recorder, 31, FakeClock()) as watch:
+        with watching.Watch(recorder, 31, FakeClock()) as watch:
             watch.follow(lambda: 40, lambda: 30)
             watch.observe(event('started'))
             watch.observe(event('retry', attempt=2, error=error, delay=4.0))
@@ -188,9 +190,9 @@ class TestProgress(base.TestCase):
         self.assertTrue(recorder.closed)
         self.assertEqual(
             ['started', 'retry', 'resumed'],
-            [kind for kind, _status in recorder.told],
+            [kind for kind, _seen in recorder.told],
         )
-        started, retry, resumed = [status for _kind, status in recorder.told]
+        started, retry, resumed = [seen for _kind, seen in recorder.told]
         self.assertThat(
             started,
             matchers.MatchesStructure.byEquality(
@@ -215,18 +217,18 @@ class TestProgress(base.TestCase):
         clock = FakeClock()
         rates = []
 
-        class Impatient(progress.Display):
+        class Impatient(displays.Display):
             interval = 1.0
 
-            def update(self, status: status_lib.Status) -> None:
-                rates.append(status.rate)
+            def update(self, seen: snapshot.Snapshot) -> None:
+                rates.append(seen.rate)
                 clock.now += 2.0
                 if len(rates) == 3:
                     clock.now -= 2.0
                     updated.set()
 
         received = iter(range(0, 1000, 10))
-        with progress.Progress(Impatient(), 1, clock) as watch:
+        with watching.Watch(Impatient(), 1, clock) as watch:
             watch.follow(lambda: next(received), lambda: 0)
             self.assertTrue(updated.wait(10))
         self.assertEqual(3, len(rates))
@@ -245,12 +247,12 @@ class TestJson(base.TestCase):
         return [json.loads(line) for line in text.splitlines()]
 
     def test_objects(self) -> None:
-        display = progress.JsonDisplay(self.writer)
-        status = status_lib.Status(
+        display = displays.JsonDisplay(self.writer)
+        seen = snapshot.Snapshot(
             received=5, length=9, written=4, rate=2.6, attempt=1, attempts=31
         )
-        display.update(status)
-        display.done(status)
+        display.update(seen)
+        display.done(seen)
         common = {
             'bytes': 5,
             'length': 9,
@@ -268,11 +270,11 @@ class TestJson(base.TestCase):
         )
 
     def test_failure(self) -> None:
-        display = progress.JsonDisplay(self.writer)
+        display = displays.JsonDisplay(self.writer)
         error = errors.StatusError('503', url='http://u:p@h/?key=secret')
-        status = status_lib.Status(attempt=2, error=error, delay=1.2345)
-        display.event(event('retry', offset=7, delay=1.2345), status)
-        display.failed(status, 'gave up', 26)
+        seen = snapshot.Snapshot(attempt=2, error=error, delay=1.2345)
+        display.event(event('retry', offset=7, delay=1.2345), seen)
+        display.failed(seen, 'gave up', 26)
         retry, failed = self.printed()
         self.assertEqual('retry', retry['event'])
         self.assertEqual(7, retry['offset'])
@@ -283,28 +285,28 @@ class TestJson(base.TestCase):
         self.assertEqual(26, failed['exit_code'])
 
     def test_a_reader_that_went_away_ends_the_printing_alone(self) -> None:
-        display = progress.JsonDisplay(self.writer)
+        display = displays.JsonDisplay(self.writer)
         os.close(self.reader)
-        display.update(status_lib.Status())
-        display.update(status_lib.Status())
+        display.update(snapshot.Snapshot())
+        display.update(snapshot.Snapshot())
         self.assertEqual(1, self.log.output.count('cannot be printed'))
 
     def test_one_line_for_each_whatever_the_error_says(self) -> None:
-        display = progress.JsonDisplay(self.writer)
-        display.failed(status_lib.Status(), 'a\nb \udcff é', 10)
+        display = displays.JsonDisplay(self.writer)
+        display.failed(snapshot.Snapshot(), 'a\nb \udcff é', 10)
         (record,) = self.printed()
         self.assertEqual('a\nb \udcff é', record['error'])
 
 
 class TestLogLines(base.TestCase):
     def test_lines(self) -> None:
-        display = progress.LogDisplay()
-        status = status_lib.Status(
+        display = displays.LogDisplay()
+        seen = snapshot.Snapshot(
             received=MIB, length=4 * MIB, rate=MIB, attempt=1
         )
-        display.event(event('started', length=4 * MIB), status)
-        display.event(event('resumed', offset=MIB), status)
-        display.update(status)
+        display.event(event('started', length=4 * MIB), seen)
+        display.event(event('resumed', offset=MIB), seen)
+        display.update(seen)
         self.assertIn('the server answers: 4.0 MiB', self.log.output)
         self.assertIn('resumed at byte 1048576', self.log.output)
         self.assertIn(
@@ -312,22 +314,22 @@ class TestLogLines(base.TestCase):
         )
 
     def test_nothing_while_there_is_nothing(self) -> None:
-        progress.LogDisplay().update(status_lib.Status())
+        displays.LogDisplay().update(snapshot.Snapshot())
         self.assertEqual('', self.log.output)
 
 
 class TestBar(base.TestCase):
-    def drawn(self, status: status_lib.Status) -> str:
+    def drawn(self, seen: snapshot.Snapshot) -> str:
         stream = io.StringIO()
-        display = progress.BarDisplay(stream)
-        display.update(status)
+        display = displays.BarDisplay(stream)
+        display.update(seen)
         text = stream.getvalue().rpartition('\r')[2]
         display.close()
         return text
 
     def test_under_way(self) -> None:
         text = self.drawn(
-            status_lib.Status(
+            snapshot.Snapshot(
                 received=MIB, length=4 * MIB, rate=MIB, attempt=1
             )
         )
@@ -336,7 +338,7 @@ class TestBar(base.TestCase):
 
     def test_retrying(self) -> None:
         text = self.drawn(
-            status_lib.Status(
+            snapshot.Snapshot(
                 received=5,
                 length=10,
                 attempt=1,
@@ -349,14 +351,14 @@ class TestBar(base.TestCase):
         self.assertIn('retry in 4 s after attempt 1/31: reset at byte 5', text)
 
     def test_unknown_length(self) -> None:
-        text = self.drawn(status_lib.Status(received=MIB, rate=MIB))
+        text = self.drawn(snapshot.Snapshot(received=MIB, rate=MIB))
         self.assertEqual('1.0 MiB, 1.0 MiB/s', text.strip())
 
     def test_before_the_first_answer(self) -> None:
-        text = self.drawn(status_lib.Status())
+        text = self.drawn(snapshot.Snapshot())
         self.assertEqual('waiting for the server', text.strip())
 
     def test_closing_leaves_the_log_as_it_was(self) -> None:
         before = list(logging.getLogger().handlers)
-        self.drawn(status_lib.Status())
+        self.drawn(snapshot.Snapshot())
         self.assertEqual(before, logging.getLogger().handlers)

@@ -20,10 +20,9 @@ from typing import Any
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import settings
+from fuel_agent_curl.octets import KIB
+from fuel_agent_curl.octets import MIB
 from tests import base
-
-KIB = settings.KIB
-MIB = settings.MIB
 
 
 def make(**values: Any) -> settings.Settings:

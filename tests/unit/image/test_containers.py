@@ -31,6 +31,7 @@ from zlib_ng import zlib_ng
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.image import containers
+from fuel_agent_curl.octets import MIB
 from tests import base
 
 if sys.version_info >= (3, 14):
@@ -38,7 +39,6 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-MIB = 1024 * 1024
 
 RANDOM = random.Random(20261122)
 #: Neither empty of redundancy nor of surprise.

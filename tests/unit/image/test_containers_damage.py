@@ -20,9 +20,9 @@ from zlib_ng import zlib_ng
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.image import containers
+from fuel_agent_curl.octets import MIB
 from tests.unit.image.test_containers import DecompressTestCase
 from tests.unit.image.test_containers import IMAGE
-from tests.unit.image.test_containers import MIB
 from tests.unit.image.test_containers import PACK
 from tests.unit.image.test_containers import pieces
 from tests.unit.image.test_containers import RANDOM

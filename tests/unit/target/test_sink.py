@@ -20,12 +20,12 @@ import os
 import fixtures
 
 from fuel_agent_curl import errors
+from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import sink
 from tests import base
 from tests import copying
 
-MIB = copying.MIB
 Life = sink.Life
 
 _STEPS = {

@@ -21,6 +21,7 @@ import dataclasses
 import pathlib
 
 from fuel_agent_curl import harmful
+from fuel_agent_curl import octets
 from fuel_agent_curl.harmful import faults
 from tools.bench import contenders
 from tools.bench import figures
@@ -75,7 +76,7 @@ def compare(
     needs.require()
     size, step = (9, 2) if options.quick else (1032, 16)
     # Odd, so that what is resumed at is a multiple of nothing.
-    length, step = size * figures.MIB, step * figures.MIB - 1
+    length, step = size * octets.MIB, step * octets.MIB - 1
     needs.require_space(directory, 2 * length)
     content = harmful.Pattern(length)
     cases = _cases(length, step)
@@ -95,7 +96,7 @@ def compare(
 def _cases(length: int, step: int) -> list[_Case]:
     reset = faults.reset(step)
     half = length // step // 2
-    text = _RESETS % round(step / figures.MIB)
+    text = _RESETS % round(step / octets.MIB)
     return [
         _Case('no fault', ((),), None),
         _Case(text, (reset,), step),
@@ -194,6 +195,6 @@ def _with_counts(
 
 def _digest(content: harmful.Pattern) -> str:
     return scratch.digest_of(
-        content[start : start + figures.MIB]
-        for start in range(0, len(content), figures.MIB)
+        content[start : start + octets.MIB]
+        for start in range(0, len(content), octets.MIB)
     )

@@ -10,34 +10,22 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Progress of a copy: a bar, log lines, or JSON.
-
-A thread of its own prints: neither a terminal that is stopped nor a reader
-of stdout that sleeps may hold up the network or the disk.
-"""
+"""What shows how far a copy has got: a bar, log lines, JSON, nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-import dataclasses
 import logging
 import os
-import queue
 import select
 import sys
 import threading
-import time
-import types
 import typing
 
-from fuel_agent_curl.cmd import status as status_lib
+from fuel_agent_curl.cmd import snapshot
+from fuel_agent_curl.cmd import wording
 from fuel_agent_curl.rules import events
 
 LOG = logging.getLogger(__name__)
-
-# How long the end waits for the printing thread. A reader of stdout that
-# takes longer does not get the last line.
-_PATIENCE = 5.0
 
 
 class Display:
@@ -46,17 +34,17 @@ class Display:
     #: Seconds between two calls of ``update``; None: never.
     interval: float | None = None
 
-    def update(self, status: status_lib.Status) -> None:
+    def update(self, seen: snapshot.Snapshot) -> None:
         """Show how far it is, every ``interval`` seconds."""
 
-    def event(self, event: events.Event, status: status_lib.Status) -> None:
+    def event(self, event: events.Event, seen: snapshot.Snapshot) -> None:
         """Show that something happened (the kinds of ``events.Event``)."""
 
-    def done(self, status: status_lib.Status) -> None:
+    def done(self, seen: snapshot.Snapshot) -> None:
         """Show the successful end."""
 
     def failed(
-        self, status: status_lib.Status, error: str, exit_code: int
+        self, seen: snapshot.Snapshot, error: str, exit_code: int
     ) -> None:
         """Show the other end."""
 
@@ -69,26 +57,26 @@ class LogDisplay(Display):
 
     interval = 10.0
 
-    def update(self, status: status_lib.Status) -> None:
+    def update(self, seen: snapshot.Snapshot) -> None:
         """Log how far it is."""
-        if status.length is None and status.received == 0:
+        if seen.length is None and seen.received == 0:
             return
-        percent = status.percent
+        percent = seen.percent
         LOG.info(
             '%s%s, %s',
-            status.amount(),
+            seen.amount(),
             '' if percent is None else ' (%d%%)' % percent,
-            status.pace(),
+            seen.pace(),
         )
 
-    def event(self, event: events.Event, status: status_lib.Status) -> None:
+    def event(self, event: events.Event, seen: snapshot.Snapshot) -> None:
         """Log what happened; the download itself logs every retry."""
         if event.kind == 'started':
             LOG.info(
                 'the server answers: %s',
                 'length unknown'
-                if status.length is None
-                else status_lib.size(status.length),
+                if seen.length is None
+                else wording.size(seen.length),
             )
         elif event.kind == 'resumed':
             LOG.info('resumed at byte %d', event.offset)
@@ -108,28 +96,28 @@ class JsonDisplay(Display):
         # the interpreter from ending.
         self._descriptor: int | None = descriptor
 
-    def update(self, status: status_lib.Status) -> None:
+    def update(self, seen: snapshot.Snapshot) -> None:
         """Print a progress object."""
-        self._print(status.record('progress'))
+        self._print(seen.record('progress'))
 
-    def event(self, event: events.Event, status: status_lib.Status) -> None:
+    def event(self, event: events.Event, seen: snapshot.Snapshot) -> None:
         """Print what happened."""
         self._print(
-            status.record(event.kind)
+            seen.record(event.kind)
             | {'offset': event.offset, 'delay': round(event.delay, 3)}
         )
 
-    def done(self, status: status_lib.Status) -> None:
+    def done(self, seen: snapshot.Snapshot) -> None:
         """Print the last object of a copy that succeeded."""
-        self._print(status.record('done') | {'exit_code': 0})
+        self._print(seen.record('done') | {'exit_code': 0})
         self._descriptor = None
 
     def failed(
-        self, status: status_lib.Status, error: str, exit_code: int
+        self, seen: snapshot.Snapshot, error: str, exit_code: int
     ) -> None:
         """Print the last object of a copy that failed."""
         self._print(
-            status.record('failed') | {'error': error, 'exit_code': exit_code}
+            seen.record('failed') | {'error': error, 'exit_code': exit_code}
         )
         # The last: the thread may yet look at the copy once more.
         self._descriptor = None
@@ -179,10 +167,10 @@ class BarDisplay(Display):
             bar_format='{desc}',
         )
 
-    def update(self, status: status_lib.Status) -> None:
+    def update(self, seen: snapshot.Snapshot) -> None:
         """Draw the bar anew."""
-        trouble = status.trouble()
-        percent = status.percent
+        trouble = seen.trouble()
+        percent = seen.percent
         if percent is not None:
             self._bar.n, self._bar.total = percent, 100
             # What is wrong needs the room more than the bar does.
@@ -190,16 +178,16 @@ class BarDisplay(Display):
             self._bar.bar_format = bar
         if trouble:
             text = trouble
-        elif percent is None and not status.received:
+        elif percent is None and not seen.received:
             text = 'waiting for the server'
         else:
-            text = '%s, %s' % (status.amount(), status.pace())
+            text = '%s, %s' % (seen.amount(), seen.pace())
         self._bar.set_description_str(text, refresh=False)
         self._bar.refresh()
 
-    def event(self, event: events.Event, status: status_lib.Status) -> None:
+    def event(self, event: events.Event, seen: snapshot.Snapshot) -> None:
         """Draw the bar anew, at once."""
-        self.update(status)
+        self.update(seen)
 
     def close(self) -> None:
         """Remove the bar."""
@@ -224,107 +212,3 @@ def display(kind: str) -> Display:
     if kind == 'bar' or sys.stderr.isatty():
         return BarDisplay(sys.stderr)
     return LogDisplay()
-
-
-class Progress:
-    """Watches a copy from a thread, and hands what it sees to a display.
-
-    :param clock: returns seconds that only grow.
-    """
-
-    def __init__(
-        self,
-        shown: Display,
-        attempts: int,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._display = shown
-        self._clock = clock
-        self._meter = status_lib.Meter()
-        self._status = status_lib.Status(attempts=attempts)
-        self._retry_at = 0.0
-        self._received: Callable[[], int] = int
-        self._written: Callable[[], int] = int
-        self._queue: queue.SimpleQueue[Callable[[], None] | None] = (
-            queue.SimpleQueue()
-        )
-        # A daemon: a stuck terminal must not keep the program from ending.
-        self._thread = threading.Thread(
-            target=self._run, name='progress', daemon=True
-        )
-
-    def __enter__(self) -> Progress:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: types.TracebackType | None,
-    ) -> None:
-        self._queue.put(None)
-        self._thread.join(_PATIENCE)
-
-    def follow(
-        self, received: Callable[[], int], written: Callable[[], int]
-    ) -> None:
-        """Take the figures from these two functions from now on."""
-        self._received, self._written = received, written
-
-    def observe(self, event: events.Event) -> None:
-        """Note an event of the download; from any thread, never blocks."""
-        self._queue.put(lambda: self._note(event))
-
-    def done(self) -> None:
-        """Tell that the copy has succeeded."""
-        self._queue.put(lambda: self._display.done(self._measure()))
-
-    def failed(self, error: str, exit_code: int) -> None:
-        """Tell that the copy has not succeeded."""
-        self._queue.put(
-            lambda: self._display.failed(self._measure(), error, exit_code)
-        )
-
-    def status(self) -> status_lib.Status:
-        """Look at the copy now."""
-        return dataclasses.replace(
-            self._status,
-            received=self._received(),
-            written=self._written(),
-            rate=self._meter.rate,
-            delay=max(0.0, self._retry_at - self._clock()),
-        )
-
-    def _measure(self) -> status_lib.Status:
-        """Take a sample of the rate, then look; on the thread alone."""
-        self._meter.add(self._clock(), self._received())
-        return self.status()
-
-    def _note(self, event: events.Event) -> None:
-        self._retry_at = self._clock() + (event.delay or 0.0)
-        self._status = dataclasses.replace(
-            self._status,
-            length=event.length,
-            attempt=event.attempt,
-            attempts=event.attempts,
-            error=event.error,
-        )
-        self._display.event(event, self._measure())
-
-    def _run(self) -> None:
-        interval = self._display.interval
-        due = self._clock()
-        while True:
-            if interval is not None and self._clock() >= due:
-                due = self._clock() + interval
-                self._display.update(self._measure())
-            wait = None if interval is None else due - self._clock()
-            try:
-                step = self._queue.get(timeout=wait and max(0.0, wait))
-            except queue.Empty:
-                continue
-            if step is None:
-                self._display.close()
-                return
-            step()

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""How far a copy has got: the arithmetic, and the words for it.
+"""How far a copy has got: one look at it, and its rate.
 
 No clock and no output here: the time is a parameter. Sizes are bytes, times
 and durations are seconds.
@@ -24,8 +24,7 @@ import math
 import typing
 
 from fuel_agent_curl import errors
-
-_UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB')
+from fuel_agent_curl.cmd import wording
 
 
 class Meter:
@@ -64,7 +63,7 @@ class Meter:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Status:
+class Snapshot:
     """One look at a copy."""
 
     #: Bytes of the representation received, in order.
@@ -103,16 +102,18 @@ class Status:
     def amount(self) -> str:
         """Return '1.2 MiB of 3.4 GiB', or '1.2 MiB' of who knows what."""
         if self.length is None:
-            return size(self.received)
-        return '%s of %s' % (size(self.received), size(self.length))
+            return wording.size(self.received)
+        sizes = wording.size(self.received), wording.size(self.length)
+        return '%s of %s' % sizes
 
     def pace(self) -> str:
         """Return '3.4 MiB/s, 1:02 left', or what is done after that."""
         if self.received and self.received == self.length:
-            return '%s written' % size(self.written)
-        text = size(self.rate) + '/s'
-        left = self.left
-        return text if left is None else '%s, %s left' % (text, clock(left))
+            return '%s written' % wording.size(self.written)
+        text = wording.size(self.rate) + '/s'
+        if self.left is None:
+            return text
+        return '%s, %s left' % (text, wording.clock(self.left))
 
     def trouble(self) -> str | None:
         """Return what is being retried; None while all is well."""
@@ -122,8 +123,8 @@ class Status:
             'retry in %d s' % math.ceil(self.delay)
             if self.delay > 0
             else 'retrying',
-            count(self.attempt, self.attempts),
-            brief(self.error),
+            wording.count(self.attempt, self.attempts),
+            wording.brief(self.error),
         )
 
     def record(self, event: str) -> dict[str, typing.Any]:
@@ -137,42 +138,3 @@ class Status:
             'attempt': self.attempt,
             'error': None if self.error is None else str(self.error),
         }
-
-
-def brief(error: errors.Error) -> str:
-    """Return what happened and at which byte, for a line with little room."""
-    if error.offset is None:
-        return error.message
-    return '%s at byte %d' % (error.message, error.offset)
-
-
-def count(attempt: int, attempts: int) -> str:
-    """Return '3/31', or '3' where there is no limit."""
-    return '%d/%d' % (attempt, attempts) if attempts else str(attempt)
-
-
-def size(number: float) -> str:
-    """Return '512 B', '1.5 KiB', '20.0 GiB'."""
-    unit = 0
-    # 1023.95 would be printed as 1024.0.
-    while number >= (1023.95 if unit else 1023.5) and unit + 1 < len(_UNITS):
-        number /= 1024
-        unit += 1
-    return '%.*f %s' % (1 if unit else 0, number, _UNITS[unit])
-
-
-def clock(seconds: float) -> str:
-    """Return '0:07', '12:34', '1:02:03', rounded up, or 'over 99 h'."""
-    if seconds >= 99 * 3600:
-        return 'over 99 h'
-    whole = math.ceil(seconds)
-    hours, rest = divmod(whole, 3600)
-    minutes, rest = divmod(rest, 60)
-    if hours:
-        return '%d:%02d:%02d' % (hours, minutes, rest)
-    return '%d:%02d' % (minutes, rest)
-
-
-def counted(number: int, what: str) -> str:
-    """Return '1 request', '2 requests'."""
-    return '%d %s%s' % (number, what, '' if number == 1 else 's')

@@ -1,0 +1,138 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A thread that looks at a copy, and hands what it sees to a display.
+
+A thread of its own prints: neither a terminal that is stopped nor a reader
+of stdout that sleeps may hold up the network or the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import dataclasses
+import queue
+import threading
+import time
+import types
+
+from fuel_agent_curl.cmd import displays
+from fuel_agent_curl.cmd import snapshot
+from fuel_agent_curl.rules import events
+
+# How long the end waits for the printing thread. A reader of stdout that
+# takes longer does not get the last line.
+_PATIENCE = 5.0
+
+
+class Watch:
+    """Watches a copy from a thread, and hands what it sees to a display.
+
+    :param clock: returns seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        shown: displays.Display,
+        attempts: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._display = shown
+        self._clock = clock
+        self._meter = snapshot.Meter()
+        self._last = snapshot.Snapshot(attempts=attempts)
+        self._retry_at = 0.0
+        self._received: Callable[[], int] = int
+        self._written: Callable[[], int] = int
+        self._queue: queue.SimpleQueue[Callable[[], None] | None] = (
+            queue.SimpleQueue()
+        )
+        # A daemon: a stuck terminal must not keep the program from ending.
+        self._thread = threading.Thread(
+            target=self._run, name='progress', daemon=True
+        )
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        self._queue.put(None)
+        self._thread.join(_PATIENCE)
+
+    def follow(
+        self, received: Callable[[], int], written: Callable[[], int]
+    ) -> None:
+        """Take the figures from these two functions from now on."""
+        self._received, self._written = received, written
+
+    def observe(self, event: events.Event) -> None:
+        """Note an event of the download; from any thread, never blocks."""
+        self._queue.put(lambda: self._note(event))
+
+    def done(self) -> None:
+        """Tell that the copy has succeeded."""
+        self._queue.put(lambda: self._display.done(self._measure()))
+
+    def failed(self, error: str, exit_code: int) -> None:
+        """Tell that the copy has not succeeded."""
+        self._queue.put(
+            lambda: self._display.failed(self._measure(), error, exit_code)
+        )
+
+    def look(self) -> snapshot.Snapshot:
+        """Look at the copy now."""
+        return dataclasses.replace(
+            self._last,
+            received=self._received(),
+            written=self._written(),
+            rate=self._meter.rate,
+            delay=max(0.0, self._retry_at - self._clock()),
+        )
+
+    def _measure(self) -> snapshot.Snapshot:
+        """Take a sample of the rate, then look; on the thread alone."""
+        self._meter.add(self._clock(), self._received())
+        return self.look()
+
+    def _note(self, event: events.Event) -> None:
+        self._retry_at = self._clock() + (event.delay or 0.0)
+        self._last = dataclasses.replace(
+            self._last,
+            length=event.length,
+            attempt=event.attempt,
+            attempts=event.attempts,
+            error=event.error,
+        )
+        self._display.event(event, self._measure())
+
+    def _run(self) -> None:
+        interval = self._display.interval
+        due = self._clock()
+        while True:
+            if interval is not None and self._clock() >= due:
+                due = self._clock() + interval
+                self._display.update(self._measure())
+            wait = None if interval is None else due - self._clock()
+            try:
+                step = self._queue.get(timeout=wait and max(0.0, wait))
+            except queue.Empty:
+                continue
+            if step is None:
+                self._display.close()
+                return
+            step()
