@@ -39,8 +39,8 @@ from testtools import content
 from fuel_agent_curl import errors
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.rules import codes
-from tests import fence
-from tests import leaks
+from tests.support import fence
+from tests.support import leaks
 
 LOG = logging.getLogger(__name__)
 

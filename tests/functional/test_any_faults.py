@@ -25,7 +25,7 @@ from typing import Any
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
-from tests import engine
+from tests.support import engine
 
 LENGTH = 300_023
 

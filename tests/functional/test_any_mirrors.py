@@ -26,9 +26,9 @@ from typing import Any
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
-from tests import metalink
-from tests import segmented
-from tests.segmented import LENGTH
+from tests.support import metalink
+from tests.support import segmented
+from tests.support.segmented import LENGTH
 
 #: How many scenarios are drawn; more for a longer run.
 SEEDS = range(int(os.environ.get('FUEL_AGENT_CURL_SEEDS', '6')))

@@ -24,10 +24,10 @@ from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.image import bmap
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import blockdev
-from tests import blockmaps
-from tests import copying
-from tests import loop
-from tests import program
+from tests.support import blockmaps
+from tests.support import copying
+from tests.support import loop
+from tests.support import program
 
 IMAGE = copying.LONG_IMAGE
 

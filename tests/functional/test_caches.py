@@ -22,8 +22,8 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.octets import MIB
-from tests import caches
-from tests import engine
+from tests.support import caches
+from tests.support import engine
 
 #: As the guide has it; the segments of a download are as long.
 SLICE = 4 * MIB

@@ -21,7 +21,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.harmful import server as harmful_server
-from tests import engine
+from tests.support import engine
 
 WHOLE = engine.LENGTH
 

@@ -28,9 +28,9 @@ from testtools import matchers
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.octets import MIB
-from tests import fixtures
-from tests import loop
-from tests import program
+from tests.support import endpoints
+from tests.support import loop
+from tests.support import program
 
 # Prints what of these was imported when the network thread was started.
 _IMPORTED = """
@@ -101,7 +101,7 @@ class TestCopy(program.ProgramTestCase):
         self.assertIn('2 requests, 1 resume, 0 stalls', done.stderr)
 
     def test_the_second_url_where_the_first_fails(self) -> None:
-        port = self.useFixture(fixtures.ClosedPort()).port
+        port = self.useFixture(endpoints.ClosedPort()).port
         for first in (
             'http://127.0.0.1:%d/image' % port,
             self.server.url('/none'),

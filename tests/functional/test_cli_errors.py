@@ -19,9 +19,9 @@ import os
 
 from fuel_agent_curl import harmful
 from fuel_agent_curl.octets import MIB
-from tests import fixtures
-from tests import loop
-from tests import program
+from tests.support import endpoints
+from tests.support import loop
+from tests.support import program
 
 
 class TestBeforeAnyRequest(program.ProgramTestCase):
@@ -116,7 +116,7 @@ class TestAnswer(program.ProgramTestCase):
             self.assertFalse(os.path.exists(self.target))
 
     def test_no_connection(self) -> None:
-        port = self.useFixture(fixtures.ClosedPort()).port
+        port = self.useFixture(endpoints.ClosedPort()).port
         self.check_failure(
             26,
             'attempt 2 of 2',
@@ -130,11 +130,11 @@ class TestAnswer(program.ProgramTestCase):
         )
 
     def test_untrusted_certificate(self) -> None:
-        authority = self.useFixture(fixtures.Authority(self.directory))
+        authority = self.useFixture(endpoints.Authority(self.directory))
         server = self.useFixture(
-            fixtures.HarmfulServer(
+            endpoints.HarmfulServer(
                 harmful.Representation(self.image),
-                tls=authority.context(fixtures.Certificate.UNTRUSTED),
+                tls=authority.context(endpoints.Certificate.UNTRUSTED),
             )
         ).server
         self.check_failure(

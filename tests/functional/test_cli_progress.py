@@ -29,7 +29,7 @@ from testtools import matchers
 
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.octets import MIB
-from tests import program
+from tests.support import program
 
 # Enough to arrive for some of it to be written, then slow, but not stalled.
 _SLOW = faults.trickle(100_000, 2 * MIB)

@@ -21,13 +21,13 @@ import time
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
-from tests import engine
-from tests import fixtures
+from tests.support import endpoints
+from tests.support import engine
 
 
 class TestConnect(engine.EngineTestCase):
     def test_refused_for_good_uses_up_the_attempts(self) -> None:
-        port = self.useFixture(fixtures.ClosedPort()).port
+        port = self.useFixture(endpoints.ClosedPort()).port
         outcome = self.assert_gives_up(
             errors.ConnectError, url='http://127.0.0.1:%d/image' % port
         )
@@ -63,7 +63,7 @@ class TestConnect(engine.EngineTestCase):
         self.assertEqual([None, 'bytes=9000-'], self.server.ranges)
 
     def test_silence_is_a_connect_timeout(self) -> None:
-        port = self.useFixture(fixtures.FullPort()).port
+        port = self.useFixture(endpoints.FullPort()).port
         began = time.monotonic()
         self.assert_gives_up(
             errors.ConnectError,
@@ -76,7 +76,7 @@ class TestConnect(engine.EngineTestCase):
         self.assertLess(time.monotonic() - began, 6)
 
     def test_connect_timeout_shorter_than_low_speed_time(self) -> None:
-        port = self.useFixture(fixtures.FullPort()).port
+        port = self.useFixture(endpoints.FullPort()).port
         outcome = self.download(
             'http://127.0.0.1:%d/image' % port,
             connect_timeout=3,
@@ -222,7 +222,7 @@ class TestProxy(engine.EngineTestCase):
         )
 
     def test_proxy_that_is_down(self) -> None:
-        port = self.useFixture(fixtures.ClosedPort()).port
+        port = self.useFixture(endpoints.ClosedPort()).port
         self.assert_gives_up(
             errors.ConnectError,
             proxy='http://127.0.0.1:%d' % port,

@@ -21,9 +21,9 @@ from typing import Any
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
-from tests import segmented
-from tests.segmented import ENDS
-from tests.segmented import SEGMENT
+from tests.support import segmented
+from tests.support.segmented import ENDS
+from tests.support.segmented import SEGMENT
 
 
 class TestSegments(segmented.SegmentsTestCase):

@@ -24,12 +24,12 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.harmful import server as harmful_server
-from tests import engine
-from tests import segmented
-from tests.segmented import BySegment
-from tests.segmented import ENDS
-from tests.segmented import LENGTH
-from tests.segmented import SEGMENT
+from tests.support import engine
+from tests.support import segmented
+from tests.support.segmented import BySegment
+from tests.support.segmented import ENDS
+from tests.support.segmented import LENGTH
+from tests.support.segmented import SEGMENT
 
 
 class TestFaults(segmented.SegmentsTestCase):

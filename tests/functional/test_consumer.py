@@ -28,7 +28,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.engine import download
 from fuel_agent_curl.harmful import faults
-from tests import engine
+from tests.support import engine
 
 THREAD = 'fuel-agent-curl'
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
-from tests import segmented
-from tests.segmented import SEGMENT
+from tests.support import segmented
+from tests.support.segmented import SEGMENT
 
 SEGMENTS = 40
 

@@ -24,8 +24,8 @@ from fuel_agent_curl import pipeline
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import blockdev
 from fuel_agent_curl.target import opening
-from tests import copying
-from tests import loop
+from tests.support import copying
+from tests.support import loop
 
 IMAGE = copying.LONG_IMAGE
 

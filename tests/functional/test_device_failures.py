@@ -27,8 +27,8 @@ import fixtures
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.octets import MIB
-from tests import copying
-from tests import loop
+from tests.support import copying
+from tests.support import loop
 
 IMAGE = copying.LONG_IMAGE
 

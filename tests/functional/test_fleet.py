@@ -27,7 +27,7 @@ from testtools import matchers
 
 from fuel_agent_curl.octets import MIB
 from tests import base
-from tests import netns
+from tests.support import netns
 from tools.bench import needs
 from tools.fleet import bench
 from tools.fleet import nodes

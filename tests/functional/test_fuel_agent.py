@@ -37,9 +37,9 @@ from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.octets import MIB
 from tests import base
-from tests import deployment
-from tests import fixtures
-from tests import loop
+from tests.support import deployment
+from tests.support import endpoints
+from tests.support import loop
 
 PATH = '/images/ubuntu_64.img.gz'
 METADATA = '/images/ubuntu_64.yaml'
@@ -88,7 +88,9 @@ class _FuelAgentTestCase(base.FunctionalTestCase):
 
     def start_server(self, **how: Any) -> harmful.Server:
         nothing = harmful.Representation(b'')
-        server = self.useFixture(fixtures.HarmfulServer(nothing, **how)).server
+        server = self.useFixture(
+            endpoints.HarmfulServer(nothing, **how)
+        ).server
         server.representations.clear()
         return server
 
@@ -192,7 +194,7 @@ class TestDeployment(_FuelAgentTestCase):
         self.assertEqual(1, len(self.image_requests()))
 
     def test_a_raw_image_over_https(self) -> None:
-        authority = self.useFixture(fixtures.Authority(self.directory))
+        authority = self.useFixture(endpoints.Authority(self.directory))
         self.server = self.start_server(tls=authority.context())
         image = self.make_image()
         self.serve(image.path.read_bytes())

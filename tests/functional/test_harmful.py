@@ -26,7 +26,7 @@ from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.harmful import paths
 from fuel_agent_curl.harmful import server as harmful_server
 from tests import base
-from tests import fixtures
+from tests.support import endpoints
 
 LENGTH = 50021
 
@@ -58,7 +58,7 @@ class ServerTestCase(base.FunctionalTestCase):
         super().setUp()
         self.content = harmful.Pattern(LENGTH)[0:LENGTH]
         self.server = self.useFixture(
-            fixtures.HarmfulServer(harmful.Representation(self.content))
+            endpoints.HarmfulServer(harmful.Representation(self.content))
         ).server
 
     def raw(

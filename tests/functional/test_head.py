@@ -17,7 +17,7 @@ from __future__ import annotations
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
-from tests import engine
+from tests.support import engine
 
 OK = b'HTTP/1.1 200 OK\r\n'
 

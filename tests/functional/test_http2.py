@@ -25,13 +25,13 @@ import subprocess
 import time
 from typing import Any
 
-import fixtures as fixtures_library
+import fixtures
 
 from fuel_agent_curl.harmful import faults
-from tests import fixtures
-from tests import segmented
-from tests import socks
-from tests.segmented import BySegment
+from tests.support import endpoints
+from tests.support import segmented
+from tests.support import socks
+from tests.support.segmented import BySegment
 from tools.bench import servers as bench_servers
 
 _CONFIGURATION = (
@@ -73,7 +73,7 @@ class Logged:
     range: str
 
 
-class Nginx(fixtures_library.Fixture):
+class Nginx(fixtures.Fixture):
     """nginx before ``behind``, a port on loopback.
 
     :param certificate: a file, the key included.
@@ -129,7 +129,7 @@ class TestHTTP2(segmented.SegmentsTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.need_program('nginx')
-        self.authority = self.useFixture(fixtures.Authority(self.directory))
+        self.authority = self.useFixture(endpoints.Authority(self.directory))
         certificate = os.path.join(self.directory, 'server.pem')
         with open(certificate, 'w') as file:
             file.write(self.authority.server())

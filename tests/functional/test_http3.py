@@ -25,14 +25,14 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.octets import MIB
-from tests import fixtures
-from tests import http3
-from tests import program
-from tests import segmented
-from tests.segmented import BySegment
-from tests.segmented import SEGMENT
+from tests.support import endpoints
+from tests.support import http3
+from tests.support import program
+from tests.support import segmented
+from tests.support.segmented import BySegment
+from tests.support.segmented import SEGMENT
 
-Certificate = fixtures.Certificate
+Certificate = endpoints.Certificate
 
 
 class _HTTP3TestCase(segmented.SegmentsTestCase):
@@ -44,7 +44,7 @@ class _HTTP3TestCase(segmented.SegmentsTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.need_http_version('3')
-        self.authority = self.useFixture(fixtures.Authority(self.directory))
+        self.authority = self.useFixture(endpoints.Authority(self.directory))
         self.front = self.start_front()
 
     def start_front(
@@ -276,7 +276,7 @@ class TestProgram(program.ProgramTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.need_http_version('3')
-        authority = self.useFixture(fixtures.Authority(self.directory))
+        authority = self.useFixture(endpoints.Authority(self.directory))
         certificate = self.path('server.pem')
         with open(certificate, 'w') as file:
             file.write(authority.server())

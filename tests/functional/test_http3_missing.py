@@ -20,12 +20,12 @@ from typing import Any
 from fuel_agent_curl import errors
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.harmful import faults
-from tests import fixtures
-from tests import http3
-from tests import segmented
-from tests import socks
+from tests.support import endpoints
+from tests.support import http3
+from tests.support import segmented
+from tests.support import socks
 
-Certificate = fixtures.Certificate
+Certificate = endpoints.Certificate
 
 
 class TestWithoutIt(segmented.SegmentsTestCase):
@@ -33,7 +33,7 @@ class TestWithoutIt(segmented.SegmentsTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.authority = self.useFixture(fixtures.Authority(self.directory))
+        self.authority = self.useFixture(endpoints.Authority(self.directory))
         self.serve(Certificate.GOOD)
 
     def serve(self, certificate: Certificate) -> None:

@@ -39,8 +39,8 @@ from fuel_agent_curl.config import opts
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.octets import MIB
 from tests import base
-from tests import fixtures
-from tests import leaks
+from tests.support import endpoints
+from tests.support import leaks
 
 IMAGE = random.Random(1).randbytes(3 * MIB) + bytes(MIB)
 
@@ -75,7 +75,7 @@ class _HttpUrlTestCase(base.FunctionalTestCase):
 
     def serve(self, data: bytes) -> harmful.Server:
         representation = harmful.Representation(data)
-        fixture = fixtures.HarmfulServer(representation)
+        fixture = endpoints.HarmfulServer(representation)
         return self.useFixture(fixture).server
 
     def assert_image(self, data: bytes) -> None:

@@ -22,13 +22,13 @@ from typing import Any
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
-from tests import engine
-from tests import metalink
-from tests import program
-from tests import segmented
-from tests.segmented import BySegment
-from tests.segmented import LENGTH
-from tests.segmented import SEGMENT
+from tests.support import engine
+from tests.support import metalink
+from tests.support import program
+from tests.support import segmented
+from tests.support.segmented import BySegment
+from tests.support.segmented import LENGTH
+from tests.support.segmented import SEGMENT
 
 PIECE = 8192
 DOCUMENT = '/image.meta4'

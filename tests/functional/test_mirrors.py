@@ -19,7 +19,7 @@ import dataclasses
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
-from tests import engine
+from tests.support import engine
 
 WHOLE = engine.LENGTH
 

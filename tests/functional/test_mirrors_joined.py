@@ -21,12 +21,12 @@ from typing import Any
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
-from tests import engine
-from tests import fixtures
-from tests import segmented
-from tests.segmented import BySegment
-from tests.segmented import LENGTH
-from tests.segmented import SEGMENT
+from tests.support import endpoints
+from tests.support import engine
+from tests.support import segmented
+from tests.support.segmented import BySegment
+from tests.support.segmented import LENGTH
+from tests.support.segmented import SEGMENT
 
 OTHER = harmful.Pattern(LENGTH, seed=1)[0:LENGTH]
 
@@ -102,7 +102,7 @@ class TestJoined(MirrorsTestCase):
 
     def test_dead_one(self) -> None:
         dead = 'http://127.0.0.1:%d/image' % (
-            self.useFixture(fixtures.ClosedPort()).port
+            self.useFixture(endpoints.ClosedPort()).port
         )
         self.more(40)
         for url, mirrors in (

@@ -34,11 +34,11 @@ import yaml
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.octets import MIB
-from tests import deployment
-from tests import loop
-from tests import nameserver
-from tests import netns
-from tests import network
+from tests.support import deployment
+from tests.support import loop
+from tests.support import nameserver
+from tests.support import netns
+from tests.support import network
 
 #: Of a representation: four seconds at the pace of the link.
 _LENGTH = 16 * MIB

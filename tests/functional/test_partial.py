@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.harmful import faults
-from tests import engine
+from tests.support import engine
 
 WHOLE = engine.LENGTH
 

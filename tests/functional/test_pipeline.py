@@ -36,7 +36,7 @@ from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.octets import MIB
 from tests import base
-from tests import engine
+from tests.support import engine
 
 _RANDOM = random.Random(20261125)
 IMAGE = _RANDOM.randbytes(3 * MIB) + bytes(2 * MIB) + b'the end'

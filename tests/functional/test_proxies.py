@@ -17,14 +17,14 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import fixtures as fixtures_library
+import fixtures
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.harmful import faults
-from tests import caches
-from tests import engine
-from tests import fixtures
-from tests import netns
+from tests.support import caches
+from tests.support import endpoints
+from tests.support import engine
+from tests.support import netns
 from tools.fleet import servers
 
 #: Nobody but the proxies knows it.
@@ -61,12 +61,12 @@ class _ProxyTestCase(engine.EngineTestCase):
 
     def start_origin_with_tls(self) -> Any:
         """Start an https server, and trust it; return it."""
-        self.authority = self.useFixture(fixtures.Authority(self.directory))
+        self.authority = self.useFixture(endpoints.Authority(self.directory))
         return self.start_server(tls=self.authority.context())
 
     def set(self, name: str, value: str | None) -> None:
         """Set a variable of the environment, or unset it."""
-        self.useFixture(fixtures_library.EnvironmentVariable(name, value))
+        self.useFixture(fixtures.EnvironmentVariable(name, value))
 
 
 class TestSquid(_ProxyTestCase):
@@ -113,7 +113,7 @@ class TestSquid(_ProxyTestCase):
         self.assert_logged(2, ' CONNECT localhost:')
 
     def test_a_proxy_asked_by_https(self) -> None:
-        authority = self.useFixture(fixtures.Authority(self.directory))
+        authority = self.useFixture(endpoints.Authority(self.directory))
         text = 'https_port 127.0.0.1:{port} tls-cert=proxy.pem\n'
         squid = self.start_squid(
             caches.PROXY.replace('http_port 127.0.0.1:{port}\n', text),
@@ -249,12 +249,12 @@ class TestEnvironment(_ProxyTestCase):
             ('all_proxy', True, True),
             ('ALL_PROXY', True, True),
         ):
-            with fixtures_library.EnvironmentVariable(name, self.proxy):
+            with fixtures.EnvironmentVariable(name, self.proxy):
                 self.assert_used(for_http, self.url)
                 self.assert_used(for_https, tls, **how)
 
     def test_the_setting_comes_first(self) -> None:
-        port = self.useFixture(fixtures.ClosedPort()).port
+        port = self.useFixture(endpoints.ClosedPort()).port
         self.set('http_proxy', 'http://127.0.0.1:%d' % port)
         self.assert_used(True, self.url, proxy=self.proxy)
         self.set('http_proxy', self.proxy)
@@ -266,7 +266,7 @@ class TestEnvironment(_ProxyTestCase):
 class TestNoProxy(engine.EngineTestCase):
     def setUp(self) -> None:
         super().setUp()
-        port = self.useFixture(fixtures.ClosedPort()).port
+        port = self.useFixture(endpoints.ClosedPort()).port
         self.proxy = 'http://127.0.0.1:%d' % port
 
     #: The list, the host, and whether it is asked without the proxy. libcurl
@@ -307,18 +307,14 @@ class TestNoProxy(engine.EngineTestCase):
             )
 
     def test_environment(self) -> None:
-        self.useFixture(
-            fixtures_library.EnvironmentVariable('http_proxy', self.proxy)
-        )
+        self.useFixture(fixtures.EnvironmentVariable('http_proxy', self.proxy))
         for listed, host, left_out in self.TABLE:
             for name in ('no_proxy', 'NO_PROXY'):
-                with fixtures_library.EnvironmentVariable(name, listed):
+                with fixtures.EnvironmentVariable(name, listed):
                     self.assert_left_out(left_out, host)
 
     def test_the_setting_comes_first(self) -> None:
-        self.useFixture(
-            fixtures_library.EnvironmentVariable('no_proxy', '127.0.0.1')
-        )
+        self.useFixture(fixtures.EnvironmentVariable('no_proxy', '127.0.0.1'))
         self.assert_left_out(True, '127.0.0.1', proxy=self.proxy)
         self.assert_left_out(False, '127.0.0.1', proxy=self.proxy, no_proxy='')
 

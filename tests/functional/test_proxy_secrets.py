@@ -20,9 +20,9 @@ import os
 import subprocess
 
 from fuel_agent_curl.harmful import faults
-from tests import caches
-from tests import fixtures
-from tests import program
+from tests.support import caches
+from tests.support import endpoints
+from tests.support import program
 
 SECRET = 'Pa55word'
 HOST = 'image.invalid'
@@ -105,7 +105,7 @@ class TestProgram(program.ProgramTestCase):
             self.copy(code, '--config-file', self.secrets)
 
     def test_failures_of_the_proxy(self) -> None:
-        closed = self.useFixture(fixtures.ClosedPort()).port
+        closed = self.useFixture(endpoints.ClosedPort()).port
         for code, proxy in (
             (19, self.proxy.replace('user:', 'somebody:')),
             (26, 'socks5h://user:%s@127.0.0.1:%d' % (SECRET, closed)),

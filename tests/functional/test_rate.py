@@ -21,7 +21,7 @@ from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.octets import KIB
 from fuel_agent_curl.octets import MIB
-from tests import segmented
+from tests.support import segmented
 
 
 class TestRate(segmented.SegmentsTestCase):

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.harmful import faults
-from tests import engine
-from tests import fixtures
+from tests.support import endpoints
+from tests.support import engine
 
 
 class TestRedirects(engine.EngineTestCase):
@@ -141,7 +141,7 @@ class TestRedirects(engine.EngineTestCase):
             )
 
     def test_to_a_dead_host_is_tried_again_from_the_original(self) -> None:
-        port = self.useFixture(fixtures.ClosedPort()).port
+        port = self.useFixture(endpoints.ClosedPort()).port
         dead = 'http://127.0.0.1:%d/image' % port
         self.server.script(
             faults.redirect(dead),
@@ -153,12 +153,12 @@ class TestRedirects(engine.EngineTestCase):
         self.assertEqual([errors.ConnectError] * 2, outcome.retries)
 
     def test_to_a_dead_host_for_good(self) -> None:
-        port = self.useFixture(fixtures.ClosedPort()).port
+        port = self.useFixture(endpoints.ClosedPort()).port
         url = self.redirect('http://127.0.0.1:%d/image' % port)
         self.assert_gives_up(errors.ConnectError, url=url, requests=4)
 
     def test_to_a_silent_host(self) -> None:
-        port = self.useFixture(fixtures.FullPort()).port
+        port = self.useFixture(endpoints.FullPort()).port
         url = self.redirect('http://127.0.0.1:%d/image' % port)
         self.assert_gives_up(
             errors.ConnectError,

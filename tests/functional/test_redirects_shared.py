@@ -17,9 +17,9 @@ from __future__ import annotations
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
-from tests import segmented
-from tests.segmented import BySegment
-from tests.segmented import LENGTH
+from tests.support import segmented
+from tests.support.segmented import BySegment
+from tests.support.segmented import LENGTH
 
 SECRET = 'Bearer secret'
 

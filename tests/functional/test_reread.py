@@ -20,7 +20,7 @@ from typing import Any
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
-from tests import engine
+from tests.support import engine
 
 #: More than what a reread needs to get past, less than was handed on.
 CUT = 500

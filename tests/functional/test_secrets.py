@@ -18,8 +18,8 @@ from typing import Any
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.harmful import faults
-from tests import engine
-from tests import fixtures
+from tests.support import endpoints
+from tests.support import engine
 
 SECRET = 'Pa55word'
 HOW: dict[str, Any] = {'headers': ('X-Auth-Token: ' + SECRET,)}
@@ -53,7 +53,7 @@ class TestSecrets(engine.EngineTestCase):
         self.assert_silent(outcome)
 
     def test_no_error_names_them(self) -> None:
-        closed = self.useFixture(fixtures.ClosedPort()).port
+        closed = self.useFixture(endpoints.ClosedPort()).port
         for harm in (
             faults.status(404),
             faults.status(503),
@@ -101,7 +101,7 @@ class TestSecrets(engine.EngineTestCase):
             self.assert_silent(outcome)
 
     def test_proxys_password(self) -> None:
-        closed = self.useFixture(fixtures.ClosedPort()).port
+        closed = self.useFixture(endpoints.ClosedPort()).port
         for proxy in (
             'http://user:%s@127.0.0.1:%d' % (SECRET, closed),
             'http://user:%s@%s:3128' % (SECRET, engine.NO_HOST),

@@ -20,8 +20,8 @@ import fixtures as fixtures_library
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.harmful import faults
-from tests import engine
-from tests import socks
+from tests.support import engine
+from tests.support import socks
 
 #: Nobody but the proxy knows it.
 HOST = 'image.invalid'

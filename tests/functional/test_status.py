@@ -19,7 +19,7 @@ import time
 from fuel_agent_curl import errors
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.harmful import messages
-from tests import engine
+from tests.support import engine
 
 DAY = 86400
 

@@ -24,10 +24,10 @@ from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.harmful import server as harmful_server
 from fuel_agent_curl.octets import MIB
-from tests import segmented
-from tests.segmented import BySegment
-from tests.segmented import LENGTH
-from tests.segmented import SEGMENT
+from tests.support import segmented
+from tests.support.segmented import BySegment
+from tests.support.segmented import LENGTH
+from tests.support.segmented import SEGMENT
 
 #: The segment that is slow.
 SLOW = 3

@@ -19,16 +19,16 @@ from typing import Any
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
-from tests import engine
-from tests import fixtures
+from tests.support import endpoints
+from tests.support import engine
 
-Certificate = fixtures.Certificate
+Certificate = endpoints.Certificate
 
 
 class TestTLS(engine.EngineTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.authority = self.useFixture(fixtures.Authority(self.directory))
+        self.authority = self.useFixture(endpoints.Authority(self.directory))
         self.serve(Certificate.GOOD)
 
     def serve(self, certificate: Certificate) -> None:

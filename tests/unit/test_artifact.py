@@ -30,7 +30,7 @@ from fuel_agent_curl import artifact
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import opts
 from fuel_agent_curl.config import settings
-from tests import fetching
+from tests.support import fetching
 
 URL = 'http://server/image'
 

@@ -34,7 +34,7 @@ from fuel_agent_curl import drivers
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import opts
 from fuel_agent_curl.octets import MIB
-from tests import fetching
+from tests.support import fetching
 
 IMAGE = 'http://server/images/ubuntu_64.img.gz'
 METADATA = 'http://server/images/ubuntu_64.yaml'

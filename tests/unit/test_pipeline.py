@@ -33,7 +33,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import opening
-from tests import copying
+from tests.support import copying
 
 IMAGE = copying.IMAGE
 

@@ -24,8 +24,8 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.image import bmap
 from fuel_agent_curl.octets import MIB
-from tests import blockmaps
-from tests import copying
+from tests.support import blockmaps
+from tests.support import copying
 
 IMAGE = copying.IMAGE
 

@@ -27,7 +27,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import relay
-from tests import copying
+from tests.support import copying
 
 IMAGE = copying.IMAGE
 

@@ -23,7 +23,7 @@ from fuel_agent_curl.cmd import blockmap
 from fuel_agent_curl.config import settings
 from fuel_agent_curl.image import bmap
 from tests import base
-from tests import blockmaps
+from tests.support import blockmaps
 
 _IMAGE = bytes(range(256)) * 32
 

@@ -20,7 +20,7 @@ import random
 from fuel_agent_curl import errors
 from fuel_agent_curl.image import bmap
 from tests import base
-from tests import blockmaps
+from tests.support import blockmaps
 
 _SIZE = 512
 # The last block is a short one.

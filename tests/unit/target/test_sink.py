@@ -24,7 +24,7 @@ from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import sink
 from tests import base
-from tests import copying
+from tests.support import copying
 
 Life = sink.Life
 

@@ -24,7 +24,7 @@ from testtools import matchers
 from fuel_agent_curl import harmful
 from fuel_agent_curl.octets import MIB
 from tests import base
-from tests import fixtures
+from tests.support import endpoints
 
 PROGRAM = [sys.executable, '-m', 'fuel_agent_curl.cmd.main']
 
@@ -43,7 +43,7 @@ class ProgramTestCase(base.FunctionalTestCase):
         super().setUp()
         self.image = harmful.Pattern(3 * MIB + 17)[:]
         self.server = self.useFixture(
-            fixtures.HarmfulServer(harmful.Representation(self.image))
+            endpoints.HarmfulServer(harmful.Representation(self.image))
         ).server
         self.url = self.server.url()
         self.target = self.path('disk.img')

@@ -31,7 +31,7 @@ from testtools import matchers
 
 from fuel_agent_curl.engine import easy
 from tests import base
-from tests import fence
+from tests.support import fence
 
 
 def run(

@@ -22,8 +22,8 @@ from testtools import content
 from testtools import matchers
 
 from tests import base
-from tests import nameserver
-from tests import netns
+from tests.support import nameserver
+from tests.support import netns
 
 #: How much has come to the client when a fault begins, in bytes.
 BEFORE = 4 * 1024 * 1024

@@ -21,7 +21,7 @@ import threading
 
 import fixtures
 
-from tests import netns
+from tests.support import netns
 
 
 class NameServer(fixtures.Fixture):

@@ -28,7 +28,7 @@ import fixtures
 
 from fuel_agent_curl.octets import MIB
 from tests import base
-from tests import loop
+from tests.support import loop
 
 _RANDOM = random.Random(20261123)
 #: Longer than what is held back, with zeros at both ends of a buffer, and an

@@ -28,7 +28,7 @@ from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.harmful import server as harmful_server
 from tests import base
-from tests import fixtures
+from tests.support import endpoints
 
 #: Unlimited values are as small as can be, so that no test takes long.
 SETTINGS: dict[str, Any] = {
@@ -90,7 +90,7 @@ class EngineTestCase(base.FunctionalTestCase):
         self, representation: harmful.Representation | None = None, **how: Any
     ) -> harmful.Server:
         """Start another server than ``self.server``."""
-        fixture = fixtures.HarmfulServer(representation or self.image, **how)
+        fixture = endpoints.HarmfulServer(representation or self.image, **how)
         return self.useFixture(fixture).server
 
     def name(self, **changes: Any) -> None:

@@ -28,7 +28,7 @@ import fuel_agent_curl
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.harmful import server as harmful_server
-from tests import engine
+from tests.support import engine
 
 #: The smallest that the settings allow.
 SEGMENT = 64 * 1024
