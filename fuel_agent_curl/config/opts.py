@@ -105,10 +105,10 @@ def sources(conf: cfg.ConfigOpts, url: str) -> list[str]:
         and for a Metalink document, which names the image's mirrors itself.
     :raises errors.OptionError: for a value that cannot be used.
     """
-    rules = prefixes.parse(_read(conf[GROUP], MIRRORS.dest, True))
+    known = prefixes.parse(_read(conf[GROUP], MIRRORS.dest, True))
     if prefixes.is_metalink(url):
         return [url]
-    return prefixes.sources(url, rules)
+    return prefixes.sources(url, known)
 
 
 def _values(

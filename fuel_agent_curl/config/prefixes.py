@@ -11,7 +11,7 @@
 #    under the License.
 
 
-"""Further URLs of the same bytes, by the beginning of the URL."""
+"""Mirrors by the beginning of a URL: the values of the option mirrors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import re
 from fuel_agent_curl import errors
 
 # A prefix may hold '=' of its own, but none that a scheme follows.
-_RULE = re.compile(r'(https?://.+?)\s*=\s*(https?://.+)', re.IGNORECASE)
+_VALUE = re.compile(r'(https?://.+?)\s*=\s*(https?://.+)', re.IGNORECASE)
 _URL = re.compile(r'https?://[^,\s]+', re.IGNORECASE)
 _ORIGIN = re.compile(r'[^/]*//[^/?]*')
 # The name of a document; whether the rest is a URL is for others to tell.
@@ -32,10 +32,10 @@ _METALINK = re.compile(
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
-    """Where what begins with ``prefix`` is to be had; no slash ends either."""
+class Prefix:
+    """Where what begins with ``text`` is to be had; no slash ends either."""
 
-    prefix: str
+    text: str
     urls: tuple[str, ...]
 
     def rest(self, url: str) -> str | None:
@@ -44,22 +44,22 @@ class Rule:
         The prefix ends where a segment of the path does: that of one host,
         or directory, is not the beginning of a longer name.
         """
-        size = len(self.prefix)
+        size = len(self.text)
         rest = url[size:]
-        if _folded(url[:size]) != _folded(self.prefix):
+        if _folded(url[:size]) != _folded(self.text):
             return None
         return rest if rest[:1] in ('', '/', '?') else None
 
 
-def parse(texts: Sequence[str]) -> tuple[Rule, ...]:
-    """Return the rules that ``'PREFIX=URL[,URL...]'`` texts state.
+def parse(texts: Sequence[str]) -> tuple[Prefix, ...]:
+    """Return the prefixes that ``'PREFIX=URL[,URL...]'`` texts state.
 
-    :raises errors.OptionError: for one that is no rule, without showing it:
+    :raises errors.OptionError: for one that is not, without showing it:
         it may hold a password.
     """
-    rules = []
+    prefixes = []
     for number, text in enumerate(texts, 1):
-        match = _RULE.fullmatch(text.strip())
+        match = _VALUE.fullmatch(text.strip())
         prefix, urls = match.groups() if match else ('', '')
         each = [url.strip() for url in urls.split(',')]
         if not all(map(_URL.fullmatch, [prefix, *each])):
@@ -68,25 +68,25 @@ def parse(texts: Sequence[str]) -> tuple[Rule, ...]:
                 'http:// or https:// before each' % number,
                 hint="a ',' within a URL is written %2C",
             )
-        rules.append(
-            Rule(prefix.rstrip('/'), tuple(url.rstrip('/') for url in each))
+        prefixes.append(
+            Prefix(prefix.rstrip('/'), tuple(url.rstrip('/') for url in each))
         )
-    return tuple(rules)
+    return tuple(prefixes)
 
 
-def sources(url: str, rules: Sequence[Rule]) -> list[str]:
+def sources(url: str, prefixes: Sequence[Prefix]) -> list[str]:
     """Return every URL of the bytes of ``url``, in the order to try them.
 
-    The rules with the longest prefix that fits apply. ``url`` itself is the
-    first, unless they name it too: then it has the place that they give it.
+    The longest prefix that fits applies, each time that it is given. ``url``
+    itself is the first, unless it is named there too: then that is its place.
     """
-    fitting = [rule for rule in rules if rule.rest(url) is not None]
-    longest = max((len(rule.prefix) for rule in fitting), default=0)
+    fitting = [prefix for prefix in prefixes if prefix.rest(url) is not None]
+    longest = max((len(prefix.text) for prefix in fitting), default=0)
     found = [
-        base + (rule.rest(url) or '')
-        for rule in fitting
-        if len(rule.prefix) == longest
-        for base in rule.urls
+        base + (prefix.rest(url) or '')
+        for prefix in fitting
+        if len(prefix.text) == longest
+        for base in prefix.urls
     ]
     return list(dict.fromkeys(found if url in found else [url, *found]))
 

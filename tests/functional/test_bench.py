@@ -116,7 +116,7 @@ class TestWrite(_BenchTestCase):
         self.assert_clean()
 
 
-class TestFaults(_BenchTestCase):
+class TestCosts(_BenchTestCase):
     def test_bytes_fetched_twice_are_counted(self) -> None:
         self.bench('bench_write.py', '--faults')
         sections = self.report('bench_costs')

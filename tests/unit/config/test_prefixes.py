@@ -59,12 +59,12 @@ class TestSources(base.TestCase):
 
     def test_a_host_is_no_prefix_of_a_longer_one(self) -> None:
         for prefix in ('http://10.20.0.2', 'http://10.20.0.2/'):
-            rule = prefix + '=http://one'
+            value = prefix + '=http://one'
             for other in ('http://10.20.0.20/x', 'http://10.20.0.2.org/x'):
-                self.assertEqual([other], _sources(other, rule))
+                self.assertEqual([other], _sources(other, value))
             self.assertEqual(
                 ['http://10.20.0.2/x', 'http://one/x'],
-                _sources('http://10.20.0.2/x', rule),
+                _sources('http://10.20.0.2/x', value),
             )
 
     def test_slashes_at_the_ends_do_not_matter(self) -> None:
@@ -89,18 +89,18 @@ class TestSources(base.TestCase):
         )
 
     def test_the_longest_prefix_holds(self) -> None:
-        rules = (
+        values = (
             'http://a=http://general',
             'http://a/deep=http://special',
             'http://a/deep=http://more',
         )
         self.assertEqual(
             ['http://a/deep/x', 'http://special/x', 'http://more/x'],
-            _sources('http://a/deep/x', *rules),
+            _sources('http://a/deep/x', *values),
         )
         self.assertEqual(
             ['http://a/x', 'http://general/x'],
-            _sources('http://a/x', *rules),
+            _sources('http://a/x', *values),
         )
 
     def test_none_twice(self) -> None:
@@ -118,9 +118,9 @@ class TestSources(base.TestCase):
 
 class TestParse(base.TestCase):
     def test_spaces(self) -> None:
-        (rule,) = prefixes.parse([' http://a = http://b , http://c '])
-        self.assertEqual('http://a', rule.prefix)
-        self.assertEqual(('http://b', 'http://c'), rule.urls)
+        (prefix,) = prefixes.parse([' http://a = http://b , http://c '])
+        self.assertEqual('http://a', prefix.text)
+        self.assertEqual(('http://b', 'http://c'), prefix.urls)
 
     def test_what_is_none(self) -> None:
         for text in (

@@ -72,7 +72,7 @@ def unpack(chunks: Iterable[bytes | memoryview], container: str) -> bytes:
     return b''.join(map(bytes, image))
 
 
-class DecompressTestCase(base.TestCase):
+class ContainersTestCase(base.TestCase):
     def assert_image(self, expected: bytes, actual: bytes, what: str) -> None:
         """Compare without printing what nobody can read."""
         if expected != actual:
@@ -82,7 +82,7 @@ class DecompressTestCase(base.TestCase):
             )
 
 
-class GoodTest(DecompressTestCase):
+class GoodTest(ContainersTestCase):
     def test_any_chunk_size(self) -> None:
         for name, pack in PACK.items():
             packed = pack(IMAGE)
@@ -168,7 +168,7 @@ class GoodTest(DecompressTestCase):
         self.assert_image(IMAGE, image, 'every field')
 
 
-class ContainerTest(DecompressTestCase):
+class ContainerTest(ContainersTestCase):
     def test_wrong_one_is_named(self) -> None:
         packed = {name: pack(IMAGE) for name, pack in PACK.items()}
         packed['raw'] = IMAGE
@@ -234,7 +234,7 @@ class ContainerTest(DecompressTestCase):
         self.assertIsNone(gone())
 
 
-class BoundTest(DecompressTestCase):
+class BoundTest(ContainersTestCase):
     def test_step(self) -> None:
         """However well it compresses."""
         for name, pack in PACK.items():
@@ -273,7 +273,7 @@ class BoundTest(DecompressTestCase):
         self.assertLess(tracemalloc.get_traced_memory()[1], 4 * MIB)
 
 
-class WindowTest(DecompressTestCase):
+class WindowTest(ContainersTestCase):
     def _xz(self, size: int) -> bytes:
         filters = [{'id': lzma.FILTER_LZMA2, 'preset': 0, 'dict_size': size}]
         return lzma.compress(IMAGE, filters=filters)

@@ -21,7 +21,7 @@ from zlib_ng import zlib_ng
 from fuel_agent_curl import errors
 from fuel_agent_curl.image import containers
 from fuel_agent_curl.octets import MIB
-from tests.unit.image.test_containers import DecompressTestCase
+from tests.unit.image.test_containers import ContainersTestCase
 from tests.unit.image.test_containers import IMAGE
 from tests.unit.image.test_containers import PACK
 from tests.unit.image.test_containers import pieces
@@ -29,7 +29,7 @@ from tests.unit.image.test_containers import RANDOM
 from tests.unit.image.test_containers import unpack
 
 
-class DamageTest(DecompressTestCase):
+class DamageTest(ContainersTestCase):
     def _error(self, packed: bytes, container: str) -> errors.ContentError:
         """Unpack by several chunk sizes, which has to make no difference."""
         kinds = set()

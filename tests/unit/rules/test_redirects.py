@@ -42,7 +42,7 @@ def lines(text: str) -> list[bytes]:
     return [line + b'\r\n' for line in octets.split(b'|')[:-1]]
 
 
-class HeadsTestCase(base.TestCase):
+class RedirectsTestCase(base.TestCase):
     def take(
         self, text: str, url: str = URL, headers: Sequence[str] = ()
     ) -> list[bool]:
@@ -61,7 +61,7 @@ class HeadsTestCase(base.TestCase):
         return self.assertRaises(kind, self.heads.take, last)
 
 
-class TestHeads(HeadsTestCase):
+class TestWhichHeadCounts(RedirectsTestCase):
     def test_the_last_one_counts(self) -> None:
         five = (('content-length', '5'),)
         for text, status, fields in (
@@ -129,7 +129,7 @@ class TestHeads(HeadsTestCase):
         self.assertEqual((('age', '1'),), self.heads.use().fields)
 
 
-class TestLimit(HeadsTestCase):
+class TestLimit(RedirectsTestCase):
     def test_a_head_without_an_end(self) -> None:
         most = 300 * 1024
         begin = 'HTTP/1.1 200 OK|'
@@ -153,7 +153,7 @@ class TestLimit(HeadsTestCase):
         self.assertEqual(200, self.heads.use().status)
 
 
-class TestRedirects(HeadsTestCase):
+class TestWhereItLeads(RedirectsTestCase):
     def test_are_followed(self) -> None:
         for url, location, target in (
             (URL, '/other', 'http://server/other'),
@@ -231,7 +231,7 @@ class TestRedirects(HeadsTestCase):
         self.assertEqual('https://a/b', self.heads.location)
 
 
-class TestHeaders(HeadsTestCase):
+class TestHeaders(RedirectsTestCase):
     """Headers that were given go to the same server alone."""
 
     def test_are_kept_on_the_same_server(self) -> None:

@@ -302,7 +302,7 @@ class TestMeasure(base.TestCase):
         self.assertIsNone(measure.peak(20, 20, 0))
 
 
-class TestFaults(base.TestCase):
+class TestCosts(base.TestCase):
     def test_bytes_sent(self) -> None:
         for starts, step, length, expected in (
             ([0], None, 10, 10),

@@ -1,0 +1,167 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What is shown of a copy."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+from typing import Any
+
+from testtools import matchers
+
+from fuel_agent_curl import errors
+from fuel_agent_curl.cmd import displays
+from fuel_agent_curl.cmd import snapshot
+from fuel_agent_curl.octets import MIB
+from fuel_agent_curl.rules import events
+from tests import base
+
+URL = 'http://server/image'
+
+
+def event(kind: str, **given: Any) -> events.Event:
+    fields = {'offset': 0, 'length': 100, 'attempt': 1, 'attempts': 31}
+    return events.Event(kind, URL, **{**fields, **given})
+
+
+class TestJson(base.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.reader, self.writer = os.pipe()
+        self.addCleanup(os.close, self.writer)
+
+    def printed(self) -> list[dict[str, Any]]:
+        text = os.read(self.reader, 65536).decode()
+        os.close(self.reader)
+        self.assertThat(text, matchers.EndsWith('\n'))
+        return [json.loads(line) for line in text.splitlines()]
+
+    def test_objects(self) -> None:
+        display = displays.JsonDisplay(self.writer)
+        seen = snapshot.Snapshot(
+            received=5, length=9, written=4, rate=2.6, attempt=1, attempts=31
+        )
+        display.update(seen)
+        display.done(seen)
+        common = {
+            'bytes': 5,
+            'length': 9,
+            'written': 4,
+            'rate': 3,
+            'attempt': 1,
+            'error': None,
+        }
+        self.assertEqual(
+            [
+                {'event': 'progress', **common},
+                {'event': 'done', 'exit_code': 0, **common},
+            ],
+            self.printed(),
+        )
+
+    def test_failure(self) -> None:
+        display = displays.JsonDisplay(self.writer)
+        error = errors.StatusError('503', url='http://u:p@h/?key=secret')
+        seen = snapshot.Snapshot(attempt=2, error=error, delay=1.2345)
+        display.event(event('retry', offset=7, delay=1.2345), seen)
+        display.failed(seen, 'gave up', 26)
+        retry, failed = self.printed()
+        self.assertEqual('retry', retry['event'])
+        self.assertEqual(7, retry['offset'])
+        self.assertEqual(1.234, retry['delay'])
+        self.assertEqual('503 (http://h/?***)', retry['error'])
+        self.assertEqual('failed', failed['event'])
+        self.assertEqual('gave up', failed['error'])
+        self.assertEqual(26, failed['exit_code'])
+
+    def test_a_reader_that_went_away_ends_the_printing_alone(self) -> None:
+        display = displays.JsonDisplay(self.writer)
+        os.close(self.reader)
+        display.update(snapshot.Snapshot())
+        display.update(snapshot.Snapshot())
+        self.assertEqual(1, self.log.output.count('cannot be printed'))
+
+    def test_one_line_for_each_whatever_the_error_says(self) -> None:
+        display = displays.JsonDisplay(self.writer)
+        display.failed(snapshot.Snapshot(), 'a\nb \udcff é', 10)
+        (record,) = self.printed()
+        self.assertEqual('a\nb \udcff é', record['error'])
+
+
+class TestLogLines(base.TestCase):
+    def test_lines(self) -> None:
+        display = displays.LogDisplay()
+        seen = snapshot.Snapshot(
+            received=MIB, length=4 * MIB, rate=MIB, attempt=1
+        )
+        display.event(event('started', length=4 * MIB), seen)
+        display.event(event('resumed', offset=MIB), seen)
+        display.update(seen)
+        self.assertIn('the server answers: 4.0 MiB', self.log.output)
+        self.assertIn('resumed at byte 1048576', self.log.output)
+        self.assertIn(
+            '1.0 MiB of 4.0 MiB (25%), 1.0 MiB/s, 0:03 left', self.log.output
+        )
+
+    def test_nothing_while_there_is_nothing(self) -> None:
+        displays.LogDisplay().update(snapshot.Snapshot())
+        self.assertEqual('', self.log.output)
+
+
+class TestBar(base.TestCase):
+    def drawn(self, seen: snapshot.Snapshot) -> str:
+        stream = io.StringIO()
+        display = displays.BarDisplay(stream)
+        display.update(seen)
+        text = stream.getvalue().rpartition('\r')[2]
+        display.close()
+        return text
+
+    def test_under_way(self) -> None:
+        text = self.drawn(
+            snapshot.Snapshot(
+                received=MIB, length=4 * MIB, rate=MIB, attempt=1
+            )
+        )
+        self.assertThat(text, matchers.StartsWith(' 25%|'))
+        self.assertIn('1.0 MiB of 4.0 MiB, 1.0 MiB/s, 0:03 left', text)
+
+    def test_retrying(self) -> None:
+        text = self.drawn(
+            snapshot.Snapshot(
+                received=5,
+                length=10,
+                attempt=1,
+                attempts=31,
+                error=errors.ReceiveError('reset', offset=5),
+                delay=4.0,
+            )
+        )
+        self.assertThat(text, matchers.StartsWith(' 50%|'))
+        self.assertIn('retry in 4 s after attempt 1/31: reset at byte 5', text)
+
+    def test_unknown_length(self) -> None:
+        text = self.drawn(snapshot.Snapshot(received=MIB, rate=MIB))
+        self.assertEqual('1.0 MiB, 1.0 MiB/s', text.strip())
+
+    def test_before_the_first_answer(self) -> None:
+        text = self.drawn(snapshot.Snapshot())
+        self.assertEqual('waiting for the server', text.strip())
+
+    def test_closing_leaves_the_log_as_it_was(self) -> None:
+        before = list(logging.getLogger().handlers)
+        self.drawn(snapshot.Snapshot())
+        self.assertEqual(before, logging.getLogger().handlers)

@@ -1,0 +1,112 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the thread that watches a copy makes of events and clocks."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from testtools import matchers
+
+from fuel_agent_curl import errors
+from fuel_agent_curl.cmd import displays
+from fuel_agent_curl.cmd import snapshot
+from fuel_agent_curl.cmd import watching
+from fuel_agent_curl.rules import events
+from tests import base
+
+URL = 'http://server/image'
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Recorder(displays.Display):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, snapshot.Snapshot]] = []
+        self.closed = False
+
+    def event(self, event: events.Event, seen: snapshot.Snapshot) -> None:
+        self.told.append((event.kind, seen))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def event(kind: str, **given: Any) -> events.Event:
+    fields = {'offset': 0, 'length': 100, 'attempt': 1, 'attempts': 31}
+    return events.Event(kind, URL, **{**fields, **given})
+
+
+class TestWatch(base.TestCase):
+    def test_events_are_seen(self) -> None:
+        recorder = Recorder()
+        error = errors.ReceiveError('reset')
+        with watching.Watch(recorder, 31, FakeClock()) as watch:
+            watch.follow(lambda: 40, lambda: 30)
+            watch.observe(event('started'))
+            watch.observe(event('retry', attempt=2, error=error, delay=4.0))
+            watch.observe(event('resumed', attempt=3))
+        self.assertTrue(recorder.closed)
+        self.assertEqual(
+            ['started', 'retry', 'resumed'],
+            [kind for kind, _seen in recorder.told],
+        )
+        started, retry, resumed = [seen for _kind, seen in recorder.told]
+        self.assertThat(
+            started,
+            matchers.MatchesStructure.byEquality(
+                received=40, written=30, length=100, error=None
+            ),
+        )
+        self.assertThat(
+            retry,
+            matchers.MatchesStructure.byEquality(
+                attempt=2, attempts=31, error=error, delay=4.0
+            ),
+        )
+        self.assertThat(
+            resumed,
+            matchers.MatchesStructure.byEquality(
+                attempt=3, error=None, delay=0.0
+            ),
+        )
+
+    def test_a_display_that_is_due_is_updated(self) -> None:
+        updated = threading.Event()
+        clock = FakeClock()
+        rates = []
+
+        class Impatient(displays.Display):
+            interval = 1.0
+
+            def update(self, seen: snapshot.Snapshot) -> None:
+                rates.append(seen.rate)
+                clock.now += 2.0
+                if len(rates) == 3:
+                    clock.now -= 2.0
+                    updated.set()
+
+        received = iter(range(0, 1000, 10))
+        with watching.Watch(Impatient(), 1, clock) as watch:
+            watch.follow(lambda: next(received), lambda: 0)
+            self.assertTrue(updated.wait(10))
+        self.assertEqual(3, len(rates))
