@@ -28,6 +28,7 @@ import dataclasses
 import functools
 import itertools
 import os
+import types
 import typing
 
 from fuel_agent_curl import errors
@@ -92,8 +93,10 @@ def copy(
     """Unpack ``download`` and write it to ``target``.
 
     On return every byte is on the target, synced, and has been checked. An
-    exception, KeyboardInterrupt included, leaves nothing that looks complete.
-    The download is closed if the target fails, or else left to the caller.
+    exception, KeyboardInterrupt included, leaves nothing that looks complete,
+    and says what it leaves: its ``target_state`` is 'untouched', 'blank',
+    'incomplete' or 'complete'. The download is closed if the target fails, or
+    else left to the caller.
 
     :param container: see ``containers.open_container``.
     :param image_checksum: 'ALGORITHM:HEX' of the image, unpacked; None for
@@ -108,22 +111,25 @@ def copy(
     :raises errors.ContentError: for an image that is not what it should be.
     :raises errors.DeviceError: for a target that cannot be used, or fails.
     """
-    tasks: list[_Task] = []
-    check = None
-    if image_checksum is not None:
-        check = digest.Digest(digest.parse(image_checksum), 'image')
-        tasks.append(check.update)
-    sink: sink_module.Sink
-    if bmap is None:
-        sink = opening.open_target(target, direct_io=direct_io, verify=verify)
-        tasks.append(sink.write)
-    else:
-        sink = opening.open_storage(target, direct_io=direct_io, verify=verify)
-        tasks.append(bmap_module.Check(bmap).update)
-        cutter = bmap_module.Cutter(bmap)
-        tasks.append(functools.partial(_write_mapped, sink, cutter))
-    try:
-        if bmap is not None:
+    with _Target() as opened:
+        tasks: list[_Task] = []
+        check = None
+        if image_checksum is not None:
+            check = digest.Digest(digest.parse(image_checksum), 'image')
+            tasks.append(check.update)
+        sink: sink_module.Sink
+        if bmap is None:
+            sink = opened.sink = opening.open_target(
+                target, direct_io=direct_io, verify=verify
+            )
+            tasks.append(sink.write)
+        else:
+            sink = opened.sink = opening.open_storage(
+                target, direct_io=direct_io, verify=verify
+            )
+            tasks.append(bmap_module.Check(bmap).update)
+            cutter = bmap_module.Cutter(bmap)
+            tasks.append(functools.partial(_write_mapped, sink, cutter))
             sink.check_length(bmap.length)
         # This makes the first request, if there was none. What is needed only
         # for what it brings is imported while that comes.
@@ -146,12 +152,44 @@ def copy(
             download.close,
             observe,
         )
-    except BaseException:
-        sink.abort()
-        raise
     if bmap is None:
         return Result(sink.written, found)
     return Result(sink.written, found, bmap.mapped, bmap.checked)
+
+
+class _Target:
+    """Aborts its sink if the block fails, and says what that has left.
+
+    Whatever is let out has ``target_state``, the sink's ``state``; it is
+    'untouched' where no target was opened.
+    """
+
+    def __init__(self) -> None:
+        self.sink: sink_module.Sink | None = None
+
+    def __enter__(self) -> _Target:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        if exc is None:
+            return
+        try:
+            if self.sink is not None:
+                self.sink.abort()
+        except BaseException as error:
+            self._tell(error)
+            raise
+        self._tell(exc)
+
+    def _tell(self, error: BaseException) -> None:
+        state = 'untouched' if self.sink is None else self.sink.state
+        # Only an error of ours declares it.
+        setattr(error, 'target_state', state)  # noqa: B010
 
 
 def _write_mapped(
@@ -195,13 +233,11 @@ def write(
         the wait for the next chunk.
     :param keep: asked for each chunk whether it may be used for longer.
     """
-    sink = opening.open_target(target, direct_io=direct_io)
-    try:
+    with _Target() as opened:
+        sink = opening.open_target(target, direct_io=direct_io)
+        opened.sink = sink
         image = _Image(chunks, keep, length)
         _move(image, sink, [sink.write], None, cancel, None)
-    except BaseException:
-        sink.abort()
-        raise
     return sink.written
 
 

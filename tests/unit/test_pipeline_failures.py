@@ -27,6 +27,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import relay
+from fuel_agent_curl.target import sink
 from tests.support import copying
 
 IMAGE = copying.IMAGE
@@ -60,6 +61,45 @@ class FailureTest(copying.FileTestCase):
         os.unlink(self.path)
         assert isinstance(error, BaseException)
         return error
+
+    def test_what_is_left_is_said(self) -> None:
+        # More than is on its way at once, so that some of it is written.
+        for chunks, left in (([], 'untouched'), ([IMAGE] * 3, 'incomplete')):
+            for cause in (errors.Stalled('x'), KeyboardInterrupt()):
+                for path, state in (
+                    ('/dev/null', left),
+                    (self.path, 'untouched'),
+                ):
+                    error = self.assertRaises(
+                        type(cause),
+                        pipeline.copy,
+                        copying.Source([*chunks, cause]),
+                        path,
+                    )
+                    self.assertEqual(
+                        state, getattr(error, 'target_state', None)
+                    )
+
+    def test_target_that_was_not_opened_is_untouched(self) -> None:
+        for call, given in (
+            (pipeline.copy, (copying.whole(IMAGE), self.directory)),
+            (pipeline.write, ([IMAGE], self.directory)),
+        ):
+            error = self.assertRaises(errors.Error, call, *given)
+            assert isinstance(error, errors.Error)
+            self.assertEqual('untouched', error.target_state)
+
+    def test_abort_that_is_interrupted(self) -> None:
+        """By a handler that raises again: that says it, too."""
+
+        def interrupted(stream: sink.Stream) -> None:
+            raise SystemExit
+
+        self.patch(sink.Stream, 'abort', interrupted)
+        error = self.assertRaises(
+            SystemExit, pipeline.write, [b'x'], '/dev/null', length=2
+        )
+        self.assertEqual('incomplete', getattr(error, 'target_state', None))
 
     def test_damage(self) -> None:
         packed = gzip.compress(IMAGE, 1)
