@@ -12,84 +12,69 @@
 
 """Fail if a module of the package imports what it must not.
 
-A room is a folder of the package, or a module at its top. ``ROOMS`` says what
-each may import; inside a room, imports have no circle.
+A room is a folder of the package, or a module at its top. Between rooms
+``ROOMS`` says who may import whom; inside a room, imports have no circle.
 """
 
 from __future__ import annotations
 
 import ast
-import collections.abc
+from collections.abc import Iterator
 import graphlib
 import pathlib
 import sys
 
 PACKAGE = 'fuel_agent_curl'
+ROOT = pathlib.Path(__file__).parent.parent
 
-#: Each room, from the top down, and the rooms below that it may import.
+#: Each room, from the top down, and the rooms below it that it may import.
 ROOMS = {
-    'cmd': 'pipeline engine rules image target config harmful errors octets',
-    'drivers': 'artifact engine config errors octets',
-    'artifact': 'pipeline engine image config errors octets',
-    'pipeline': 'image target errors octets',
-    '__init__': 'engine config errors octets',
-    'engine': 'rules image config errors octets',
-    'rules': 'image config errors octets',
-    'image': 'errors octets',
-    'target': 'errors octets',
-    'config': 'errors octets',
+    'cmd': 'pipeline engine rules image target config harmful',
+    'drivers': 'artifact engine config',
+    'artifact': 'pipeline engine image config',
+    'pipeline': 'image target',
+    '__init__': 'engine config',
+    'engine': 'rules image config',
+    'rules': 'image config',
+    'image': '',
+    'target': '',
+    'config': '',
     'harmful': '',
     'errors': '',
     'octets': '',
 }
 
-#: Who alone may import what is not ours, or name ``CONF``: a room or module.
+#: Rooms that each of the others may import.
+GROUND = 'errors octets'
+
+#: Names, and the rooms or modules that alone may use them.
 ONLY = {
-    'pycurl': ('engine.multi', 'engine.easy'),
-    'fuel_agent': ('artifact', 'drivers'),
-    'oslo_config': ('cmd', 'artifact', 'drivers', 'config.opts'),
-    'oslo_log': ('cmd',),
-    'CONF': ('artifact', 'drivers', 'config.opts'),
+    'pycurl': 'engine.multi engine.easy',
+    'fuel_agent': 'artifact drivers',
+    'oslo_config': 'cmd artifact drivers config.opts',
+    'oslo_log': 'cmd',
+    'CONF': 'artifact drivers config.opts',
 }
 
-#: What acts, waits or tells the time, which no rule does.
-IMPURE = frozenset(
-    (
-        'asyncio',
-        'os',
-        'random',
-        'select',
-        'selectors',
-        'socket',
-        'subprocess',
-        'threading',
-        'time',
-    )
+#: What runs with the standard library alone, and what of that a rule may
+#: import: nothing that acts, waits, or tells the time.
+BARE = 'errors octets harmful config.options config.settings'
+PURE = (
+    '__future__ collections dataclasses datetime email enum functools hashlib '
+    'itertools math re string typing urllib'
 )
 
-#: What runs with the standard library alone.
-BARE = ('errors', 'octets', 'harmful', 'config.options', 'config.settings')
 
-
-def check(root: pathlib.Path) -> list[str]:
+def check(root: pathlib.Path = ROOT) -> list[str]:
     """Return a line for each fault in the package below ``root``."""
-    base = root / PACKAGE
-    paths = {
-        '.'.join(path.relative_to(base).with_suffix('').parts): path
-        for path in sorted(base.rglob('*.py'))
-    }
-    graph: dict[str, set[str]] = {}
     faults = []
-    for module, path in paths.items():
-        graph[module] = set()
-        for line, name in _imports(ast.parse(path.read_text())):
-            other = _module(name, paths)
-            what = _fault(module, name, other)
-            if what:
-                where = path.relative_to(root)
-                faults.append('%s:%d: %s' % (where, line, what))
-            if other and _room(other) == _room(module):
-                graph[module].add(other)
+    graph: dict[str, set[str]] = {}
+    for module, place, name, ours in imports(root):
+        inside = graph.setdefault(module, set())
+        if room(ours) == room(module):
+            inside.add(ours)
+        elif fault := _fault(module, name, ours):
+            faults.append('%s: %s' % (place, fault))
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
@@ -97,65 +82,71 @@ def check(root: pathlib.Path) -> list[str]:
     return faults
 
 
-def _imports(
-    tree: ast.Module,
-) -> collections.abc.Iterator[tuple[int, str]]:
-    """Yield line and dotted name of each import, and of each ``CONF``."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            source = '.' * node.level + (node.module or '')
-            for alias in node.names:
-                yield node.lineno, source + '.' + alias.name
-                if alias.name == 'CONF':
-                    yield node.lineno, 'CONF'
-        elif isinstance(node, ast.Attribute) and node.attr == 'CONF':
-            yield node.lineno, 'CONF'
+def imports(root: pathlib.Path) -> Iterator[tuple[str, str, str, str]]:
+    """Yield each import: the module, file and line, the name, whose it is.
+
+    The last is a module of ours, or empty. To read ``CONF`` is an import too.
+    """
+    paths = {
+        '.'.join(path.relative_to(root).with_suffix('').parts[1:]): path
+        for path in sorted(root.glob(PACKAGE + '/**/*.py'))
+    }
+    for module, path in paths.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            for line, name in _names(node):
+                where = '%s:%d' % (path.relative_to(root), line)
+                yield module, where, name, _module(name, set(paths))
 
 
-def _module(name: str, known: collections.abc.Container[str]) -> str | None:
-    """Return our module that ``name`` is of; None where it is not ours."""
-    package, _, rest = name.partition('.')
-    if package != PACKAGE:
-        return None
-    while rest:
-        for found in (rest, rest + '.__init__'):
-            if found in known:
-                return found
-        rest = rest.rpartition('.')[0]
-    return '__init__'
-
-
-def _room(module: str) -> str:
+def room(module: str) -> str:
+    """Return the room of a module, which is named without the package."""
     return module.partition('.')[0]
 
 
-def _fault(module: str, name: str, other: str | None) -> str | None:
+def _names(node: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield line and name of what a statement or an expression imports."""
+    match node:
+        case ast.Import(names):
+            yield from ((node.lineno, alias.name) for alias in names)
+        case ast.ImportFrom(source, names, level):
+            source = '.' * level + (source or '')
+            yield from ((node.lineno, source + '.' + a.name) for a in names)
+        case ast.Call(func, [ast.Constant(str() as name)]):
+            if ast.unparse(func) == 'importlib.import_module':
+                yield node.lineno, name
+        case ast.Attribute(attr='CONF') | ast.alias('CONF'):
+            yield node.lineno, 'CONF'
+
+
+def _module(name: str, modules: set[str]) -> str:
+    """Return the one of ``modules`` that has ``name``; empty: not ours."""
+    package, first, second, *_ = *name.split('.'), '', ''
+    for ours in ('%s.%s' % (first, second), first + '.__init__', first):
+        if package == PACKAGE and ours in modules:
+            return ours
+    return '__init__' if package == PACKAGE else ''
+
+
+def _fault(module: str, name: str, ours: str) -> str | None:
     """Return what is wrong with ``module`` importing ``name``."""
-    room = _room(module)
-    if room not in ROOMS:
-        return '%s is no room of tools/check_layers.py' % room
-    if other is not None:
-        allowed = _room(other) in (room, *ROOMS[room].split())
-        return None if allowed else '%s must not import %s' % (module, other)
-    top = name.partition('.')[0]
-    if not top:
+    places = {module, room(module)}
+    top = room(name)
+    if room(module) not in ROOMS:
+        return '%s is in no room of tools/check_layers.py' % module
+    if ours:
+        below = ROOMS[room(module)] + ' ' + GROUND
+        if room(ours) not in below.split():
+            return '%s must not import %s' % (module, ours)
+    elif not top:
         return '%s has a relative import' % module
-    if top in ONLY and not {room, module} & set(ONLY[top]):
+    elif top in ONLY and not places & set(ONLY[top].split()):
         return '%s must not use %s' % (module, top)
-    if room == 'rules' and top in IMPURE:
+    elif room(module) == 'rules' and top not in PURE.split():
         return '%s is a rule and must not import %s' % (module, top)
-    if {room, module} & set(BARE) and top not in sys.stdlib_module_names:
+    elif places & set(BARE.split()) and top not in sys.stdlib_module_names:
         return '%s must not import %s, nor anything installed' % (module, top)
     return None
 
 
-def main() -> int:
-    faults = check(pathlib.Path(__file__).parent.parent)
-    print('\n'.join(faults), end='\n' if faults else '')
-    return int(bool(faults))
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit('\n'.join(check()) or 0)

@@ -21,7 +21,7 @@ from testtools import matchers
 from tests import base
 from tools import check_layers
 
-ROOT = pathlib.Path(check_layers.__file__).parent.parent
+ROOT = check_layers.ROOT
 
 
 class TestPackage(base.TestCase):
@@ -134,6 +134,12 @@ class TestCheck(base.TestCase):
                 'config.options must not import defusedxml, nor anything',
             ),
             (
+                'image__digest',
+                'import importlib\n'
+                'x = importlib.import_module("fuel_agent_curl.cmd.main")',
+                'image.digest must not import cmd.main',
+            ),
+            (
                 'cmd__main',
                 'from . import arguments',
                 'cmd.main has a relative import',
@@ -141,7 +147,7 @@ class TestCheck(base.TestCase):
             (
                 'cupboard__thing',
                 'import re',
-                'cupboard is no room of tools/check_layers.py',
+                'cupboard.thing is in no room of tools/check_layers.py',
             ),
         ):
             self.new_root()
@@ -149,6 +155,7 @@ class TestCheck(base.TestCase):
                 'engine__easy': '',
                 'image__digest': '',
                 'rules__head': '',
+                'cmd__main': '',
                 'pipeline': '',
                 '__init__': '',
             }
