@@ -40,8 +40,8 @@ from fuel_agent_curl.target import relay
 from fuel_agent_curl.target import sink as sink_module
 from fuel_agent_curl.target import storage
 
-#: Called with the bytes of the image written so far.
-Observer = Callable[[int], None]
+#: Called with the sink once it is open: for its counters and its state.
+Observer = Callable[[sink_module.Sink], None]
 
 #: As ``download.Download.keep``: returns what gives a buffer back.
 Keeper = Callable[[object], Callable[[], None] | None]
@@ -106,7 +106,8 @@ def copy(
     :param bmap: write its ranges alone, each compared with its checksum, and
         leave the rest of the target as it is. The first mebibyte is blank
         until the end, though, and after a copy that failed.
-    :param observe: called in this thread each time more is on its way.
+    :param observe: called once, with the sink: what it has written, and what
+        the target is like, can be looked at from any thread.
     :raises errors.OptionError: for a checksum or a container that is none.
     :raises errors.ContentError: for an image that is not what it should be.
     :raises errors.DeviceError: for a target that cannot be used, or fails.
@@ -130,6 +131,9 @@ def copy(
             tasks.append(bmap_module.Check(bmap).update)
             cutter = bmap_module.Cutter(bmap)
             tasks.append(functools.partial(_write_mapped, sink, cutter))
+        if observe is not None:
+            observe(sink)
+        if bmap is not None:
             sink.check_length(bmap.length)
         # This makes the first request, if there was none. What is needed only
         # for what it brings is imported while that comes.
@@ -150,7 +154,6 @@ def copy(
             tasks,
             check,
             download.close,
-            observe,
         )
     if bmap is None:
         return Result(sink.written, found)
@@ -237,7 +240,7 @@ def write(
         sink = opening.open_target(target, direct_io=direct_io)
         opened.sink = sink
         image = _Image(chunks, keep, length)
-        _move(image, sink, [sink.write], None, cancel, None)
+        _move(image, sink, [sink.write], None, cancel)
     return sink.written
 
 
@@ -256,7 +259,6 @@ def _move(
     tasks: Sequence[_Task],
     check: digest.Digest | None,
     cancel: Callable[[], None],
-    observe: Observer | None,
 ) -> None:
     if image.length is not None:
         sink.check_length(image.length)
@@ -287,8 +289,6 @@ def _move(
                     offset=image.length,
                 )
             buffers.write(chunk, image.keep(chunk))
-            if observe is not None:
-                observe(sink.written)
         buffers.finish()
     except BaseException as error:
         buffers.abort(sink.interrupt)
@@ -305,5 +305,3 @@ def _move(
     if check is not None:
         check.verify()
     sink.finish()
-    if observe is not None:
-        observe(sink.written)

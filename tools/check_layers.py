@@ -29,7 +29,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 #: Each room, from the top down, and the rooms below it that it may import.
 ROOMS = {
-    'cmd': 'pipeline engine rules image target config harmful',
+    'cmd': 'copying pipeline engine rules image target config harmful',
+    'copying': 'pipeline engine rules image target config',
     'drivers': 'artifact engine config',
     'artifact': 'pipeline engine image config',
     'pipeline': 'image target',

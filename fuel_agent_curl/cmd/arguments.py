@@ -26,8 +26,8 @@ from collections.abc import Sequence
 import typing
 
 from fuel_agent_curl import image
-from fuel_agent_curl import octets
 from fuel_agent_curl.config import options as options_module
+from fuel_agent_curl.config import quantities
 
 PROG = 'fuel-agent-curl'
 PROGRESS = ('auto', 'bar', 'json', 'none')
@@ -37,18 +37,6 @@ _FLAGS = {
     'max_recv_speed': ('--limit-rate',),
     'headers': ('--headers', '--header'),
 }
-_SIZES = frozenset(
-    (
-        'buffer_size',
-        'chunk_size',
-        'low_speed_limit',
-        'max_recv_speed',
-        'segment_size',
-        'window_size',
-    )
-)
-_UNITS = {'K': octets.KIB, 'M': octets.MIB, 'G': octets.GIB}
-
 # The namespace's names of the options, apart from those of the arguments.
 _OPTION = 'option_'
 
@@ -325,17 +313,15 @@ def _shown(option: options_module.Option) -> str:
         return 'yes' if option.default else 'no'
     if option.kind is float:
         return '%g' % option.default
-    if option.name in _SIZES and option.default % 1024 == 0:
-        for unit, factor in reversed(_UNITS.items()):
-            if option.default and option.default % factor == 0:
-                return '%d%s' % (option.default // factor, unit)
+    if option.unit == 'bytes':
+        return quantities.shown_size(option.default)
     return str(option.default)
 
 
 def _metavar(option: options_module.Option) -> str:
     if option.choices:
         return '|'.join(option.choices)
-    if option.name in _SIZES:
+    if option.unit == 'bytes':
         return 'BYTES'
     if option.kind is float:
         return 'SECONDS'
@@ -347,34 +333,11 @@ def _metavar(option: options_module.Option) -> str:
 def _converter(option: options_module.Option) -> Callable[[str], typing.Any]:
     def convert(text: str) -> typing.Any:
         try:
-            return option.value(
-                str(size(text)) if option.name in _SIZES else text
-            )
+            return option.value(text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return convert
-
-
-def size(text: str) -> int:
-    """Return the bytes that ``text`` stands for: '512K', '4M', '1.5G', '100'.
-
-    :raises ValueError: if it is not such a number.
-    """
-    digits, unit = text, 1
-    if text[-1:].upper() in _UNITS:
-        digits, unit = text[:-1], _UNITS[text[-1:].upper()]
-    try:
-        # int() and float() take more than digits: '1_0', ' 1 ', 'nan'.
-        if not digits or set(digits) - set('0123456789.'):
-            raise ValueError
-        if '.' in digits:
-            return int(float(digits) * unit)
-        return int(digits) * unit
-    except ValueError:
-        raise ValueError(
-            "'%s' is not a number of bytes such as 65536, 512K or 1.5G" % text
-        ) from None
 
 
 def _check_operands(parser: Parser, arguments: argparse.Namespace) -> None:

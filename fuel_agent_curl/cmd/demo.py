@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 import gzip
 import hashlib
@@ -23,10 +22,11 @@ import random
 import tempfile
 import time
 
+from fuel_agent_curl import copying
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl import octets
-from fuel_agent_curl.cmd import copying
+from fuel_agent_curl.cmd import copy
 from fuel_agent_curl.cmd import displays
 from fuel_agent_curl.cmd import snapshot
 from fuel_agent_curl.cmd import watching
@@ -144,20 +144,16 @@ def run() -> int:
 
 def _copy(url: str, packed: bytes, image: bytes, target: str) -> events.Stats:
     narrator = _Narrator()
-    arguments = argparse.Namespace(
+    request = copying.Request(
         url=url,
-        mirrors=(),
         target=target,
-        container='auto',
-        verify=False,
-        bmap=None,
         checksum=_sha256(packed),
         image_checksum=_sha256(image),
+        settings=_SETTINGS,
     )
     with watching.Watch(narrator, _SETTINGS.attempts) as watch:
         narrator.next_request()
-        _result, stats = copying.copy(arguments, _SETTINGS, watch)
-    return stats
+        return copy.copy(request, watch).stats
 
 
 def _image() -> bytes:

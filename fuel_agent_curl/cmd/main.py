@@ -92,10 +92,10 @@ def _run_verb(argv: Sequence[str], closed: Sequence[int]) -> int:
         found, quiet=parsed.verb != 'copy' or parsed.progress == 'none'
     )
     if parsed.verb == 'copy':
-        from fuel_agent_curl.cmd import copying
+        from fuel_agent_curl.cmd import copy
 
         _refuse_closed(parsed.target, closed)
-        return copying.run(parsed, found)
+        return copy.run(parsed, found)
     if parsed.verb == 'probe':
         from fuel_agent_curl.cmd import probe
 

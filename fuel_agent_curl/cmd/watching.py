@@ -24,6 +24,7 @@ import queue
 import threading
 import time
 import types
+import typing
 
 from fuel_agent_curl.cmd import displays
 from fuel_agent_curl.cmd import snapshot
@@ -32,6 +33,16 @@ from fuel_agent_curl.rules import events
 # How long the end waits for the printing thread. A reader of stdout that
 # takes longer does not get the last line.
 _PATIENCE = 5.0
+
+
+class Watched(typing.Protocol):
+    """What a watch looks at: a ``copying.Copy``."""
+
+    @property
+    def received(self) -> int: ...
+
+    @property
+    def written(self) -> int: ...
 
 
 class Watch:
@@ -51,8 +62,7 @@ class Watch:
         self._meter = snapshot.Meter()
         self._last = snapshot.Snapshot(attempts=attempts)
         self._retry_at = 0.0
-        self._received: Callable[[], int] = int
-        self._written: Callable[[], int] = int
+        self._copy: Watched | None = None
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = (
             queue.SimpleQueue()
         )
@@ -74,11 +84,9 @@ class Watch:
         self._queue.put(None)
         self._thread.join(_PATIENCE)
 
-    def follow(
-        self, received: Callable[[], int], written: Callable[[], int]
-    ) -> None:
-        """Take the figures from these two functions from now on."""
-        self._received, self._written = received, written
+    def follow(self, copy: Watched) -> None:
+        """Take the figures from this one from now on."""
+        self._copy = copy
 
     def observe(self, event: events.Event) -> None:
         """Note an event of the download; from any thread, never blocks."""
@@ -96,17 +104,19 @@ class Watch:
 
     def look(self) -> snapshot.Snapshot:
         """Look at the copy now."""
+        copy = self._copy
         return dataclasses.replace(
             self._last,
-            received=self._received(),
-            written=self._written(),
+            received=0 if copy is None else copy.received,
+            written=0 if copy is None else copy.written,
             rate=self._meter.rate,
             delay=max(0.0, self._retry_at - self._clock()),
         )
 
     def _measure(self) -> snapshot.Snapshot:
         """Take a sample of the rate, then look; on the thread alone."""
-        self._meter.add(self._clock(), self._received())
+        if self._copy is not None:
+            self._meter.add(self._clock(), self._copy.received)
         return self.look()
 
     def _note(self, event: events.Event) -> None:

@@ -20,8 +20,10 @@ understood, and a copy begun, without oslo.config where no file is to be read.
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
+from fuel_agent_curl.config import quantities
 from fuel_agent_curl.config import settings
 
 GROUP = 'fuel_agent_curl'
@@ -36,11 +38,14 @@ class Option:
     :ivar name: of the field of ``Settings``.
     :ivar help: what it means, with its unit, and what 0 or nothing means.
     :ivar secret: it may hold credentials: it is in no log and no error.
+    :ivar unit: 'bytes' (or bytes per second), 'seconds', or '' for a count
+        and for what is no number.
     """
 
     name: str
     help: str
     secret: bool = False
+    unit: str = ''
 
     @property
     def default(self) -> Any:
@@ -65,25 +70,26 @@ class Option:
     def value(self, text: str) -> Any:
         """Return what ``text`` says; of a tuple, one of its values.
 
-        :raises ValueError: if it says nothing, or what is out of bounds.
+        :raises ValueError: if it says nothing, or what is out of bounds. The
+            text is not in the message: it may be a credential that was meant
+            for another option.
         """
         if self.choices and text not in self.choices:
-            raise ValueError(
-                '%r is not one of %s' % (text, ', '.join(self.choices))
-            )
+            raise ValueError('not one of ' + ', '.join(self.choices))
         if self.bounds is None:
             return text
-        try:
-            number = self.kind(text)
-        except ValueError:
-            raise ValueError(
-                '%r is not a %snumber'
-                % (text, 'whole ' if self.kind is int else '')
-            ) from None
+        number: float
+        if self.unit == 'bytes':
+            number = quantities.size(text)
+        elif self.unit == 'seconds':
+            number = quantities.duration(text)
+        elif re.fullmatch(r'-?[0-9]+', text):
+            number = int(text)
+        else:
+            raise ValueError('not a whole number')
         least, most = self.bounds
-        # Not a number is not in any range, either.
         if not least <= number <= most:
-            raise ValueError('%s is not from %s to %s' % (text, least, most))
+            raise ValueError('not from %s to %s' % (least, most))
         return number
 
 
@@ -92,16 +98,19 @@ OPTIONS: tuple[Option, ...] = (
         'connect_timeout',
         'Time for name resolution, TCP and TLS handshake of one attempt '
         'together (in seconds).',
+        unit='seconds',
     ),
     Option(
         'low_speed_limit',
         'A transfer that is slower than this for low_speed_time is stalled: '
         'it is given up and resumed (in bytes per second). The time in which '
         'the target, not the network, is what is waited for does not count.',
+        unit='bytes',
     ),
     Option(
         'low_speed_time',
         'How long a transfer may stay below low_speed_limit (in seconds).',
+        unit='seconds',
     ),
     Option(
         'attempts',
@@ -114,14 +123,17 @@ OPTIONS: tuple[Option, ...] = (
         'Delay before the second attempt (in seconds). It doubles with each '
         'further attempt without progress, is shortened at random by up to '
         'half, and gives way to a Retry-After of the server. 0 means none.',
+        unit='seconds',
     ),
     Option(
         'backoff_max',
         'What the doubled delay grows to at most (in seconds).',
+        unit='seconds',
     ),
     Option(
         'deadline',
         'Time for a whole download (in seconds); 0 means none.',
+        unit='seconds',
     ),
     Option(
         'connections',
@@ -132,19 +144,23 @@ OPTIONS: tuple[Option, ...] = (
         'With several connections, the boundaries of the segments that each '
         'fetches are multiples of this (in bytes). It is made smaller, in '
         'whole mebibytes, until connections x segment_size fits window_size.',
+        unit='bytes',
     ),
     Option(
         'window_size',
         'What several connections may buffer ahead of the target together '
         '(in bytes). One connection alone never buffers more than 16 MiB.',
+        unit='bytes',
     ),
     Option(
         'chunk_size',
         'The largest piece that is handed on at once (in bytes).',
+        unit='bytes',
     ),
     Option(
         'buffer_size',
         'The receive buffer of a connection in libcurl (in bytes).',
+        unit='bytes',
     ),
     Option(
         'proxy',
@@ -192,6 +208,7 @@ OPTIONS: tuple[Option, ...] = (
         'max_recv_speed',
         'What one download takes at most (in bytes per second); 0 means no '
         'limit.',
+        unit='bytes',
     ),
     Option(
         'http_version',

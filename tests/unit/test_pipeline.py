@@ -33,6 +33,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import opening
+from fuel_agent_curl.target import sink
 from tests.support import copying
 
 IMAGE = copying.IMAGE
@@ -121,14 +122,17 @@ class CopyTest(copying.FileTestCase):
         self.assertEqual(['link'], os.listdir(self.directory))
 
     def test_observe(self) -> None:
-        seen: list[int] = []
+        """Whoever watches sees how far the sink is, until the end."""
+        seen: list[sink.Sink] = []
         pipeline.copy(
             copying.whole(gzip.compress(IMAGE, 1)),
             self.path,
             observe=seen.append,
         )
-        self.assertEqual(sorted(seen), seen)
-        self.assertEqual(len(IMAGE), seen[-1])
+        self.assertEqual(
+            [(len(IMAGE), 'complete')],
+            [(each.written, each.state) for each in seen],
+        )
 
     def test_stream(self) -> None:
         result = pipeline.copy(copying.whole(IMAGE), '/dev/null')

@@ -212,12 +212,6 @@ class FailureTest(copying.FileTestCase):
         for cls in (KeyboardInterrupt, SystemExit, GeneratorExit):
             self._fails(cls, copying.Source([IMAGE, IMAGE, cls()]))
 
-    def test_interrupted_by_what_observes(self) -> None:
-        def observe(written: int) -> None:
-            raise KeyboardInterrupt
-
-        self._fails(KeyboardInterrupt, copying.whole(IMAGE), observe=observe)
-
     def _pwrite_fails(self, code: int, at: int) -> None:
         def failing(fd: int, data: memoryview, offset: int) -> int:
             if offset == at:

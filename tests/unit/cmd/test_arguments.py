@@ -120,21 +120,6 @@ class TestArguments(base.TestCase):
     def test_without_flags_the_defaults_hold(self) -> None:
         self.assertEqual(settings_module.Settings(), self.settings())
 
-    def test_sizes(self) -> None:
-        for text, expected in (
-            ('0', 0),
-            ('100', 100),
-            ('512K', 512 * 1024),
-            ('4m', 4 * MIB),
-            ('1.5G', 1536 * MIB),
-            ('9007199254740993', 9007199254740993),
-        ):
-            self.assertEqual(expected, arguments.size(text))
-
-    def test_what_is_no_size(self) -> None:
-        for text in ('', 'K', '-1', '1 K', '1T', '1_0', 'nan', '1e3', '1.2.3'):
-            self.assertRaises(ValueError, arguments.size, text)
-
     def test_refused_in_one_line(self) -> None:
         for line, part in (
             ('', 'a verb is missing'),
@@ -146,7 +131,10 @@ class TestArguments(base.TestCase):
             ('copy http://a HTTPS://b/image', 'TARGET is missing'),
             ('copy --attempts -1 http://a d', '--attempts'),
             ('copy --attempts x http://a d', '--attempts'),
-            ('copy --limit-rate 1Q http://a d', "'1Q' is not"),
+            (
+                'copy --limit-rate 1Q http://a d',
+                '--limit-rate: not a number of bytes',
+            ),
             ('copy --http-version 9 http://a d', '--http-version'),
             ('copy --progress x http://a d', '--progress'),
             ('copy --container rar http://a d', '--container'),

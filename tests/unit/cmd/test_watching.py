@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import threading
 from typing import Any
 
@@ -27,6 +28,22 @@ from fuel_agent_curl.rules import events
 from tests import base
 
 URL = 'http://server/image'
+
+
+class Copy:
+    def __init__(
+        self, received: Callable[[], int], written: Callable[[], int]
+    ) -> None:
+        self._received = received
+        self._written = written
+
+    @property
+    def received(self) -> int:
+        return self._received()
+
+    @property
+    def written(self) -> int:
+        return self._written()
 
 
 class FakeClock:
@@ -61,7 +78,7 @@ class TestWatch(base.TestCase):
         recorder = Recorder()
         error = errors.ReceiveError('reset')
         with watching.Watch(recorder, 31, FakeClock()) as watch:
-            watch.follow(lambda: 40, lambda: 30)
+            watch.follow(Copy(lambda: 40, lambda: 30))
             watch.observe(event('started'))
             watch.observe(event('retry', attempt=2, error=error, delay=4.0))
             watch.observe(event('resumed', attempt=3))
@@ -107,6 +124,6 @@ class TestWatch(base.TestCase):
 
         received = iter(range(0, 1000, 10))
         with watching.Watch(Impatient(), 1, clock) as watch:
-            watch.follow(lambda: next(received), lambda: 0)
+            watch.follow(Copy(lambda: next(received), lambda: 0))
             self.assertTrue(updated.wait(10))
         self.assertEqual(3, len(rates))

@@ -1,0 +1,79 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What a copy reports: its position, and what it says at the end."""
+
+from __future__ import annotations
+
+import os
+import types
+from typing import Any
+
+from fuel_agent_curl import copying
+from fuel_agent_curl import errors
+from fuel_agent_curl import pipeline
+from fuel_agent_curl.cmd import copy
+from fuel_agent_curl.rules import events
+from tests import base
+
+_DIGEST = 'sha256:' + '0' * 64
+
+
+class TestSummary(base.TestCase):
+    def summary(
+        self, image: pipeline.Result | None = None, **given: Any
+    ) -> str:
+        stats = events.Stats(attempts=2, resumes=1, received=1024, seconds=2.0)
+        image = image or pipeline.Result(2048, 'gzip')
+        return copy.summary(
+            copying.Request(url='http://a/', target='disk', **given),
+            copying.Result(image, stats),
+        )
+
+    def test_without_a_checksum(self) -> None:
+        self.assertEqual(
+            '2048 bytes written to disk; 1024 received (gzip) in 2.0 s,'
+            ' 512 B/s; 2 requests, 1 resume, 0 stalls; no checksum given',
+            self.summary(),
+        )
+
+    def test_with_checks(self) -> None:
+        text = self.summary(
+            checksum=_DIGEST, image_checksum=_DIGEST, verify=True
+        )
+        self.assertIn(
+            'sha256 of the download verified, sha256 of the image verified,'
+            ' read back and compared',
+            text,
+        )
+
+    def test_with_a_block_map(self) -> None:
+        text = self.summary(pipeline.Result(2048, 'raw', mapped=512))
+        self.assertIn('512 of 2048 bytes written to disk;', text)
+        self.assertIn('; no checksum given', text)
+        text = self.summary(pipeline.Result(2048, 'raw', 512, checked=1))
+        self.assertIn('; 1 range of the block map verified', text)
+
+
+class TestStandardOutput(base.TestCase):
+    def check(self, mode: int) -> None:
+        """Run the check with stdout, and the target, of such a mode."""
+        status = types.SimpleNamespace(st_mode=mode, st_ino=1, st_dev=1)
+        self.patch(os, 'fstat', lambda _fd: status)
+        self.patch(os, 'stat', lambda _path: status)
+        copy.check_stdout('/dev/stdout', 'json')
+
+    def test_a_pipe_takes_one_of_both(self) -> None:
+        self.assertRaises(errors.OptionError, self.check, 0o010600)
+
+    def test_dev_null_takes_both(self) -> None:
+        self.check(0o020666)

@@ -1,0 +1,185 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What is asked for, and what is fetched and read for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import os
+from typing import Any
+
+import fixtures
+
+from fuel_agent_curl import copying
+from fuel_agent_curl import errors
+from fuel_agent_curl.config import settings
+from fuel_agent_curl.image import bmap
+from fuel_agent_curl.rules import events
+from tests import base
+from tests.support import blockmaps
+
+_IMAGE = bytes(range(256)) * 32
+
+
+class TestBlockMap(base.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = self.useFixture(fixtures.TempDir()).path
+
+    def _load(self, document: bytes) -> bmap.BlockMap:
+        path = os.path.join(self.directory, 'image.bmap')
+        with open(path, 'wb') as file:
+            file.write(document)
+        return copying.load_bmap(path, settings.Settings())
+
+    def test_file(self) -> None:
+        document = blockmaps.document(_IMAGE, [(0, 1)])
+        self.assertEqual(bmap.parse(document), self._load(document))
+        self.assertNotIn('WARNING', self.log.output)
+
+    def test_ranges_without_a_checksum(self) -> None:
+        listed = blockmaps.listed(_IMAGE, 4096, [(0, 0)]).replace(
+            '</BlockMap>', '<Range>1</Range></BlockMap>'
+        )
+        numbers = blockmaps.numbers(len(_IMAGE), 4096, [(0, 1)])
+        found = self._load(blockmaps.sealed(numbers + listed))
+        self.assertEqual(1, found.checked)
+        self.assertIn('no checksum for 1 of its 2 ranges', self.log.output)
+
+    def test_longest(self) -> None:
+        document = blockmaps.document(_IMAGE, [(0, 1)])
+        padded = document.ljust(bmap.DOCUMENT_MAX)
+        # That it is damaged was found by reading it.
+        self.assertRaises(errors.DigestMismatch, self._load, padded)
+        error = self.assertRaises(
+            errors.ContentError, self._load, padded + b' '
+        )
+        self.assertIn('more than %d bytes' % len(padded), str(error))
+
+    def test_what_never_ends(self) -> None:
+        error = self.assertRaises(
+            errors.ContentError,
+            copying.load_bmap,
+            '/dev/zero',
+            settings.Settings(),
+        )
+        self.assertIn('more than', str(error))
+
+    def test_file_that_cannot_be_read(self) -> None:
+        for path in (self.directory, self.directory + '/none'):
+            error = self.assertRaises(
+                errors.OptionError,
+                copying.load_bmap,
+                path,
+                settings.Settings(),
+            )
+            self.assertIn('cannot read the block map ' + path, str(error))
+
+    def test_other_schemes(self) -> None:
+        error = self.assertRaises(
+            errors.OptionError,
+            copying.load_bmap,
+            'ftp://host/image.bmap',
+            settings.Settings(),
+        )
+        self.assertIn('http', str(error))
+
+
+class Download:
+    """As much of a download as a copy looks at."""
+
+    length: int | None = 100
+
+    def __init__(self) -> None:
+        self.stats = events.Stats()
+        self.closed = False
+
+    def views(self) -> Iterator[memoryview]:
+        yield memoryview(bytes(30))
+        yield memoryview(bytes(30))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class TestLazySource(base.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.download = Download()
+        self.fetched = 0
+        self.source = copying.LazySource(self.fetch, 50)
+
+    def fetch(self) -> Any:
+        self.fetched += 1
+        return self.download
+
+    def test_nothing_is_asked_before_somebody_asks(self) -> None:
+        self.assertEqual(0, self.source.received)
+        self.source.close()
+        self.assertEqual(0, self.fetched)
+        self.assertEqual(100, self.source.length)
+        self.assertEqual(60, sum(map(len, self.source.views())))
+        self.assertEqual(1, self.fetched)
+        self.source.close()
+        self.assertTrue(self.download.closed)
+
+    def test_received(self) -> None:
+        views = self.source.views()
+        next(views)
+        # Handed on, received, and so the position: no less than was handed
+        # on, no more than fits in the window, nor than there is.
+        for received, expected in ((0, 30), (40, 40), (90, 80)):
+            self.download.stats.received = received
+            self.assertEqual(expected, self.source.received)
+        next(views)
+        self.download.stats.received = 500
+        self.assertEqual(100, self.source.received)
+        self.download.length = None
+        self.assertEqual(110, self.source.received)
+
+
+class TestRequest(base.TestCase):
+    def test_mirrors_are_frozen(self) -> None:
+        mirrors = ['http://b/']
+        request = copying.Request(
+            url='http://a/',
+            target='disk',
+            mirrors=mirrors,  # type: ignore
+        )
+        mirrors.append('http://c/')
+        self.assertEqual(('http://b/',), request.mirrors)
+        self.assertEqual(settings.Settings(), request.settings)
+
+    def test_what_cannot_be_used(self) -> None:
+        for given in (
+            {'url': 'ftp://a/'},
+            {'mirrors': ('b',)},
+            {'checksum': 'sha256:12'},
+            {'image_checksum': '12'},
+        ):
+            whole: dict[str, Any] = {'url': 'http://a/', 'target': 'disk'}
+            self.assertRaises(
+                errors.OptionError,
+                lambda fields: copying.Request(**fields),
+                whole | given,
+            )
+
+    def test_no_credential_is_shown(self) -> None:
+        request = copying.Request(
+            url='http://me:hush@a/?hush',
+            target='disk',
+            mirrors=('http://me:hush@b/',),
+            bmap='http://me:hush@c/',
+            settings=settings.Settings(headers=('X: hush',)),
+        )
+        self.assertNotIn('hush', repr(request))
