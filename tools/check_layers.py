@@ -36,7 +36,7 @@ ROOMS = {
     'pipeline': 'image target',
     '__init__': 'engine config',
     'engine': 'rules image config',
-    'rules': 'image config',
+    'rules': 'config',
     'image': '',
     'target': '',
     'config': '',

@@ -10,8 +10,9 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The program ``fuel-agent-curl``: command line, progress, exit codes.
+"""The program ``fuel-agent-curl``: verbs, options, displays, exit codes.
 
-May import every room. Nothing imports it, but for the entry point
-``main.program``; what it does by itself is talk to a person.
+It talks to a person, and to the program that started it; what it does is
+done by the rooms below, all of which it may import. Nothing imports it: the
+entry point is ``main.program``.
 """

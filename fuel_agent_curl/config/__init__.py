@@ -10,10 +10,10 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-
 """What was asked for: options, settings, prefixes of mirrors.
 
-``options`` states each option once; ``settings.Settings`` is the frozen
-result that everything else is handed; ``opts`` alone reads oslo.config.
-Imports ``errors`` alone.
+``options`` states each option once. ``settings.Settings`` is the frozen
+result that every other room is handed. ``opts`` alone reads oslo.config.
+
+May import ``errors`` and ``octets``.
 """

@@ -10,13 +10,12 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-
 """One download: the network thread, libcurl, and the bounded window.
 
-A representation comes in segments over one or many connections, each resumed
-on its own, and leaves in order. Imports ``rules`` for every decision,
-``image`` for digests and Metalink documents, ``config`` for the settings.
+A representation comes in segments, over one connection or many, each resumed
+on its own, and leaves in order. ``multi`` and ``easy`` alone import pycurl.
 
-Others use ``download.fetch`` and ``download.Download``, and ``probe.probe``.
-``multi`` and ``easy`` alone import pycurl.
+May import ``rules`` for what is to be decided, ``image`` for digests and
+Metalink documents, ``config`` for the settings. Others use ``download.fetch``
+and ``download.Download``, and ``probe.probe``.
 """

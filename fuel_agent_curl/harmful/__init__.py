@@ -12,13 +12,13 @@
 
 """A harmful HTTP server: it answers by script, and keeps a record.
 
-The instrument of the functional tests and of ``fuel-agent-curl demo``; the
-standard library is all it needs. To have one to play with::
+The instrument of the functional tests and of ``fuel-agent-curl demo``; it
+imports the standard library alone. To have one to play with::
 
     python -m fuel_agent_curl.harmful
 
-Its parts: ``messages`` has the honest server, ``faults`` what can be wrong
-with it, ``server`` the sockets.
+``messages`` has the honest answer, ``faults`` what can be wrong with it,
+``paths`` names faults in a URL, ``server`` has the sockets.
 """
 
 from fuel_agent_curl.harmful.messages import Ending

@@ -10,14 +10,13 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-
 """What the bytes are: containers, digests, block maps, Metalink.
 
-Knows neither HTTP nor devices: bytes and documents come in, bytes and facts
-go out. Imports ``errors`` alone.
+It knows neither HTTP nor devices: bytes and documents come in, bytes and
+facts go out.
 
-Others use ``containers.open_container``, ``digest.Digest``, ``bmap.parse``
-and ``metalink.parse``.
+May import ``errors`` and ``octets``. Others use ``containers.open_container``,
+``digest.Digest``, ``bmap.parse`` and ``metalink.parse``.
 """
 
 #: What an image may come in.

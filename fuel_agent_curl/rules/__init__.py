@@ -10,12 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-
 """What an answer proves and what follows: values in, decisions out.
 
 No I/O, no clock, no randomness, no thread and no pycurl: time and chance are
-parameters, so that the tests are tables. Imports ``image`` for digests,
-``config`` for the settings.
+parameters, so that the tests are tables.
 
-Used by ``engine``; ``events`` is what an observer is told.
+May import ``config`` for the settings. ``engine`` uses it; ``events`` is
+what an observer of a download is told.
 """

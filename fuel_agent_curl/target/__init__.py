@@ -10,12 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-
 """Where the bytes go: devices, files, streams.
 
-Knows neither HTTP nor containers: it is given the image's bytes in order and
-makes them complete, on the medium, or leaves nothing that looks so. Imports
-``errors`` alone.
+It knows neither HTTP nor containers: it is given the image's bytes in order
+and makes them complete, on the medium, or leaves nothing that looks so.
 
-Others use ``opening.open_target`` and ``relay.Relay``.
+May import ``errors`` and ``octets``. Others use ``opening.open_target`` and
+``relay.Relay``.
 """

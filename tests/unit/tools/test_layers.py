@@ -13,7 +13,10 @@
 
 """The check of the rooms fails on what it is there for."""
 
+import ast
+import importlib
 import pathlib
+import re
 
 import fixtures
 from testtools import matchers
@@ -22,6 +25,7 @@ from tests import base
 from tools import check_layers
 
 ROOT = check_layers.ROOT
+PACKAGE = ROOT / check_layers.PACKAGE
 
 
 class TestPackage(base.TestCase):
@@ -31,12 +35,30 @@ class TestPackage(base.TestCase):
     def test_each_room_is_there_and_has_a_door(self) -> None:
         """A name that is left over would let a module pass unseen."""
         for room in check_layers.ROOMS:
-            path = ROOT / check_layers.PACKAGE / room
+            path = PACKAGE / room
             if path.is_dir():
                 door = (path / '__init__.py').read_text()
                 self.assertThat(door, matchers.Contains('"""'), room)
             else:
                 self.assertTrue(path.with_suffix('.py').is_file(), room)
+
+    def test_a_door_names_what_is_there(self) -> None:
+        rooms = [r for r in check_layers.ROOMS if (PACKAGE / r).is_dir()]
+        for room in rooms:
+            door = ast.get_docstring(
+                ast.parse((PACKAGE / room / '__init__.py').read_text())
+            )
+            for module, name in re.findall(r'``(\w+)\.(\w+)``', door or ''):
+                found = importlib.import_module(
+                    '.'.join((check_layers.PACKAGE, room, module))
+                )
+                self.assertTrue(hasattr(found, name), (room, module, name))
+            for module in re.findall(r'``(\w+)``', door or ''):
+                path = PACKAGE / room / module
+                there = path.with_suffix('.py').is_file()
+                self.assertTrue(
+                    there or module in check_layers.ROOMS, (room, module)
+                )
 
     def test_rooms_import_downwards(self) -> None:
         """The table itself has no way up."""
