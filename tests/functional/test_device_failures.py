@@ -56,8 +56,8 @@ def remembering(*args, **kwargs):
     sink = open_target(*args, **kwargs)
     return sink
 
-open_target = pipeline.device.open_target
-pipeline.device.open_target = remembering
+open_target = pipeline.opening.open_target
+pipeline.opening.open_target = remembering
 pipeline.write(chunks(), sys.argv[1])
 """
 
