@@ -26,6 +26,7 @@ from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.engine import multi
 from fuel_agent_curl.engine import reception
+from fuel_agent_curl.engine import reread
 from fuel_agent_curl.engine import window
 from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import budget
@@ -114,7 +115,7 @@ class Exchange:
         *,
         kept: bool,
         segment: segments.Segment,
-        reread: window.HandedOn | None,
+        reread: reread.HandedOn | None,
         fresh: bool,
         on_accept: Callable[[Exchange, bool], None],
         on_start: Callable[[int], int],

@@ -27,8 +27,8 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.engine import exchange
+from fuel_agent_curl.engine import reread
 from fuel_agent_curl.engine import transfer
-from fuel_agent_curl.engine import window
 from fuel_agent_curl.rules import segments
 from fuel_agent_curl.rules import sources
 from fuel_agent_curl.rules import states
@@ -144,7 +144,7 @@ class Plan:
             and (self._single or self._context.length is None)
         )
 
-    def alone(self, moving: transfer.Transfer) -> window.HandedOn:
+    def alone(self, moving: transfer.Transfer) -> reread.HandedOn:
         """Drop all other transfers, forget what was not handed on."""
         for other in self._transfers:
             if other is not moving:

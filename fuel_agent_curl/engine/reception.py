@@ -25,9 +25,8 @@ import dataclasses
 import datetime
 import time
 
-from zlib_ng import zlib_ng
-
 from fuel_agent_curl import errors
+from fuel_agent_curl.engine import reread as reread_module
 from fuel_agent_curl.engine import window as window_module
 from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import budget as budget_module
@@ -70,7 +69,7 @@ class Reception:
         *,
         pin: answer.Representation | None,
         stop: int | None,
-        reread: window_module.HandedOn | None,
+        reread: reread_module.HandedOn | None,
         before: bytes = b'',
         checksum: bool,
         on_accept: Callable[[], None],
@@ -85,14 +84,13 @@ class Reception:
         self._budget = budget
         self.pin = pin
         self.stop = stop
-        self._reread = reread
+        self._reread = reread and reread_module.Comparison(reread)
         self._before = before
         self._checksum = checksum
         self._on_accept = on_accept
         self._on_start = on_start
         self._started = False
         self._closed = False
-        self._crc = 0
         # Body bytes still to come that are before the offset.
         self._to_skip = 0
         # Of a piece that was refused, what has been dealt with.
@@ -187,29 +185,13 @@ class Reception:
         """Drop what is there already, comparing it where that is a reread."""
         count = min(len(piece), self._to_skip)
         if self._reread:
-            self._compare(piece[:count], self._reread)
+            self._reread.update(piece[:count])
         elif self._before:
             self._compare_overlap(piece[:count])
         self._to_skip -= count
         self._dealt_with += count
         self.surplus += count
         return piece[count:]
-
-    def _compare(
-        self, piece: memoryview, before: window_module.HandedOn
-    ) -> None:
-        position = before.length - self._to_skip
-        while piece:
-            index, at = divmod(position, before.chunk_size)
-            part = piece[: before.chunk_size - at]
-            self._crc = zlib_ng.crc32(part, self._crc if at else 0)
-            position += len(part)
-            piece = piece[len(part) :]
-            complete = position % before.chunk_size == 0
-            if complete and self._crc != before.crcs[index]:
-                raise errors.RepresentationChanged(
-                    'the bytes before %d are others than before' % position
-                )
 
     def _check_overlap(self, judgement: answer.Judgement) -> None:
         """Refuse a part that begins early if that cannot be seen from it.

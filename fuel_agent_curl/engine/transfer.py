@@ -27,7 +27,7 @@ from typing import Protocol
 from fuel_agent_curl import errors
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.engine import exchange
-from fuel_agent_curl.engine import window as window_module
+from fuel_agent_curl.engine import reread
 from fuel_agent_curl.rules import recovery
 from fuel_agent_curl.rules import segments
 from fuel_agent_curl.rules import sources as sources_module
@@ -50,7 +50,7 @@ class Plan(Protocol):
     def sole(self, transfer: Transfer) -> bool:
         """Tell whether no byte but this transfer's is kept."""
 
-    def alone(self, transfer: Transfer) -> window_module.HandedOn:
+    def alone(self, transfer: Transfer) -> reread.HandedOn:
         """Drop all others, forget what was not handed on; return what was.
 
         The transfer is to bring all that remains.
@@ -252,7 +252,7 @@ class Transfer:
 
     def _next_request(
         self,
-    ) -> tuple[segments.Request, window_module.HandedOn | None]:
+    ) -> tuple[segments.Request, reread.HandedOn | None]:
         if self._offset or self.segment.stop is not None:
             request = self.source.request(
                 self._offset,
@@ -272,7 +272,7 @@ class Transfer:
     def _kept(self) -> bool:
         return self._offset > 0 or not self._plan.sole(self)
 
-    def _alone(self) -> window_module.HandedOn:
+    def _alone(self) -> reread.HandedOn:
         self._highest = max(self._highest, self._offset)
         handed_on = self._plan.alone(self)
         self.segment = segments.Segment()

@@ -22,12 +22,12 @@ of at most 16 KiB that libcurl hands over.
 from __future__ import annotations
 
 from collections.abc import Callable
-import dataclasses
 import mmap
 import threading
 
 from zlib_ng import zlib_ng
 
+from fuel_agent_curl.engine import reread
 from fuel_agent_curl.image import metalink
 
 # Shorter ones would waste pages, and a process has so many mappings only.
@@ -59,19 +59,6 @@ class Cursor:
         self.view = memoryview(b'')
         self.at = 0
         self.room = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class HandedOn:
-    """What the consumer has: bytes, and the CRC-32 of each chunk of them.
-
-    Any cheap digest will do against accident; there is one, whatever the
-    server proves, as it may prove nothing the next time.
-    """
-
-    length: int = 0
-    chunk_size: int = 1
-    crcs: tuple[int, ...] = ()
 
 
 class Window:
@@ -108,7 +95,7 @@ class Window:
         self._free: list[memoryview] = []
         self._taken = 0
         self._wanted: int | None = None
-        self._crcs: list[int] = []
+        self._crcs = reread.Checkpoints()
         self._end: int | None = None
         self._error: BaseException | None = None
 
@@ -184,17 +171,13 @@ class Window:
         """Bytes of room that make unpausing worth its system calls."""
         return self._chunks // 2 * self.chunk_size
 
-    def rewind(self) -> HandedOn:
+    def rewind(self) -> reread.HandedOn:
         """Forget what was not handed on yet; return what was."""
         with self._changed:
             for chunks in (self._filling, self._ready):
                 self._free.extend(chunk.view for chunk in chunks.values())
                 chunks.clear()
-            return HandedOn(
-                self._taken * self.chunk_size,
-                self.chunk_size,
-                tuple(self._crcs),
-            )
+            return self._crcs.handed_on(self.chunk_size)
 
     def finish(self, length: int) -> None:
         """All ``length`` bytes are here and proven complete.
@@ -247,7 +230,7 @@ class Window:
             self.check()
             chunk = self._ready.pop(self._taken)
             view = chunk.view[: chunk.filled]
-            self._crcs.append(chunk.crc)
+            self._crcs.add(chunk.crc)
             self._taken += 1
             wake = self._wanted is not None and self.has_room(self._wanted)
             if wake:
