@@ -145,18 +145,20 @@ def arrows(root: pathlib.Path) -> set[tuple[str, str]]:
 def _arrow(upper: tuple[int, int], lower: tuple[int, int]) -> str:
     """Return a line from the lower edge of one box to the upper of another.
 
-    It leaves and arrives nearer to the side where the other one is, so that
-    two that end at the same box do not hide each other.
+    It crosses over to its column at once, and leaves and arrives nearer to
+    the side where the other box is, so that no arrow hides another.
     """
     aside = (lower[0] > upper[0]) - (lower[0] < upper[0])
     x, y = upper[0] + _WIDTH // 2 + aside * 35, upper[1] + _HEIGHT
     end_x, end_y = lower[0] + _WIDTH // 2 - aside * 35, lower[1]
-    bend = (end_y - y) // 2
-    return '<path d="M%d %dC%d %d %d %d %d %d"/>' % (
+    across = y + _STEP_Y - _HEIGHT
+    bend = (y + across) // 2
+    return '<path d="M%d %dC%d %d %d %d %d %dV%d"/>' % (
         *(x, y),
-        *(x, y + bend),
-        *(end_x, end_y - bend),
-        *(end_x, end_y),
+        *(x, bend),
+        *(end_x, bend),
+        *(end_x, across - 8),
+        end_y,
     )
 
 
