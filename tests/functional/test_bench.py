@@ -192,9 +192,24 @@ class TestMeasure(_BenchTestCase):
             measure.Failed,
             self.run_stages,
             'print(1)',
-            'import sys; sys.exit("no")',
+            'import sys; input(); sys.exit("no")',
         )
         self.assertIn('ended with 1: no', str(error))
+
+    def test_a_stage_that_takes_the_one_before_along(self) -> None:
+        endless = 'while True: print("y" * 65536)'
+        error = self.assertRaises(
+            measure.Failed,
+            self.run_stages,
+            'import signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n'
+            + endless,
+            'import sys; sys.exit("no")',
+        )
+        self.assertIn(
+            '%s ended with -13, %s ended with 1: no'
+            % (sys.executable, sys.executable),
+            str(error),
+        )
 
     def test_a_stage_that_is_not_there(self) -> None:
         error = self.assertRaises(

@@ -60,12 +60,15 @@ def run(
     finally:
         for process in processes:
             process.end()
-    for process, stage in zip(processes, stages, strict=True):
-        if process.status:
-            raise Failed(
-                '%s ended with %d: %s'
-                % (stage[0], process.status, log.read_text(errors='replace'))
-            )
+    failed = [
+        '%s ended with %d' % (stage[0], process.status)
+        for process, stage in zip(processes, stages, strict=True)
+        if process.status
+    ]
+    if failed:
+        # All of them: one that fails takes those before it along (SIGPIPE).
+        said = log.read_text(errors='replace')
+        raise Failed('%s: %s' % (', '.join(failed), said))
     peaks = [process.peak for process in processes]
     known = [value for value in peaks if value is not None]
     return figures.Usage(
