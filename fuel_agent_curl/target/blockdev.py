@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import glob
 import logging
 import os
 import struct
@@ -51,24 +50,6 @@ def is_read_only(fd: int) -> bool:
     every write only (seen with a read-only loop device).
     """
     return bool(_int_ioctl(fd, _BLKROGET))
-
-
-def backs_a_loop_device(fd: int) -> bool:
-    """Return whether the file is what a loop device reads and writes.
-
-    Such a file is in use, though nothing has locked it.
-    """
-    status = os.fstat(fd)
-    for entry in glob.glob('/sys/block/loop*/loop/backing_file'):
-        try:
-            with open(entry) as file:
-                backing = file.read().rstrip('\n')
-            if os.path.samestat(os.stat(backing), status):
-                return True
-        except OSError:
-            # Detached in this moment, or of another mount namespace.
-            continue
-    return False
 
 
 def is_present(fd: int, expected: int) -> bool:

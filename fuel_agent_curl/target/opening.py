@@ -17,6 +17,7 @@ Everything that can be known before a byte is written is found out here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import errno
 import fcntl
 import logging
@@ -25,6 +26,7 @@ import stat
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.target import blockdev
+from fuel_agent_curl.target import holders
 from fuel_agent_curl.target import oserrors
 from fuel_agent_curl.target import sink
 from fuel_agent_curl.target import storage
@@ -128,9 +130,22 @@ def _open(path: str, options: storage.Options) -> sink.Sink | None:
 def _open_device(
     path: str, access: int, options: storage.Options
 ) -> sink.Sink:
-    # O_EXCL: EBUSY where it is mounted, or used by md, dm, swap or another
-    # copy; the same for a disk one of whose partitions is (open(2)).
-    fd = os.open(path, access | os.O_EXCL)
+    number = os.stat(path).st_rdev
+    census = holders.Census()
+    _refuse_users(path, census.of_device(number))
+    try:
+        # EBUSY where it is mounted, or used by md, dm, swap or another copy;
+        # the same for a disk one of whose partitions is (open(2)).
+        fd = os.open(path, access | os.O_EXCL)
+    except OSError as exc:
+        if exc.errno != errno.EBUSY:
+            raise
+        _refuse_users(path, census.elsewhere(number))
+        raise oserrors.refusal(
+            errors.TargetBusy,
+            '%s is held exclusively, and nothing says by whom' % path,
+            os_errno=errno.EBUSY,
+        ) from exc
     try:
         if blockdev.is_read_only(fd):
             raise OSError(errno.EROFS, 'the device is read-only')
@@ -150,12 +165,23 @@ def _open_file(
         fd = os.open(path, access)
     except FileNotFoundError:
         return None
-    if blockdev.backs_a_loop_device(fd):
+    try:
+        _refuse_users(path, holders.Census().of_file(os.fstat(fd)))
+    except BaseException:
         os.close(fd)
-        raise oserrors.refusal(
-            errors.TargetBusy, '%s is in use by a loop device' % path
-        )
+        raise
     return _lock(path, fd, options, created=False)
+
+
+def _refuse_users(path: str, found: Sequence[holders.Holder]) -> None:
+    if found:
+        error = oserrors.refusal(
+            errors.TargetBusy,
+            '%s is in use: %s' % (path, holders.listed(found)),
+            os_errno=errno.EBUSY,
+        )
+        error.hint = holders.releases(found)
+        raise error
 
 
 def _create(
