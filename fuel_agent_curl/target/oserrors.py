@@ -69,7 +69,7 @@ def failure(
     :param doing: what was being done, as in 'writing to'.
     :param at_open: nothing was written yet: then, no such device is a wrong
         path, not a device that went away.
-    :param offset: byte of the target.
+    :param offset: byte of the target; None: not known.
     """
     code = exc.errno or 0
     default = errors.DeviceError if at_open else errors.WriteError
@@ -101,14 +101,13 @@ class Mapped:
     """Raises OSError from its with block as what it means."""
 
     def __init__(
-        self, fail: Callable[[OSError, str, int], Exception], doing: str
+        self, fail: Callable[[OSError, str], Exception], doing: str
     ) -> None:
         self._fail = fail
         self._doing = doing
-        self.offset = 0
 
-    def __enter__(self) -> Mapped:
-        return self
+    def __enter__(self) -> None:
+        """Do nothing: all is done at the end."""
 
     def __exit__(
         self,
@@ -117,4 +116,4 @@ class Mapped:
         traceback: types.TracebackType | None,
     ) -> None:
         if isinstance(exc, OSError):
-            raise self._fail(exc, self._doing, self.offset) from exc
+            raise self._fail(exc, self._doing) from exc

@@ -19,15 +19,17 @@ at a time uses it.
 from __future__ import annotations
 
 import abc
-import contextlib
 import enum
 import errno
+import logging
 import os
 import select
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl.target import oserrors
+
+LOG = logging.getLogger(__name__)
 
 
 class Life(enum.Enum):
@@ -86,6 +88,8 @@ class Sink(abc.ABC):
         self.life = Life.UNTOUCHED
         self.state = _WORDS[self.life]
         self._fd = fd
+        #: Byte of the target that a failure now is at; None: not known.
+        self._at: int | None = None
 
     def _become(self, life: Life, state: str | None = None) -> None:
         """Take the step to ``life``.
@@ -141,14 +145,13 @@ class Sink(abc.ABC):
         """End a ``write`` that waits for a reader; from another thread."""
 
     def _close(self) -> None:
+        """Close the descriptor; a failure leaves none, either."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
-    def _failure(
-        self, exc: OSError, doing: str, offset: int
-    ) -> errors.DeviceError:
-        return oserrors.failure(self.path, exc, doing=doing, offset=offset)
+    def _failure(self, exc: OSError, doing: str) -> errors.DeviceError:
+        return oserrors.failure(self.path, exc, doing=doing, offset=self._at)
 
     def _mapped(self, doing: str) -> oserrors.Mapped:
         return oserrors.Mapped(self._failure, doing)
@@ -179,9 +182,9 @@ class Stream(Sink):
         rest = memoryview(buffer)
         if rest and self.life is Life.UNTOUCHED:
             self._become(Life.WRITTEN)
-        with self._mapped('writing to') as mapped:
+        with self._mapped('writing to'):
             while rest:
-                mapped.offset = self.written
+                self._at = self.written
                 try:
                     count = os.write(self._fd, rest)
                 except BlockingIOError:
@@ -202,16 +205,18 @@ class Stream(Sink):
 
     def finish(self) -> None:
         self._become(Life.PUBLISHED)
-        with self._mapped('closing') as mapped:
-            mapped.offset = self.written
+        self._at = None
+        with self._mapped('closing'):
             self._close()
         self._become(Life.CLOSED, 'complete')
 
     def abort(self) -> None:
         if self.life is Life.CLOSED:
             return
-        with contextlib.suppress(OSError):
+        try:
             self._close()
+        except OSError as exc:
+            LOG.warning('%s could not be closed: %s', self.path, exc)
         self._become(Life.CLOSED)
 
     def interrupt(self) -> None:

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator
-import contextlib
 import dataclasses
 import errno
 import fcntl
@@ -36,7 +35,6 @@ import mmap
 import os
 
 from fuel_agent_curl import octets
-from fuel_agent_curl.target import oserrors
 from fuel_agent_curl.target import readback
 from fuel_agent_curl.target import sink
 from fuel_agent_curl.target import staging
@@ -157,8 +155,8 @@ class Storage(sink.Sink):
         if self._proof is not None and view:
             self._proof.add(self.written, view)
         self.written += len(view)
-        with self._mapped('writing to') as mapped:
-            self._put(self._stage.add(view), mapped)
+        with self._mapped('writing to'):
+            self._put(self._stage.add(view))
 
     def skip(self, length: int) -> None:
         """Leave the next ``length`` bytes as they are on the target.
@@ -166,16 +164,13 @@ class Storage(sink.Sink):
         What a file does not have yet becomes a hole. Only with ``keep``.
         """
         self.begin()
-        with self._mapped('writing to') as mapped:
-            self._flush(mapped)
+        with self._mapped('writing to'):
+            self._flush()
         self.written += length
         self._offset = self.written
 
-    def _put(
-        self, runs: Iterator[staging.Run], mapped: oserrors.Mapped
-    ) -> None:
+    def _put(self, runs: Iterator[staging.Run]) -> None:
         for zeros, view in runs:
-            mapped.offset = self._offset
             if zeros:
                 self._add_zeros(len(view))
             else:
@@ -196,10 +191,9 @@ class Storage(sink.Sink):
             self._write_zeros(self._zeros_from, self._offset)
             self._zeros_from = None
 
-    def _flush(self, mapped: oserrors.Mapped) -> None:
+    def _flush(self) -> None:
         """Have everything that was taken on the target."""
-        self._put(self._stage.rest(), mapped)
-        mapped.offset = self._offset
+        self._put(self._stage.rest())
         self._flush_zeros()
 
     def idle(self) -> None:
@@ -213,8 +207,8 @@ class Storage(sink.Sink):
 
     def finish(self) -> None:
         self.begin()
-        with self._mapped('writing to') as mapped:
-            self._flush(mapped)
+        with self._mapped('writing to'):
+            self._flush()
             self._settle()
         # All of it has to be on the medium before the first mebibyte is
         # handed to the kernel, which may put that there at any moment.
@@ -230,8 +224,10 @@ class Storage(sink.Sink):
             proof = readback.Regions()
             proof.add(0, first)
             proof.compare(self._read, self.path)
-        with self._mapped('closing') as mapped:
-            mapped.offset = self.written
+        with self._mapped('closing'):
+            # What close(2) has to tell is told for every descriptor: heard
+            # from this one, all can still be taken back by the other.
+            os.close(os.dup(self._fd))
             self._end()
             self._close()
         self._become(sink.Life.CLOSED, 'complete')
@@ -241,8 +237,10 @@ class Storage(sink.Sink):
             return
         if self._fd >= 0:
             self._take_back()
-        with contextlib.suppress(OSError):
+        try:
             self._close()
+        except OSError as exc:
+            LOG.warning('%s could not be closed: %s', self.path, exc)
         self._become(sink.Life.CLOSED)
 
     def _take_back(self) -> None:
@@ -279,10 +277,14 @@ class Storage(sink.Sink):
             self._pwrite(first, 0)
 
     def _sync(self) -> None:
-        with self._mapped('syncing') as mapped:
-            mapped.offset = self.written
-            os.fdatasync(self._fd)
+        with self._mapped('syncing'):
+            self._fdatasync()
         self._unsynced = 0
+
+    def _fdatasync(self) -> None:
+        # The kernel does not say what could not be synced.
+        self._at = None
+        os.fdatasync(self._fd)
 
     def _read(self, start: int, stop: int) -> Iterator[memoryview]:
         """Read [start, stop) from the medium, not from the page cache.
@@ -293,9 +295,9 @@ class Storage(sink.Sink):
             # What is clean, and it was synced, is dropped from the cache.
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
         buffer = memoryview(mmap.mmap(-1, octets.MIB))
-        with self._mapped('reading back') as mapped:
+        with self._mapped('reading back'):
             while start < stop:
-                mapped.offset = start
+                self._at = start
                 # Whole sectors, of which the ends are dropped.
                 before = start % self._alignment
                 length = min(before + stop - start, octets.MIB)
@@ -316,6 +318,7 @@ class Storage(sink.Sink):
                 self._pwrite_all(view[:aligned], offset)
             except OSError as exc:
                 if exc.errno != errno.EINVAL:
+                    self._look_for_failure(view[:aligned], offset)
                     raise
                 # Some file systems take the flag and refuse the write.
                 self._no_direct(exc)
@@ -339,9 +342,28 @@ class Storage(sink.Sink):
 
     def _pwrite_all(self, view: memoryview, offset: int) -> None:
         while view:
+            self._at = offset
             count = os.pwrite(self._fd, view, offset)
+            if not count:
+                raise OSError(errno.EIO, 'nothing was written')
             offset += count
             view = view[count:]
+
+    def _look_for_failure(self, view: memoryview, offset: int) -> None:
+        """Find the first block of ``view`` that cannot be written.
+
+        A direct write fails as a whole, whichever block was the reason.
+        """
+        for start in range(0, len(view), self._alignment):
+            self._at = offset + start
+            try:
+                self._pwrite_all(
+                    view[start : start + self._alignment], offset + start
+                )
+            except OSError:
+                return
+        # This time all of it was taken.
+        self._at = offset
 
     def _write_back(self, stop: int) -> None:
         if stop - self._dirty_from >= _WRITE_BACK:

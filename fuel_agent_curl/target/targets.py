@@ -54,7 +54,7 @@ class File(storage.Storage):
         length = os.fstat(self._fd).st_size
         if self._options.keep:
             self._pwrite_zeros(0, min(length, storage.FIRST))
-            os.fdatasync(self._fd)
+            self._fdatasync()
         elif length:
             # Everything has to go, or the holes would show it.
             os.ftruncate(self._fd, 0)
@@ -163,7 +163,7 @@ class Device(storage.Storage):
 
     def _blank(self) -> None:
         self._pwrite_zeros(0, min(storage.FIRST, self._size))
-        os.fdatasync(self._fd)
+        self._fdatasync()
 
     def _held(self) -> memoryview:
         if self._options.keep:
@@ -181,27 +181,29 @@ class Device(storage.Storage):
                 self._pwrite_zeros(start, first)
                 start = last
             except OSError as exc:
-                if exc.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                    raise
+                # Where it has failed it does not say: a write that does not
+                # get there either will.
                 self._zero_out = False
-                LOG.info('%s takes no BLKZEROOUT; writing zeros', self.path)
+                LOG.info(
+                    '%s takes no BLKZEROOUT (%s); writing zeros',
+                    self.path,
+                    exc.strerror,
+                )
         self._pwrite_zeros(start, stop)
 
     def _end(self) -> None:
         blockdev.reread_partitions(self._fd)
 
-    def _failure(
-        self, exc: OSError, doing: str, offset: int
-    ) -> errors.DeviceError:
+    def _failure(self, exc: OSError, doing: str) -> errors.DeviceError:
         if not blockdev.is_present(self._fd, self._size):
             return oserrors.refusal(
                 errors.TargetVanished,
                 '%s went away while it was being written (%s)'
                 % (self.path, exc.strerror),
-                offset=offset,
+                offset=self._at,
                 os_errno=exc.errno,
             )
         if exc.errno == errno.EPERM and blockdev.is_read_only(self._fd):
             # Write-protected after it was opened.
             exc = OSError(errno.EROFS, os.strerror(errno.EROFS))
-        return super()._failure(exc, doing, offset)
+        return super()._failure(exc, doing)

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 
@@ -121,3 +122,46 @@ class StateTest(copying.FileTestCase):
             self.assertRaises(errors.WriteError, target.finish)
         target.abort()
         self.assertEqual('incomplete', target.state)
+
+
+class WhereTest(copying.FileTestCase):
+    """A direct write that fails says no more than that it did."""
+
+    def _fails_at(self, at: int, code: int = errno.EIO) -> errors.DeviceError:
+        real = os.pwrite
+
+        def failing(fd: int, view: memoryview, offset: int) -> int:
+            if offset <= at < offset + len(view):
+                raise OSError(code, os.strerror(code))
+            return real(fd, view, offset)
+
+        target = opening.open_target(self.path)
+        self.addCleanup(target.abort)
+        image = copying.LONG_IMAGE
+        with fixtures.MonkeyPatch('os.pwrite', failing):
+            error = self.assertRaises(
+                errors.DeviceError, self._write, target, image
+            )
+        target.abort()
+        assert isinstance(error, errors.DeviceError)
+        return error
+
+    def _write(self, target: sink.Sink, image: bytes) -> None:
+        target.write(image)
+        target.finish()
+
+    def test_first_block_that_failed(self) -> None:
+        for at in (0, 4095, 4096, MIB, MIB + 70_000, 2 * MIB - 1):
+            error = self._fails_at(at)
+            self.assertEqual(at - at % 4096, error.offset)
+
+    def test_nothing_is_taken(self) -> None:
+        """And no error is given, either: that is no reason to wait."""
+        target = opening.open_target(self.path)
+        self.addCleanup(target.abort)
+        with fixtures.MonkeyPatch('os.pwrite', lambda *_arguments: 0):
+            error = self.assertRaises(
+                errors.WriteError, target.write, b'x' * 3 * MIB
+            )
+        assert isinstance(error, errors.WriteError)
+        self.assertEqual(MIB, error.offset)
