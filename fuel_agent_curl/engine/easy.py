@@ -202,14 +202,12 @@ class Attempt:
         fields: list[str | bytes] = ['Accept-Encoding: identity']
         if not request.ranged:
             return fields
-        if request.guarded and request.start:
-            self.handle.setopt(pycurl.RESUME_FROM_LARGE, request.start)
-        if not request.guarded or request.stop is not None:
-            # Sent in place of libcurl's own, which the guard stays on for.
-            # The RANGE option would be dropped beside RESUME_FROM_LARGE.
-            fields.append(
-                'Range: ' + segments.range_text(request.start, request.stop)
-            )
+        # Not by RESUME_FROM_LARGE: with it, libcurl finds a 416 and a 200 of
+        # as many bytes successful, and says little of what else it refuses.
+        # ``answer`` judges every head before a byte of the body is used.
+        fields.append(
+            'Range: ' + segments.range_text(request.start, request.stop)
+        )
         if request.if_range:
             # As it came: an entity tag may hold octets above 0x7f
             # (RFC 9110 section 8.8.3).

@@ -13,36 +13,26 @@
 
 One connection is one transfer of one segment that has no end. With several,
 the representation is cut at multiples of the segment size; as many segments
-as there are connections, and as the window holds, are brought at a time, and
-the oldest never waits for a slow connection while another is idle.
+as there are connections, and as the window holds, are brought at a time.
+``takeover`` has what happens to a slow one.
 """
 
 from __future__ import annotations
 
-import collections
 import logging
 import math
 
 from fuel_agent_curl import errors
-from fuel_agent_curl import octets
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.engine import exchange
 from fuel_agent_curl.engine import reread
+from fuel_agent_curl.engine import takeover
 from fuel_agent_curl.engine import transfer
 from fuel_agent_curl.rules import segments
 from fuel_agent_curl.rules import sources
-from fuel_agent_curl.rules import states
-from fuel_agent_curl.rules.states import State
 
 LOG = logging.getLogger(__name__)
 
-# A transfer is taken over when it would need this many times as long for the
-# rest as others do, and this many seconds more: less is not worth a request.
-_SLOW_FACTOR = 2.0
-_SLOW_MARGIN = 0.1
-# What is taken over is cut into pieces of about this, for as many others to
-# bring at once: nothing goes on to the consumer before all of it is there.
-_PIECE = octets.MIB
 # Statuses by which a server says that there are too many connections.
 _CROWDED = frozenset((429, 503))
 
@@ -57,7 +47,7 @@ class Plan:
         # Whole chunks, so that each is brought by one transfer.
         chunk = context.window.chunk_size
         self._size = max(1, context.settings.segment // chunk) * chunk
-        self._piece = max(1, _PIECE // chunk) * chunk
+        self._takeovers = takeover.Takeovers(chunk)
         # Room that makes going on with a full window worth it. Where that is
         # more than twice what is brought at a time, it is full because of the
         # consumer, from whom each burst takes the interpreter's lock: fewer
@@ -73,7 +63,6 @@ class Plan:
         # Segments given back, in the order of their offsets.
         self._returned: list[segments.Segment] = []
         self._turn = 0
-        self._speeds: collections.deque[float] = collections.deque(maxlen=32)
         source = context.sources.best()
         assert source is not None
         self._add(
@@ -86,22 +75,22 @@ class Plan:
         :raises errors.Error: if the download has failed.
         """
         wait = math.inf
-        for moving in self._in_turn():
-            wait = min(wait, moving.tick(now))
-            if moving.state is State.FAILED:
-                assert moving.error is not None
-                raise moving.error
-        self._settle_rivals()
-        for moving in list(self._transfers):
-            if moving.state not in states.UNDER_WAY:
-                self._transfers.remove(moving)
-                if moving.state is State.DONE:
-                    self._brought(moving, now)
+        for each in self._in_turn():
+            wait = min(wait, each.tick(now))
+            if each.state is transfer.State.FAILED:
+                assert each.error is not None
+                raise each.error
+        self._return(*self._takeovers.settle())
+        for each in list(self._transfers):
+            if not each.under_way:
+                self._transfers.remove(each)
+                if each.state is transfer.State.DONE:
+                    self._brought(each, now)
                 wait = 0.0
         if not self._single and self._assign(now):
             wait = 0.0
         self._context.stats.received = self._context.received + sum(
-            moving.receiving for moving in self._transfers
+            each.receiving for each in self._transfers
         )
         return wait
 
@@ -117,8 +106,8 @@ class Plan:
 
     def finished(self, attempt: easy.Attempt, code: int, text: str) -> None:
         """Pass on the end of an attempt to the transfer it belongs to."""
-        for moving in self._transfers:
-            moving.finished(attempt, code, text)
+        for each in self._transfers:
+            each.finished(attempt, code, text)
 
     @property
     def done(self) -> bool:
@@ -134,23 +123,23 @@ class Plan:
 
     # What a transfer asks for.
 
-    def sole(self, moving: transfer.Transfer) -> bool:
+    def sole(self, asking: transfer.Transfer) -> bool:
         """Tell whether no byte but this transfer's is kept."""
         return (
-            self._transfers == [moving]
+            self._transfers == [asking]
             and not self._returned
             and not self._next
             # With it known, others are about to begin.
             and (self._single or self._context.length is None)
         )
 
-    def alone(self, moving: transfer.Transfer) -> reread.HandedOn:
+    def go_alone(self, remaining: transfer.Transfer) -> reread.HandedOn:
         """Drop all other transfers, forget what was not handed on."""
         for other in self._transfers:
-            if other is not moving:
+            if other is not remaining:
                 other.drop()
-        moving.rival = None
-        self._transfers = [moving]
+        self._takeovers.forget()
+        self._transfers = [remaining]
         self._returned = []
         self._next = None
         if not self._single:
@@ -158,14 +147,14 @@ class Plan:
         self._single = True
         return self._window.rewind()
 
-    def takes_all(self, moving: transfer.Transfer) -> None:
+    def take_all(self) -> None:
         """The answer to the first range was a whole one: use it as it is."""
         if not self._single:
             LOG.info('The server has no ranges: one connection')
         self._single = True
 
-    def gives_up(self, moving: transfer.Transfer, error: errors.Error) -> bool:
-        """Tell whether a transfer that failed leaves its work to others.
+    def give_up(self, failed: transfer.Transfer, error: errors.Error) -> bool:
+        """Leave the work of a transfer to others; tell whether they take it.
 
         A server that lets only so many connections in refuses the rest:
         fewer are used then.
@@ -176,18 +165,18 @@ class Plan:
         there = [
             other
             for other in self._transfers
-            if other.source is moving.source
-            and other.state is State.ATTEMPTING
+            if other.source is failed.source
+            and other.state is transfer.State.ATTEMPTING
         ]
-        if not crowded or there == [moving]:
+        if not crowded or there == [failed]:
             return False
-        moving.source.crowded(len(there))
+        failed.source.crowded(len(there))
         LOG.info(
             'Going on with at most %d connections: %s',
-            moving.source.most,
+            failed.source.most,
             error,
         )
-        self._return(segments.Segment(moving.offset, moving.segment.stop))
+        self._return(segments.Segment(failed.offset, failed.segment.stop))
         return True
 
     # Several connections.
@@ -196,16 +185,18 @@ class Plan:
         self,
         source: sources.Source,
         segment: segments.Segment,
-        rival: transfer.Transfer | None = None,
-    ) -> None:
-        self._transfers.append(
-            transfer.Transfer(self._context, self, source, segment, rival)
+        challenge: takeover.Challenge | None = None,
+    ) -> transfer.Transfer:
+        added = transfer.Transfer(
+            self._context, self, source, segment, challenge
         )
+        self._transfers.append(added)
+        return added
 
-    def _brought(self, moving: transfer.Transfer, now: float) -> None:
-        speed = moving.speed(now)
-        self._speeds.append(speed)
-        moving.source.brought(speed)
+    def _brought(self, ended: transfer.Transfer, now: float) -> None:
+        speed = ended.speed(now)
+        self._takeovers.brought(speed)
+        ended.source.brought(speed)
 
     def _assign(self, now: float) -> bool:
         """Start what there is room for; tell whether anything was started."""
@@ -231,7 +222,7 @@ class Plan:
         self._returned.sort(key=lambda segment: segment.start)
 
     def _busy(self) -> list[sources.Source]:
-        return [moving.source for moving in self._transfers]
+        return [each.source for each in self._transfers]
 
     def _next_segment(
         self, start: int, length: int
@@ -250,61 +241,19 @@ class Plan:
 
     def _take_over(self, now: float) -> bool:
         """Ask once more for the rest of a slow segment, oldest first."""
-        # The median; a module of its own for that would be slow to import.
-        speeds = sorted(self._speeds) or [0.0]
-        typical = speeds[len(speeds) // 2]
-        if not typical:
+        slow = self._takeovers.slow(self._transfers, now)
+        if slow is None:
             return False
-        challenged = [
-            moving.rival for moving in self._transfers if moving.rival
-        ]
-        for moving in sorted(self._transfers, key=lambda one: one.offset):
-            stop = moving.segment.stop
-            if stop is None or moving.rival or moving in challenged:
-                continue
-            # Each challenge makes the next come later: where all are slow,
-            # the low-speed check has to get its time.
-            patience = _SLOW_MARGIN * 2.0 ** min(moving.challenges, 32)
-            usual = (stop - moving.offset) / typical
-            if moving.needs(now, patience) > usual * _SLOW_FACTOR + patience:
-                return self._challenge(moving, stop)
-        return False
-
-    def _challenge(self, moving: transfer.Transfer, stop: int) -> bool:
         choice, busy = self._context.sources, self._busy()
         source = choice.best(busy)
         if choice.joined:
             # Another mirror rather than the same once more.
-            source = choice.best(busy, [moving.source]) or source
+            source = choice.best(busy, [slow.source]) or source
         if source is None:
             return False
-        LOG.debug('Taking over the rest of %r', moving)
-        moving.challenges += 1
-        size = self._piece
-        cut = (moving.offset + size + size // 2) // size * size
-        segment = segments.Segment(moving.offset, min(cut, stop))
-        self._add(source, segment, moving)
-        self._transfers[-1].challenges = moving.challenges
+        challenge = takeover.Challenge(slow)
+        challenge.challenger = self._add(
+            source, self._takeovers.first_piece(slow), challenge
+        )
+        self._takeovers.add(challenge)
         return True
-
-    def _share(self, start: int | None, stop: int | None) -> None:
-        """Have the rest of what was taken over brought in pieces."""
-        if start is None or stop is None:
-            return
-        for begin in range(start, stop, self._piece):
-            self._return(
-                segments.Segment(begin, min(begin + self._piece, stop))
-            )
-
-    def _settle_rivals(self) -> None:
-        for moving in self._transfers:
-            rival = moving.rival
-            if rival is None:
-                continue
-            if moving.ahead:
-                rival.drop()
-                moving.rival = None
-                # Not before: one that fails leaves all to its rival.
-                self._share(moving.segment.stop, rival.segment.stop)
-            elif rival.state not in states.UNDER_WAY:
-                moving.drop()

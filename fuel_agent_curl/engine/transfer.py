@@ -12,13 +12,14 @@
 
 """One transfer: a segment brought in, attempt after attempt.
 
-Its states and what moves them are the table in ``states``. What an answer
-proves is decided in ``answer``, what follows a failure in ``recovery``, which
-mirror is asked and how in ``sources``; each request is an ``exchange``.
+A state machine; ``TRANSITIONS`` is its table. What an answer proves is
+decided in ``answer``, what follows a failure in ``recovery``, which mirror is
+asked and how in ``sources``; each request is an ``exchange``.
 """
 
 from __future__ import annotations
 
+import enum
 import logging
 import math
 import time
@@ -33,15 +34,49 @@ from fuel_agent_curl.rules import segments
 from fuel_agent_curl.rules import sources as sources_module
 from fuel_agent_curl.rules import watchdog
 from fuel_agent_curl.rules.recovery import Action
-from fuel_agent_curl.rules.states import move
-from fuel_agent_curl.rules.states import State
-from fuel_agent_curl.rules.states import Trigger
-from fuel_agent_curl.rules.states import UNDER_WAY
 
 LOG = logging.getLogger(__name__)
 
 # How often a transfer under way is looked at, in seconds.
 _TICK = 0.25
+
+
+class State(enum.Enum):
+    """Where a transfer stands."""
+
+    #: To make a request, at once or when that is due.
+    WAITING = enum.auto()
+    ATTEMPTING = enum.auto()
+    DONE = enum.auto()
+    FAILED = enum.auto()
+    #: Another transfer does the work.
+    DROPPED = enum.auto()
+
+
+TRANSITIONS: dict[State, tuple[State, ...]] = {
+    State.WAITING: (State.ATTEMPTING, State.FAILED, State.DROPPED),
+    State.ATTEMPTING: (
+        State.WAITING,
+        State.DONE,
+        State.FAILED,
+        State.DROPPED,
+    ),
+    State.DONE: (),
+    State.FAILED: (),
+    State.DROPPED: (),
+}
+
+
+def move(state: State, to: State) -> State:
+    """Return the state ``to``.
+
+    :raises RuntimeError: if the table has no such transition: a bug.
+    """
+    if to not in TRANSITIONS[state]:
+        raise RuntimeError(
+            'a transfer cannot go from %s to %s' % (state.name, to.name)
+        )
+    return to
 
 
 class Plan(Protocol):
@@ -50,25 +85,33 @@ class Plan(Protocol):
     def sole(self, transfer: Transfer) -> bool:
         """Tell whether no byte but this transfer's is kept."""
 
-    def alone(self, transfer: Transfer) -> reread.HandedOn:
+    def go_alone(self, transfer: Transfer) -> reread.HandedOn:
         """Drop all others, forget what was not handed on; return what was.
 
         The transfer is to bring all that remains.
         """
 
-    def takes_all(self, transfer: Transfer) -> None:
-        """The transfer receives all that remains."""
+    def take_all(self) -> None:
+        """The only transfer there is receives all that remains."""
 
-    def gives_up(self, transfer: Transfer, error: errors.Error) -> bool:
-        """Tell whether a transfer that failed leaves its work to others."""
+    def give_up(self, transfer: Transfer, error: errors.Error) -> bool:
+        """Leave the work to others, if they take it; tell whether they do."""
+
+
+class Challenge(Protocol):
+    """What a transfer needs of ``takeover.Challenge``."""
+
+    won: bool
+
+    def start(self, offset: int, segment: segments.Segment) -> int:
+        """Its first byte is here; return the offset that it goes on at."""
 
 
 class Transfer:
     """Brings one segment into the window; lives on the network thread.
 
-    :param rival: a transfer of the same bytes that is dropped when this one
-        receives its first.
-    :ivar ahead: it has, and the rival takes no more.
+    :param challenge: it is to take these bytes over from another transfer,
+        which goes on bringing them meanwhile.
     :ivar error: why it failed.
     """
 
@@ -78,13 +121,12 @@ class Transfer:
         plan: Plan,
         source: sources_module.Source,
         segment: segments.Segment,
-        rival: Transfer | None = None,
+        challenge: Challenge | None = None,
     ) -> None:
         self.state = State.WAITING
         self.segment = segment
-        self.rival = rival
-        self.ahead = False
-        self._beaten = False
+        self._challenge = challenge
+        self._overtaken = False
         self.error: errors.Error | None = None
         self._context = context
         settings = self._settings = context.settings
@@ -101,8 +143,6 @@ class Transfer:
         # The next request goes on where one that ended well left off.
         self._chained = False
         self._watchdog = watchdog.Watchdog(self._settings, 0.0, 0)
-        # Times that another transfer was set on the same bytes.
-        self.challenges = 0
 
     def __repr__(self) -> str:
         return '<Transfer %s at byte %d of %r, attempt %d, %s>' % (
@@ -117,6 +157,11 @@ class Transfer:
     def source(self) -> sources_module.Source:
         """The mirror that it asks."""
         return self._recovery.source
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it has not come to an end."""
+        return bool(TRANSITIONS[self.state])
 
     @property
     def offset(self) -> int:
@@ -151,9 +196,9 @@ class Transfer:
 
     def tick(self, now: float) -> float:
         """Do what is due; return the seconds until there is more to do."""
-        if self._beaten:
+        if self._overtaken:
             self.drop()
-        if self.state not in UNDER_WAY:
+        if not self.under_way:
             return math.inf
         if self._exchange and self._exchange.reception.at_end():
             self._complete()
@@ -166,9 +211,9 @@ class Transfer:
             error = self._exchange.watch(now, self._watchdog)
             if error is not None:
                 self._failed(self._exchange, error)
-        elif self.state is State.WAITING or now >= self._due:
+        elif now >= self._due:
             self._start(now)
-        if self.state is State.BACKING_OFF:
+        if self.state is State.WAITING:
             return max(0.0, min(self._due, self._context.deadline) - now)
         if self.state is not State.ATTEMPTING:
             return 0.0
@@ -179,7 +224,7 @@ class Transfer:
         under_way = self._exchange
         if under_way is None or not under_way.is_of(attempt):
             return
-        if self._beaten:
+        if self._overtaken:
             self.drop()
             return
         error = under_way.result(code, text)
@@ -200,22 +245,22 @@ class Transfer:
         self._end_attempt()
         self._watchdog.continued(time.monotonic(), self._offset, received)
         self._chained = True
-        self._move(Trigger.AGAIN)
+        self._move(State.WAITING)
 
     def drop(self) -> None:
         """End it; what it brought stays."""
-        if self.state in UNDER_WAY:
-            under_way = self._exchange
-            if self._beaten and under_way and not under_way.received:
+        if self.under_way:
+            exchange_ = self._exchange
+            if self._overtaken and exchange_ and not exchange_.received:
                 # Its connection may be dead, and each that comes over it be
                 # taken over before the low-speed check sees that.
-                under_way.leave_connection()
+                exchange_.leave_connection()
             self._end_attempt()
-            self._move(Trigger.DROP)
+            self._move(State.DROPPED)
 
-    def overtaken(self) -> int:
+    def stand_down(self) -> int:
         """Take no more bytes; return the offset another goes on at."""
-        self._beaten = True
+        self._overtaken = True
         if self._exchange:
             self._exchange.reception.close()
         return self.offset
@@ -231,7 +276,7 @@ class Transfer:
                 self._settings, now, self._offset
             )
         self._chained = False
-        self._move(Trigger.START)
+        self._move(State.ATTEMPTING)
         try:
             self._exchange = exchange.Exchange(
                 self._context,
@@ -263,7 +308,7 @@ class Transfer:
                 return request, None
             # Without a proof: read again from 0, and compare what was handed
             # on. What was not is forgotten, it comes again anyway.
-            handed_on = self._alone()
+            handed_on = self._go_alone()
             if self._offset:
                 self._report('reread')
                 return segments.Request(self._offset), handed_on
@@ -272,9 +317,10 @@ class Transfer:
     def _kept(self) -> bool:
         return self._offset > 0 or not self._plan.sole(self)
 
-    def _alone(self) -> reread.HandedOn:
+    def _go_alone(self) -> reread.HandedOn:
         self._highest = max(self._highest, self._offset)
-        handed_on = self._plan.alone(self)
+        handed_on = self._plan.go_alone(self)
+        self._challenge = None
         self.segment = segments.Segment()
         self._offset = handed_on.length
         return handed_on
@@ -282,7 +328,7 @@ class Transfer:
     def _accepted(self, under_way: exchange.Exchange, first: bool) -> None:
         if under_way.reception.stop is None:
             self.segment = segments.Segment(self.segment.start)
-            self._plan.takes_all(self)
+            self._plan.take_all()
         self._recovery.sent_on = False
         start = under_way.request.start
         if start:
@@ -296,16 +342,13 @@ class Transfer:
             self._report('restarted')
 
     def _body_started(self, offset: int) -> int:
-        if self.rival is None:
+        if self._challenge is None:
             return offset
-        if self.rival.offset < self.segment.start:
-            # A piece did not match, and is to be brought again.
-            raise errors.ReceiveError('there is a gap before these bytes')
-        stop = self.segment.stop
-        if stop is not None and self.rival.offset >= stop:
-            raise errors.ReceiveError('all of these bytes are there by now')
-        self.ahead = True
-        return max(offset, self.rival.overtaken())
+        return self._challenge.start(offset, self.segment)
+
+    @property
+    def _challenging(self) -> bool:
+        return self._challenge is not None and not self._challenge.won
 
     def _end_attempt(self) -> None:
         if self._exchange is not None:
@@ -328,7 +371,7 @@ class Transfer:
             ranged=ended.request.ranged,
             redirected=ended.redirected,
             elsewhere=ended.elsewhere,
-            challenging=self.rival is not None and not self.ahead,
+            challenging=self._challenging,
             progressed=new >= self._settings.progress,
             kept=self._kept(),
             foretold=self._context.expected is not None,
@@ -336,9 +379,9 @@ class Transfer:
         )
         step = self._recovery.failed(failure)
         if step.action is Action.REWIND:
-            step = self._recovery.rewound(failure, self._alone().length)
+            step = self._recovery.rewound(failure, self._go_alone().length)
         elif step.action is Action.OFFER:
-            taken = self._plan.gives_up(self, error)
+            taken = self._plan.give_up(self, error)
             step = self._recovery.offered(failure, taken)
         self._carry_out(step, error, now)
 
@@ -351,35 +394,35 @@ class Transfer:
         elif action is Action.BACK_OFF:
             LOG.warning('%s; next attempt in %.1f s', error, step.delay)
             self._due = now + step.delay
-            self._move(Trigger.RETRY)
+            self._move(State.WAITING)
             self._report('retry', error, step.delay)
         elif action is Action.FAIL_OVER:
             LOG.warning('%s; trying %s', error, errors.redact(self.source.url))
-            self._move(Trigger.AGAIN)
+            self._move(State.WAITING)
             self._report('failover', error)
         elif action is Action.LEAVE:
-            self._move(Trigger.DROP)
+            self._move(State.DROPPED)
         else:
             if action is Action.ASK_OTHERWISE:
                 LOG.info('%s: asking in another way', error)
             elif action is Action.ASK_ORIGINAL:
                 LOG.info('%s: asking the original URL again', error)
-            self._move(Trigger.AGAIN)
+            self._move(State.WAITING)
 
     def _complete(self) -> None:
         if self._exchange and self._exchange.reception.pin:
             self._context.length = self._exchange.reception.pin.length
         self._end_attempt()
-        self._move(Trigger.COMPLETE)
+        self._move(State.DONE)
 
     def _fail(self, error: errors.Error) -> None:
         self._end_attempt()
         self._recovery.annotate(error, self._offset)
         self.error = error
-        self._move(Trigger.FAIL)
+        self._move(State.FAILED)
 
-    def _move(self, trigger: Trigger) -> None:
-        self.state = move(self.state, trigger)
+    def _move(self, to: State) -> None:
+        self.state = move(self.state, to)
 
     def _report(
         self,

@@ -46,8 +46,6 @@ class Verdict(enum.Enum):
 
     #: The body may be used.
     ACCEPT = enum.auto()
-    #: It may be used but begins early, which libcurl's guard refuses.
-    ASK_UNGUARDED = enum.auto()
     #: Unchanged, yet sent whole: some caches do that to any If-Range.
     ASK_WITHOUT_IF_RANGE = enum.auto()
     #: It proves too little: read from 0 and compare what was handed on.
@@ -206,8 +204,6 @@ def _partial(
     strong = pin.validator.strong if pin else None
     if not same and (strong or not checksum):
         return _ask(Verdict.REREAD, ranges=True)
-    if given.start < request.start and request.guarded:
-        return _ask(Verdict.ASK_UNGUARDED)
     if pin:
         validator = _either(pin, validator)
     pinned = Representation(validator, given.complete, ranges=True)
@@ -217,7 +213,6 @@ def _partial(
 def _ask(verdict: Verdict, ranges: bool | None = None) -> Judgement:
     """Return the verdict; ``ranges``: what the answer shows of those."""
     why = {
-        Verdict.ASK_UNGUARDED: 'the part sent begins before the byte asked',
         Verdict.ASK_WITHOUT_IF_RANGE: 'the server sends all to an If-Range',
         Verdict.REREAD: 'the server does not prove that it resumes',
     }

@@ -37,15 +37,12 @@ class Request:
     :ivar stop: byte to stop before; None for the end.
     :ivar ranged: send a Range; without it the whole representation is asked
         for, and ``start`` is where the caller goes on after skipping.
-    :ivar guarded: let libcurl check the start of the answer as well
-        (CURLOPT_RESUME_FROM_LARGE); it refuses a 206 that begins early.
     :ivar if_range: validator to send in If-Range; None for none.
     """
 
     start: int = 0
     stop: int | None = None
     ranged: bool = False
-    guarded: bool = False
     if_range: str | None = None
 
 

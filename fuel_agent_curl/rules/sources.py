@@ -66,7 +66,6 @@ class Source:
         self._recovery = 1
         self._recovering = False
         self._ranges = True
-        self._guarded = True
         self._if_range = True
         self._wrong_ranges = 0
         # Whether there are ranges all the same.
@@ -92,7 +91,6 @@ class Source:
             start,
             stop,
             ranged=True,
-            guarded=self._guarded,
             if_range=strong if self._if_range else None,
         )
 
@@ -115,9 +113,7 @@ class Source:
     def learn(self, judgement: answer.Judgement) -> bool:
         """Note what an answer showed; True if another request follows."""
         verdict = judgement.verdict
-        if verdict is answer.Verdict.ASK_UNGUARDED:
-            self._guarded = False
-        elif verdict is answer.Verdict.ASK_WITHOUT_IF_RANGE:
+        if verdict is answer.Verdict.ASK_WITHOUT_IF_RANGE:
             self._if_range = False
         elif verdict is answer.Verdict.REREAD:
             self._ranges = False

@@ -11,7 +11,8 @@
 #    under the License.
 """Tells when an attempt has to be ended, and how fast it is.
 
-Rules only: the time and the counters come in, an error goes out.
+Rules only: the time and the counters come in, an error goes out. Low speed
+is the largest part of that, and nobody else's.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import math
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import settings as settings_module
-from fuel_agent_curl.rules import lowspeed
 
 # How often samples are taken, in seconds.
 _EVERY = 0.125
@@ -32,6 +32,59 @@ _SETTLED = 0.2
 _FIRST_BYTE = 1.0
 # ... and the seconds over which the speed is measured.
 _SPEED_OVER = 1.0
+
+
+class LowSpeed:
+    """Tells when fewer than ``limit * time`` bytes came in ``time`` seconds.
+
+    libcurl's own check (CURLOPT_LOW_SPEED_TIME) is an average over about six
+    seconds that every unpause starts anew (curl_easy_pause): a dead server
+    behind a consumer that pauses often would never be noticed.
+
+    Seconds in which the transfer was paused, or had no connection yet, do
+    not count. ``now`` is a monotonic time, ``count`` a running total of
+    bytes.
+
+    :param limit: bytes per second.
+    :param time: seconds.
+    """
+
+    def __init__(self, limit: float, time: float) -> None:
+        self._least = limit * time
+        self._time = time
+        self._ticking = False
+        self._last = 0.0
+        self._elapsed = 0.0
+        self._samples: collections.deque[tuple[float, int]] = (
+            collections.deque()
+        )
+
+    def resume(self, now: float) -> None:
+        """Time counts from now on."""
+        if not self._ticking:
+            self._ticking = True
+            self._last = now
+
+    def suspend(self, now: float) -> None:
+        """Time does not count until ``resume``."""
+        self._advance(now)
+        self._ticking = False
+
+    def stalled(self, now: float, count: int) -> bool:
+        """Take a sample, and tell whether the transfer is stalled."""
+        self._advance(now)
+        samples = self._samples
+        samples.append((self._elapsed, count))
+        since = self._elapsed - self._time
+        while len(samples) > 1 and samples[1][0] <= since:
+            samples.popleft()
+        started, before = samples[0]
+        return started <= since and count - before < self._least
+
+    def _advance(self, now: float) -> None:
+        if self._ticking:
+            self._elapsed += now - self._last
+            self._last = now
 
 
 class Watchdog:
@@ -48,7 +101,7 @@ class Watchdog:
         self, settings: settings_module.Settings, began: float, offset: int
     ) -> None:
         self._settings = settings
-        self._low_speed = lowspeed.LowSpeed(
+        self._low_speed = LowSpeed(
             settings.stall_limit, settings.low_speed_time
         )
         self._received_before = 0

@@ -145,9 +145,7 @@ class TestTakeover(segmented.SegmentsTestCase):
                 self.assert_taken_over(faults.stall(1000), harm(at), harm(at))
 
     def test_challenger_that_begins_early(self) -> None:
-        self.assert_taken_over(
-            faults.stall(20_000), *[faults.move_range(-1000)] * 2
-        )
+        self.assert_taken_over(faults.stall(20_000), faults.move_range(-1000))
 
     def test_challenger_that_gets_less_than_the_other_has(self) -> None:
         self.assert_taken_over(

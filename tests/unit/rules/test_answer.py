@@ -32,7 +32,6 @@ MODIFIED = 'Sun, 22 Nov 2026 10:00:00 GMT'
 OTHER_TIME = 'Sun, 22 Nov 2026 11:00:00 GMT'
 
 ACCEPT = answer.Verdict.ACCEPT
-UNGUARDED = answer.Verdict.ASK_UNGUARDED
 WITHOUT_IF_RANGE = answer.Verdict.ASK_WITHOUT_IF_RANGE
 REREAD = answer.Verdict.REREAD
 
@@ -84,7 +83,6 @@ def resume(
     request = segments.Request(
         40,
         ranged=True,
-        guarded=True,
         if_range=pin.validator.strong if pin else None,
     )
     return dataclasses.replace(request, **changes)

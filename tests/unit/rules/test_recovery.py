@@ -20,6 +20,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl.config import settings
 from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import events
+from fuel_agent_curl.rules import head
 from fuel_agent_curl.rules import recovery
 from fuel_agent_curl.rules import sources
 from fuel_agent_curl.rules.answer import Verdict
@@ -132,7 +133,7 @@ class TestNoFailure(RecoveryTestCase):
             (2, True, Verdict.REREAD, 1),
             (1, True, Verdict.REREAD, 0),
             (2, False, Verdict.REREAD, 0),
-            (2, True, Verdict.ASK_UNGUARDED, 0),
+            (2, True, Verdict.ASK_WITHOUT_IF_RANGE, 0),
         ):
             self.make(mirrors, joined=joined)
             # So that the other would be preferred in any case.
@@ -183,11 +184,14 @@ class TestChallenge(RecoveryTestCase):
 
     def test_how_to_ask_is_learnt(self) -> None:
         self.make()
-        unguarded = judged(Verdict.ASK_UNGUARDED)
-        self.follow(challenging=True, judgement=unguarded)
+        validator = head.Validator(etag='"a"')
+        self.made.source.accepted(answer.Representation(validator))
+        self.follow(
+            challenging=True, judgement=judged(Verdict.ASK_WITHOUT_IF_RANGE)
+        )
         request = self.made.source.request(5, None, unproven=True)
         assert request is not None
-        self.assertFalse(request.guarded)
+        self.assertIsNone(request.if_range)
 
 
 class TestOrder(RecoveryTestCase):

@@ -41,8 +41,6 @@ class TestDefaults(base.TestCase):
 
     def test_a_request_is_for_all_there_is(self) -> None:
         self.assertEqual(
-            segments.Request(
-                0, None, ranged=False, guarded=False, if_range=None
-            ),
+            segments.Request(0, None, ranged=False, if_range=None),
             segments.Request(),
         )

@@ -38,9 +38,7 @@ def source(
 class RequestTest(base.TestCase):
     def test_a_strong_validator_goes_into_if_range(self) -> None:
         self.assertEqual(
-            segments.Request(
-                5, None, ranged=True, guarded=True, if_range='"a"'
-            ),
+            segments.Request(5, None, ranged=True, if_range='"a"'),
             source().request(5, None, unproven=False),
         )
 
@@ -51,9 +49,7 @@ class RequestTest(base.TestCase):
 
     def test_a_checksum_stands_in_for_the_proof(self) -> None:
         request = source(validator=WEAK).request(5, 9, unproven=True)
-        self.assertEqual(
-            segments.Request(5, 9, ranged=True, guarded=True), request
-        )
+        self.assertEqual(segments.Request(5, 9, ranged=True), request)
 
     def test_where_others_are_kept_the_first_range_needs_a_proof(self) -> None:
         one = source(validator=None)
@@ -67,7 +63,6 @@ class RequestTest(base.TestCase):
 
     def test_learns_how_to_ask(self) -> None:
         one = source()
-        self.assertTrue(one.learn(answer.Judgement(Verdict.ASK_UNGUARDED)))
         self.assertTrue(
             one.learn(answer.Judgement(Verdict.ASK_WITHOUT_IF_RANGE))
         )

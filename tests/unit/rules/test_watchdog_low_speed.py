@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fuel_agent_curl.rules import lowspeed
+from fuel_agent_curl.rules import watchdog
 from tests import base
 
 LIMIT = 100
@@ -32,7 +32,7 @@ class TestLowSpeed(base.TestCase):
         super().setUp()
         self.now = 5000.0
         self.count = 0
-        self.detector = lowspeed.LowSpeed(LIMIT, TIME)
+        self.detector = watchdog.LowSpeed(LIMIT, TIME)
 
     def run_for(
         self,
@@ -84,7 +84,7 @@ class TestLowSpeed(base.TestCase):
             self.assertEqual(TIME, self.run_for(60, rate))
 
     def start_again(self) -> None:
-        self.detector = lowspeed.LowSpeed(LIMIT, TIME)
+        self.detector = watchdog.LowSpeed(LIMIT, TIME)
         self.count = 0
         self.start()
 
@@ -194,7 +194,7 @@ class TestLowSpeed(base.TestCase):
 
     def test_a_fraction_of_a_byte(self) -> None:
         """1 byte/s over a tenth of a second: a byte, or it is too slow."""
-        self.detector = lowspeed.LowSpeed(1, 0.1)
+        self.detector = watchdog.LowSpeed(1, 0.1)
         self.start()
         self.now += 0.2
         self.assertTrue(self.detector.stalled(self.now, 0))
