@@ -128,7 +128,13 @@ class GunzipStream(artifact.Target):
             chunks = stream.views()
         else:
             chunks = iter(stream)
-        self._chunks = containers.decompress(chunks, 'zlib')
+        with _as_fuel_agent_errors():
+            settings = opts.settings_from(cfg.CONF)
+        self._chunks = containers.decompress(
+            chunks,
+            'zlib',
+            ignore_trailing=settings.trailing_data == 'ignore',
+        )
 
     def next(self) -> bytes:
         try:

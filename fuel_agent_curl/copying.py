@@ -132,6 +132,8 @@ class Copy:
                 self._source,
                 request.target,
                 container=request.container,
+                decoder_memory=request.settings.decoder_memory,
+                trailing_data=request.settings.trailing_data,
                 image_checksum=request.image_checksum,
                 direct_io=request.settings.direct_io,
                 verify=request.verify,

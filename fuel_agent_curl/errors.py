@@ -116,6 +116,13 @@ class OptionError(Error, ValueError):
     exit_code = 2
 
 
+class ResourceError(Error):
+    """Out of memory, descriptors or threads; ``os_errno`` is the errno."""
+
+    exit_code = 11
+    os_errno: int | None = None
+
+
 class NetworkError(Error):
     """libcurl could not carry out the request.
 
@@ -276,9 +283,21 @@ class ImageTooLong(ContentError):
 
 
 class WindowTooLarge(ContentError):
-    """The image was compressed with a window too large for a ramdisk."""
+    """Unpacking the image takes more memory than ``decoder_memory``."""
 
     exit_code = 37
+
+
+class NotAnImage(ContentError):
+    """What arrived is a file of another kind than a disk image."""
+
+    exit_code = 38
+
+
+class UnprovenEnd(ContentError):
+    """Nothing proves that the image is whole once it has arrived."""
+
+    exit_code = 39
 
 
 class DeviceError(Error):

@@ -84,6 +84,8 @@ def copy(
     target: str | os.PathLike[str],
     *,
     container: str = 'auto',
+    decoder_memory: int = 128 * octets.MIB,
+    trailing_data: str = 'error',
     image_checksum: str | None = None,
     direct_io: bool = True,
     verify: bool = False,
@@ -98,7 +100,10 @@ def copy(
     'incomplete' or 'complete'. The download is closed if the target fails, or
     else left to the caller.
 
-    :param container: see ``containers.open_container``.
+    :param container: see ``containers.open_container``, as for the next two.
+    :param decoder_memory: the largest window of a decoder, in bytes.
+    :param trailing_data: 'ignore' leaves out what is behind the end of the
+        container; 'error' does so only with ``image_checksum``.
     :param image_checksum: 'ALGORITHM:HEX' of the image, unpacked; None for
         no check.
     :param direct_io: write past the page cache where the target takes it.
@@ -142,14 +147,23 @@ def copy(
             sink.check_length(packed)
         from fuel_agent_curl.image import containers
 
-        found, image = containers.open_container(download.views(), container)
+        # Where a checksum says what the image is, that decides.
+        ignore = trailing_data == 'ignore' or image_checksum is not None
+        unpacked = containers.open_container(
+            download.views(),
+            container,
+            decoder_memory=decoder_memory,
+            ignore_trailing=ignore,
+        )
+        found = unpacked.container
+        sink.check_length(unpacked.at_least)
         # What is in another container has a length that nobody knows yet.
         length = download.length if found == 'raw' else None
         if bmap is not None:
             _compare_lengths(length, bmap.length)
             length = bmap.length
         _move(
-            _Image(image, download.keep, length),
+            _Image(unpacked.chunks, download.keep, length),
             sink,
             tasks,
             check,
@@ -262,15 +276,10 @@ def _move(
 ) -> None:
     if image.length is not None:
         sink.check_length(image.length)
-    # From the first piece on: a source that never begins leaves the target
+    # From the first piece on: a source without a usable byte leaves the target
     # as it was, one that fails later never leaves the image of before.
     chunks = iter(image.chunks)
-    try:
-        first: octets.Buffer | None = next(chunks, None)
-    except errors.ContentError:
-        # Bytes have come, if none that could be handed on.
-        sink.begin()
-        raise
+    first = next(chunks, None)
     if first is None and sink.kind == 'device':
         raise errors.ImageTooShort(
             'the image is empty; the device is left as it was',

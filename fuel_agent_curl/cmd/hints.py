@@ -22,6 +22,7 @@ from fuel_agent_curl.cmd import arguments
 # What to do, by class of error, where the error itself does not say. The
 # nearest class of an error's ancestry counts.
 _HINTS: dict[type[errors.Error], str] = {
+    errors.ResourceError: 'see ulimit -a and free memory, then run it again',
     errors.NetworkError: 'check the network and the server, then run it again',
     errors.ResolveError: 'check the host name, the name server'
     ' (/etc/resolv.conf) and the proxy settings',
@@ -53,7 +54,8 @@ _HINTS: dict[type[errors.Error], str] = {
     errors.DigestMismatch: 'compare the checksum with its source: this image'
     ' is another one, or was damaged before it was served',
     errors.ImageTooLong: 'check that this is the right image for the target',
-    errors.WindowTooLarge: 'compress the image with a smaller window',
+    errors.WindowTooLarge: 'allow more by --decoder-memory, or compress the'
+    ' image with a smaller window',
     errors.DeviceError: 'check the target, and the kernel log (dmesg)',
     errors.TargetMissing: 'check the path: the directory, or the device, has'
     ' to be there',

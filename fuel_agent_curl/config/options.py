@@ -221,6 +221,18 @@ OPTIONS: tuple[Option, ...] = (
         'direct_io',
         'Write past the page cache (O_DIRECT) where the target takes it.',
     ),
+    Option(
+        'decoder_memory',
+        'The largest window (zstd) or dictionary (xz) that an image may take '
+        'to be unpacked (in bytes).',
+        unit='bytes',
+    ),
+    Option(
+        'trailing_data',
+        'What to do about bytes behind the end of a gzip, xz, zstd or bzip2 '
+        'container, such as a signature: ignore leaves them out, error '
+        'does so only where a checksum of the image is given, which decides.',
+    ),
 )
 
 # No field of Settings: it is of the URL, not of how it is fetched.

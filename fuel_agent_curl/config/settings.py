@@ -27,7 +27,10 @@ from fuel_agent_curl import octets
 HTTP_VERSIONS = ('1.0', '1.1', '2', '3')
 
 #: All values of each setting that has few.
-CHOICES = {'http_version': HTTP_VERSIONS}
+CHOICES = {
+    'http_version': HTTP_VERSIONS,
+    'trailing_data': ('error', 'ignore'),
+}
 
 # What one connection may be ahead of the consumer: more does not make it
 # faster, and a ramdisk has little memory.
@@ -68,6 +71,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     # libcurl's own bounds (CURLOPT_BUFFERSIZE).
     'buffer_size': (1024, 10 * octets.MIB),
     'max_recv_speed': (0, 2**62),
+    # The most that zstd can be told to take.
+    'decoder_memory': (octets.MIB, 2 * octets.GIB),
 }
 
 
@@ -116,6 +121,10 @@ class Settings:
     http_version: str = '1.1'
     #: Write past the page cache where the target allows it.
     direct_io: bool = True
+    #: The largest window (zstd) or dictionary (xz) of a decoder.
+    decoder_memory: int = 128 * octets.MIB
+    #: What to do about bytes behind the end of a container.
+    trailing_data: str = 'error'
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'headers', tuple(self.headers))
@@ -127,11 +136,12 @@ class Settings:
                 raise errors.OptionError(
                     '%s is True or False, not %r' % (name, getattr(self, name))
                 )
-        if self.http_version not in HTTP_VERSIONS:
-            raise errors.OptionError(
-                'http_version is one of %s, not %r'
-                % (', '.join(HTTP_VERSIONS), self.http_version)
-            )
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise errors.OptionError(
+                    '%s is one of %s, not %r'
+                    % (name, ', '.join(choices), getattr(self, name))
+                )
         if self.proxy and not _FIELD_VALUE.fullmatch(self.proxy):
             # It may hold a password: it is not shown.
             raise errors.OptionError(

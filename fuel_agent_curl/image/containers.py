@@ -13,8 +13,9 @@
 """The image out of its container: every member, in bounded memory.
 
 A compressed image is one or more members (RFC 1952 2.2; streams in xz,
-frames in zstd), after which nothing but zero padding may follow. One step
-hands on at most STEP bytes however well they compress.
+frames in zstd), after which nothing but zero padding may follow, unless what
+else follows is to be ignored. One step hands on at most STEP bytes however
+well they compress, and a decoder keeps no more than it is allowed.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from zlib_ng import zlib_ng
 from fuel_agent_curl import errors
 from fuel_agent_curl import image
 from fuel_agent_curl import octets
+from fuel_agent_curl.image import announced
 from fuel_agent_curl.image import gunzip
 
 if sys.version_info >= (3, 14):
@@ -52,13 +54,15 @@ STEP = 1 * octets.MIB
 # copies that at every step, so this stays small.
 _FEED = 64 * octets.KIB
 
-#: The largest window (zstd) or dictionary (xz) a decoder may ask for. It is
-#: what xz -9 uses; a ramdisk has no room for the gigabytes that both allow.
-WINDOW_MAX = 64 * octets.MIB
+#: The largest window (zstd) or dictionary (xz) that is taken where nobody
+#: says otherwise, in bytes: what ``zstd -d`` takes without being told to.
+DECODER_MEMORY = 128 * octets.MIB
 
 # liblzma counts its own state too: 1 MiB is above what any xz filter needs.
-_XZ_MEMLIMIT = WINDOW_MAX + octets.MIB
-_ZSTD_WINDOW_LOG_MAX = WINDOW_MAX.bit_length() - 1
+_XZ_STATE = octets.MIB
+
+# The largest that can be allowed: zstd takes no larger one.
+_DECODER_MEMORY_MAX = 2 * octets.GIB
 
 # RFC 1950 2.2: deflate, a window of up to 32 KiB, no preset dictionary, and
 # the two bytes are a multiple of 31.
@@ -69,12 +73,16 @@ _ZLIB_MAGICS = tuple(
     if (method * 256 + flags) % 31 == 0 and not flags & 0x20
 )
 
-# What damage makes the decoders raise; bz2 raises OSError. (zlib-ng's type
+# What the decoders raise; bz2 raises OSError for damage. (zlib-ng's type
 # hints have an instance where the class is.)
-_DAMAGE = cast(
+_FAILURES = cast(
     'tuple[type[Exception], ...]',
-    (zlib_ng.error, lzma.LZMAError, zstd.ZstdError, OSError),
+    (zlib_ng.error, lzma.LZMAError, zstd.ZstdError, OSError, MemoryError),
 )
+
+# What is in such an error's text where the memory was not to be had: zlib's
+# Z_MEM_ERROR, and zstd's word for it. The others raise MemoryError.
+_OUT_OF_MEMORY = ('Error -4 ', 'Allocation error')
 
 
 class _Decoder(typing.Protocol):
@@ -120,15 +128,16 @@ class _Inflate:
         return out
 
 
-def _open_xz() -> _Decoder:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMLIMIT)
+def _open_xz(memory: int) -> _Decoder:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=memory + _XZ_STATE)
 
 
-def _open_zstd() -> _Decoder:
+def _open_zstd(_memory: int) -> _Decoder:
+    # What the frame announces has been compared with what is allowed; zstd
+    # itself would refuse a window of which a short image needs only a part.
+    window_log_max = zstd.DecompressionParameter.window_log_max
     return zstd.ZstdDecompressor(
-        options={
-            zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG_MAX
-        }
+        options={window_log_max: window_log_max.bounds()[1]}
     )
 
 
@@ -136,21 +145,27 @@ def _open_zstd() -> _Decoder:
 class _Codec:
     """One container: how its members begin, and what decodes one.
 
-    :ivar open: None for gzip, which ``gunzip`` decodes.
+    :ivar open: makes a decoder that keeps at most as many bytes as given;
+        None for gzip, which ``gunzip`` decodes.
+    :ivar announced: what the first bytes of a member say; None when there
+        have to be more of them.
     :ivar padding: the multiple of zero bytes after which another member may
         follow; 0: none may.
     """
 
     name: str
     magics: tuple[bytes, ...]
-    open: Callable[[], _Decoder] | None = None
+    open: Callable[[int], _Decoder] | None = None
+    announced: Callable[[bytes], announced.Announced | None] = (
+        announced.nothing
+    )
     padding: int = 0
 
 
 _CODECS = (
     _Codec('gzip', (b'\x1f\x8b',)),
     # xz-file-format.txt 2.2: stream padding comes in multiples of four.
-    _Codec('xz', (b'\xfd7zXZ\x00',), _open_xz, padding=4),
+    _Codec('xz', (b'\xfd7zXZ\x00',), _open_xz, announced.xz, padding=4),
     # RFC 8878 3.1: frames, and skippable frames of sixteen kinds.
     _Codec(
         'zstd',
@@ -159,16 +174,19 @@ _CODECS = (
             *(bytes((0x50 + kind,)) + b'\x2a\x4d\x18' for kind in range(16)),
         ),
         _open_zstd,
+        announced.zstd,
     ),
     # The digit is the block size; a block or the end follows.
     _Codec(
-        'bzip2', tuple(b'BZh%d' % n for n in range(1, 10)), bz2.BZ2Decompressor
+        'bzip2',
+        tuple(b'BZh%d' % n for n in range(1, 10)),
+        lambda _memory: bz2.BZ2Decompressor(),
     ),
 )
 
 # fuel-agent's own gunzip takes this, too. Its two bytes are too little to know
 # it by, so it has to be asked for.
-_ZLIB = _Codec('zlib', _ZLIB_MAGICS, _Inflate)
+_ZLIB = _Codec('zlib', _ZLIB_MAGICS, lambda _memory: _Inflate())
 
 # The longest magic: as much is looked at before deciding.
 _PEEK = max(len(m) for codec in _CODECS for m in codec.magics)
@@ -189,20 +207,47 @@ def _found(head: bytes) -> str:
     return 'raw'
 
 
-def open_container(
-    chunks: Iterable[octets.Buffer], container: str = 'auto'
-) -> tuple[str, Iterator[octets.Buffer]]:
-    """Return the name of the container and an iterator over the image.
+@dataclasses.dataclass(frozen=True)
+class Unpacked:
+    """An image as it comes out of its container.
 
-    Takes from ``chunks`` what is needed to look at the first bytes, so an
-    error of the source can come from here. Neither keeps a chunk, nor any
-    part of it, when the next one is asked for.
+    :ivar container: one of ``image.CONTAINERS``, or 'zlib'.
+    :ivar at_least: the image has no fewer bytes than this, by what its
+        container announces; 0 where that says nothing.
+    :ivar chunks: the image. Neither a chunk nor any part of it is kept when
+        the next one is asked for.
+    """
+
+    container: str
+    at_least: int
+    chunks: Iterator[octets.Buffer]
+
+
+def open_container(
+    chunks: Iterable[octets.Buffer],
+    container: str = 'auto',
+    *,
+    decoder_memory: int = DECODER_MEMORY,
+    ignore_trailing: bool = False,
+) -> Unpacked:
+    """Begin to unpack the image that ``chunks`` are.
+
+    The first bytes are unpacked here: what is damaged from the beginning is
+    found out here, and an error of the source can come from here, too.
 
     :param container: one of ``image.CONTAINERS``, or 'auto' for what the
         first bytes say. 'raw' takes anything as it is, 'zlib' gzip as well.
+    :param decoder_memory: the largest window or dictionary, in bytes.
+    :param ignore_trailing: drop what follows the last member and begins no
+        other, to the end of ``chunks``.
     :raises errors.OptionError: for an unknown container.
-    :raises errors.CorruptError: when the image is in another container.
-    :raises errors.TruncatedError: when there is nothing to unpack.
+    :raises errors.CorruptError: for damage, and when the image is in another
+        container.
+    :raises errors.TruncatedError: when the input ends within a member, or
+        there is nothing to unpack.
+    :raises errors.TrailingGarbageError: when something follows the last.
+    :raises errors.WindowTooLarge: when a decoder wants too much memory.
+    :raises errors.ResourceError: when there is not as much as it may have.
     """
     if container not in ('auto', 'zlib', *image.CONTAINERS):
         raise errors.OptionError(
@@ -231,25 +276,35 @@ def open_container(
             offset=0,
             hint='leave the container to be found out, or name the right one',
         )
-    for codec in (*_CODECS, _ZLIB):
-        if codec.name == container:
-            if codec.open is None:
-                return container, gunzip.members(chunks, STEP)
-            return container, _members(chunks, codec, codec.open)
-    return container, chunks
+    if container == 'raw':
+        return Unpacked(container, 0, chunks)
+    if container == 'gzip':
+        unpacked = gunzip.members(chunks, STEP, ignore_trailing)
+        return Unpacked(container, 0, _prepend(next(unpacked, b''), unpacked))
+    (codec,) = (c for c in (*_CODECS, _ZLIB) if c.name == container)
+    unpacker = _Unpacker(codec, decoder_memory, ignore_trailing)
+    unpacked = unpacker.unpack(chunks)
+    first = next(unpacked, b'')
+    return Unpacked(container, unpacker.at_least, _prepend(first, unpacked))
 
 
 def decompress(
-    chunks: Iterable[octets.Buffer], container: str = 'auto'
+    chunks: Iterable[octets.Buffer],
+    container: str = 'auto',
+    *,
+    decoder_memory: int = DECODER_MEMORY,
+    ignore_trailing: bool = False,
 ) -> Iterator[octets.Buffer]:
     """Iterate over the image in ``chunks``; see ``open_container``.
 
-    :raises errors.CorruptError: for damage.
-    :raises errors.TruncatedError: when the input ends within a member.
-    :raises errors.TrailingGarbageError: when something follows the last.
-    :raises errors.WindowTooLarge: when a decoder wants too much memory.
+    Nothing is taken from ``chunks`` before the first is asked for.
     """
-    yield from open_container(chunks, container)[1]
+    yield from open_container(
+        chunks,
+        container,
+        decoder_memory=decoder_memory,
+        ignore_trailing=ignore_trailing,
+    ).chunks
 
 
 def _peek(
@@ -277,20 +332,29 @@ def _prepend(
 
 
 class _Gap:
-    """What comes between two members: zero padding, or the next magic."""
+    """What comes between two members: zero padding, or the next one's head.
 
-    def __init__(self, codec: _Codec) -> None:
+    :param ignore: what is neither is dropped, with all that follows it.
+    """
+
+    def __init__(self, codec: _Codec, ignore: bool) -> None:
         self._codec = codec
+        self._ignore = ignore
         self._magic_length = len(codec.magics[0])
         self._head = b''
         self._padding = 0
+        self._dropping = False
 
     def feed(self, piece: octets.Buffer, offset: int) -> bytes:
         """Return the start of the next member, b'' while there is none.
 
+        It is long enough for all that the member announces.
+
         :param offset: where ``piece`` ends in the input, for the error.
         :raises errors.TrailingGarbageError: for anything else.
         """
+        if self._dropping:
+            return b''
         rest = self._head + bytes(piece)
         if not self._head:
             stripped = rest.lstrip(b'\0')
@@ -299,24 +363,32 @@ class _Gap:
         if not rest:
             return b''
         self._head = b''
-        allowed = not self._padding or (
-            self._codec.padding and self._padding % self._codec.padding == 0
-        )
-        if not allowed or not self._could_start(rest):
+        start = rest[: self._magic_length]
+        if not any(magic.startswith(start) for magic in self._codec.magics):
+            if not self._ignore:
+                raise errors.TrailingGarbageError(
+                    'something that is no %s follows the end of the image'
+                    % self._codec.name,
+                    offset=offset - len(rest),
+                    hint=gunzip.TRAILING_HINT,
+                )
+            gunzip.log_ignored(self._codec.name)
+            self._dropping = True
+            return b''
+        if self._padding and (
+            not self._codec.padding or self._padding % self._codec.padding
+        ):
+            # Never dropped: it may well be of the image.
             raise errors.TrailingGarbageError(
-                'something that is no %s follows the end of the image'
-                % self._codec.name,
+                'what begins like %s follows %d zero bytes, where none may'
+                % (self._codec.name, self._padding),
                 offset=offset - len(rest),
             )
-        if len(rest) < self._magic_length:
+        if len(start) < self._magic_length or not self._codec.announced(rest):
             self._head = rest
             return b''
         self._padding = 0
         return rest
-
-    def _could_start(self, rest: bytes) -> bool:
-        start = rest[: self._magic_length]
-        return any(m.startswith(start) for m in self._codec.magics)
 
     def finish(self, offset: int) -> None:
         """Say that the input has ended here, at ``offset``."""
@@ -328,62 +400,131 @@ class _Gap:
             )
 
 
-def _members(
-    chunks: Iterator[octets.Buffer],
-    codec: _Codec,
-    begin: Callable[[], _Decoder],
-) -> Iterator[octets.Buffer]:
-    """Decode member after member."""
-    gap = _Gap(codec)
-    decoder: _Decoder | None = None
-    taken = 0
-    for chunk in chunks:
-        for start in range(0, len(chunk), _FEED):
-            piece: octets.Buffer = memoryview(chunk)[start : start + _FEED]
-            taken += len(piece)
-            while piece:
-                if decoder is None:
-                    piece = gap.feed(piece, taken)
-                    if not piece:
-                        break
-                    decoder = begin()
-                out = _step(decoder, piece, codec, taken)
-                while not decoder.eof and not decoder.needs_input:
-                    yield out
-                    out = _step(decoder, b'', codec, taken)
-                if out:
-                    yield out
-                piece = b''
-                if decoder.eof:
-                    piece = decoder.unused_data
-                    decoder = None
-    if decoder is not None:
-        raise errors.TruncatedError(
-            'the %s container ends within a member' % codec.name, offset=taken
-        )
-    gap.finish(taken)
+class _Unpacker:
+    """Decodes member after member.
 
-
-def _step(
-    decoder: _Decoder, data: octets.Buffer, codec: _Codec, offset: int
-) -> bytes:
-    """One step of ``decoder``; the only place where its errors are mapped.
-
-    ``offset`` is how much of the input was taken so far: the damage is
-    before it, by at most one feed.
+    :param memory: the largest window or dictionary, in bytes.
+    :param ignore: drop what follows the last member.
+    :ivar at_least: bytes announced by the members begun so far.
     """
-    try:
-        return decoder.decompress(data, STEP)
-    except _DAMAGE as exc:
-        text = str(exc)
-        if 'Memory usage limit' in text or 'too much memory' in text:
-            raise errors.WindowTooLarge(
-                'unpacking the %s container takes a window above %d MiB'
-                % (codec.name, WINDOW_MAX // octets.MIB),
-                offset=offset,
-                hint='compress the image with a smaller window (dictionary)',
-            ) from exc
-        raise errors.CorruptError(
-            'the %s container is damaged: %s' % (codec.name, text),
-            offset=offset,
-        ) from exc
+
+    def __init__(self, codec: _Codec, memory: int, ignore: bool) -> None:
+        self.at_least = 0
+        self._codec = codec
+        self._memory = memory
+        self._gap = _Gap(codec, ignore)
+        # Bytes of the input that were looked at.
+        self._taken = 0
+
+    def unpack(
+        self, chunks: Iterator[octets.Buffer]
+    ) -> Iterator[octets.Buffer]:
+        """Iterate over the image in ``chunks``."""
+        decoder: _Decoder | None = None
+        for chunk in chunks:
+            for start in range(0, len(chunk), _FEED):
+                piece: octets.Buffer = memoryview(chunk)[start : start + _FEED]
+                self._taken += len(piece)
+                while piece:
+                    if decoder is None:
+                        piece = self._gap.feed(piece, self._taken)
+                        if not piece:
+                            break
+                        decoder = self._begin(piece)
+                    out = self._step(decoder, piece)
+                    while not decoder.eof and not decoder.needs_input:
+                        yield out
+                        out = self._step(decoder, b'')
+                    if out:
+                        yield out
+                    piece = b''
+                    if decoder.eof:
+                        piece = decoder.unused_data
+                        decoder = None
+        if decoder is not None:
+            raise errors.TruncatedError(
+                'the %s container ends within a member' % self._codec.name,
+                offset=self._taken,
+            )
+        self._gap.finish(self._taken)
+
+    def _begin(self, head: bytes) -> _Decoder:
+        """Return a decoder for the member that begins with ``head``."""
+        said = self._codec.announced(head)
+        assert said is not None
+        self.at_least += said.length
+        if said.needs is not None:
+            raise self._unusable('it takes %s' % said.needs)
+        if said.window > self._memory:
+            raise self._too_large(said.window)
+        assert self._codec.open is not None
+        try:
+            return self._codec.open(self._memory)
+        except MemoryError as exc:
+            raise gunzip.out_of_memory(self._codec.name, self._taken) from exc
+
+    def _step(self, decoder: _Decoder, data: octets.Buffer) -> bytes:
+        """One step of ``decoder``; the only place where its errors are mapped.
+
+        Damage is before what was taken so far, by at most one feed.
+        """
+        try:
+            return decoder.decompress(data, STEP)
+        except _FAILURES as exc:
+            raise self._failure(exc) from exc
+
+    def _failure(self, error: Exception) -> errors.Error:
+        """Return what ``error`` of a decoder means."""
+        text = str(error)
+        if isinstance(error, MemoryError) or any(
+            sign in text for sign in _OUT_OF_MEMORY
+        ):
+            return gunzip.out_of_memory(self._codec.name, self._taken)
+        if 'Memory usage limit' in text:
+            # In a block that is not the first one of its stream.
+            return self._too_large(None)
+        if 'unsupported options' in text:
+            # liblzma says so where the check value was right: no damage.
+            return self._unusable(
+                'it takes a filter, or an option of one, that this liblzma'
+                ' does not have'
+            )
+        return errors.CorruptError(
+            'the %s container is damaged: %s' % (self._codec.name, text),
+            offset=self._taken,
+        )
+
+    def _unusable(self, why: str) -> errors.ContentError:
+        return errors.ContentError(
+            'the %s container cannot be unpacked here: %s'
+            % (self._codec.name, why),
+            offset=self._taken,
+            hint='compress the image without it',
+        )
+
+    def _too_large(self, window: int | None) -> errors.WindowTooLarge:
+        """Return the error of a window of so many bytes; None: not known."""
+        wanted = 'more than'
+        advice = 'allow more by decoder_memory (--decoder-memory)'
+        if window is not None:
+            mib = -(-window // octets.MIB)
+            wanted = '%d MiB, above' % mib
+            advice = (
+                'allow it by decoder_memory = %d (--decoder-memory %dM)'
+                % (
+                    mib * octets.MIB,
+                    mib,
+                )
+            )
+            if window > _DECODER_MEMORY_MAX:
+                advice = 'decoder_memory cannot allow more than %d' % (
+                    _DECODER_MEMORY_MAX
+                )
+        return errors.WindowTooLarge(
+            'unpacking the %s container takes a window of %s the %d MiB'
+            ' allowed'
+            % (self._codec.name, wanted, self._memory // octets.MIB),
+            offset=self._taken,
+            hint='%s, or compress the image with a smaller window (dictionary)'
+            % advice,
+        )

@@ -13,18 +13,22 @@
 
 """The image out of gzip members, by zlib-ng.
 
-Its file object is used and not its decompressor: that makes each step's
-bytes by doubling a buffer of 16 KiB, and takes the interpreter's lock again
-each time, for which the other threads make it wait. The file object unpacks
-all that was asked for at once.
+What its file object reads by is used and not its decompressor: that makes
+each step's bytes by doubling a buffer of 16 KiB, and takes the interpreter's
+lock again each time, for which the other threads make it wait. The reader
+unpacks all that was asked for at once. The file object itself would lose what
+was unpacked in the same step before an error.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+import errno
 import io
+import logging
 import re
+from typing import BinaryIO
 from typing import cast
 
 from zlib_ng import gzip_ng
@@ -32,6 +36,8 @@ from zlib_ng import zlib_ng
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+
+LOG = logging.getLogger(__name__)
 
 # A member without content (RFC 1952 section 2.3). The reader takes the first
 # bytes of a header for a header cut short, and does not tell from where on
@@ -43,12 +49,24 @@ _EMPTY_MEMBER = bytes.fromhex('1f8b0800ffffffff00ff 0300 00000000 00000000')
 _NO_MEMBER = re.compile(r"Not a gzipped file \((b(['\"]).*\2)\)$")
 _HEADER = 10
 
+# What is read of the chunks at once, in bytes; as the file object does.
+_FEED = 512 * octets.KIB
+
+# zlib.h: Z_MEM_ERROR. It comes as the error that damage is told by, too.
+_OUT_OF_MEMORY = 'Error -4 '
+
+#: What to do about bytes behind the end.
+TRAILING_HINT = (
+    'if they belong there, as a signature may, have them left out by'
+    ' trailing_data = ignore (--trailing-data ignore)'
+)
+
 
 # (zlib-ng's type hints have an instance where the class is.)
-_DAMAGE = cast(
+_FAILURES = cast(
     'tuple[type[Exception], ...]',
     # The third one is of a header of more than half a mebibyte.
-    (EOFError, OSError, OverflowError, zlib_ng.error),
+    (EOFError, OSError, OverflowError, zlib_ng.error, MemoryError),
 )
 
 
@@ -108,6 +126,12 @@ class _Input(io.RawIOBase):
         except BaseException as error:
             raise _SourceError(error) from None
 
+    def drop(self) -> None:
+        """Take the rest of the chunks, for nothing."""
+        for chunk in self._chunks:
+            self.taken += len(chunk)
+        self.ended = True
+
     def release(self) -> None:
         """Let go of the chunks: whoever reads is not seen by the collector."""
         self._chunks = iter(())
@@ -129,59 +153,118 @@ class _Input(io.RawIOBase):
         )
 
 
-def members(chunks: Iterator[octets.Buffer], step: int) -> Iterator[bytes]:
+def members(
+    chunks: Iterator[octets.Buffer], step: int, ignore: bool = False
+) -> Iterator[octets.Buffer]:
     """Decode member after member (RFC 1952 section 2.2).
 
     Zero padding may follow each.
 
     :param chunks: they begin with the magic number of a member.
-    :param step: bytes of each piece handed on, but for the last.
+    :param step: bytes of each piece handed on, but for the last. A piece is
+        valid until the next is asked for.
+    :param ignore: drop what follows a member and begins no other.
     :raises errors.CorruptError: for damage.
     :raises errors.TruncatedError: when the input ends within a member.
     :raises errors.TrailingGarbageError: when something else follows one.
+    :raises errors.ResourceError: when there is no memory for it.
     """
     source = _Input(chunks)
-    file = gzip_ng.GzipNGFile(fileobj=source)  # type: ignore[no-untyped-call]
     held = b''
     try:
-        while piece := _step(file, source, step):
-            if held:
-                yield held
-                held = b''
-            if source.ended:
-                # It may hold what is behind the end: the next step tells.
-                held = piece
-            else:
-                yield piece
+        reader = _Reader(source, step)
+        try:
+            while piece := reader.next():
+                if held:
+                    yield held
+                    held = b''
+                if source.ended:
+                    # It may hold what is behind the end: the next step tells.
+                    held = bytes(piece)
+                else:
+                    yield piece
+        except errors.TrailingGarbageError:
+            if not ignore:
+                raise
+            log_ignored('gzip')
+            # What came before it was whole, and its checksum right.
+            held += reader.unpacked()
+            source.drop()
+        if held:
+            yield held
     finally:
         source.release()
-    if held:
-        yield held
 
 
-def _step(file: gzip_ng.GzipNGFile, source: _Input, step: int) -> bytes:
-    try:
-        piece: bytes = file.read(step)
-        return piece
-    except _SourceError as failure:
-        cause = failure.error
-    except _DAMAGE as error:
-        raise _failure(error, source) from error
-    try:
-        # Not within the clause: its own cause and context stay.
-        raise cause
-    finally:
-        del cause
+class _Reader:
+    """Unpacks into a buffer of its own.
+
+    :param step: bytes of the buffer.
+    """
+
+    def __init__(self, source: _Input, step: int) -> None:
+        self._source = source
+        self._handed_on = 0
+        try:
+            self._buffer = memoryview(bytearray(step))
+            self._reader = gzip_ng._GzipNGReader(cast(BinaryIO, source), _FEED)
+        except MemoryError as error:
+            raise out_of_memory('gzip', 0) from error
+
+    def next(self) -> memoryview:
+        """Return the next bytes, none at the end."""
+        try:
+            self._reader.readinto(self._buffer)
+            return self.unpacked()
+        except _SourceError as failure:
+            cause = failure.error
+        except _FAILURES as error:
+            raise _failure(error, self._source) from error
+        try:
+            # Not within the clause: its own cause and context stay.
+            raise cause
+        finally:
+            del cause
+
+    def unpacked(self) -> memoryview:
+        """Return what the last step unpacked, had it failed or not."""
+        count = self._reader.tell() - self._handed_on
+        self._handed_on += count
+        return self._buffer[:count]
 
 
-def _failure(error: Exception, source: _Input) -> errors.ContentError:
+def log_ignored(container: str) -> None:
+    """Say that bytes behind the end are ignored."""
+    LOG.warning(
+        'what follows the end of the %s container is ignored', container
+    )
+
+
+def out_of_memory(container: str, offset: int) -> errors.ResourceError:
+    """Return the error of a decoder that did not get the memory it asked for.
+
+    :param offset: bytes of the container that it was given.
+    """
+    error = errors.ResourceError(
+        'out of memory (ENOMEM) while unpacking the %s container' % container,
+        offset=offset,
+        hint='free memory, or raise the limit, and run it again',
+    )
+    error.os_errno = errno.ENOMEM
+    return error
+
+
+def _failure(error: Exception, source: _Input) -> errors.Error:
     """Return what ``error`` of zlib-ng means."""
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY in str(error):
+        return out_of_memory('gzip', source.taken)
     # The first member's magic has been seen.
     found = _NO_MEMBER.match(str(error))
     if found and source.has_garbage(ast.literal_eval(found[1])):
         return errors.TrailingGarbageError(
             'something that is no gzip follows the end of the image',
             offset=source.taken,
+            hint=TRAILING_HINT,
         )
     if source.ended:
         return errors.TruncatedError(

@@ -24,6 +24,7 @@ from tests import base
 EXIT_CODES = {
     'Error': 10,
     'OptionError': 2,
+    'ResourceError': 11,
     'NetworkError': 12,
     'ResolveError': 13,
     'ConnectError': 14,
@@ -49,6 +50,8 @@ EXIT_CODES = {
     'ImageTooShort': 35,
     'ImageTooLong': 36,
     'WindowTooLarge': 37,
+    'NotAnImage': 38,
+    'UnprovenEnd': 39,
     'DeviceError': 40,
     'TargetMissing': 41,
     'TargetIsDirectory': 42,

@@ -140,9 +140,18 @@ class FailureTest(copying.FileTestCase):
             self.assert_nothing()
 
     def test_damage_in_the_first_bytes(self) -> None:
-        """Too early for anything to be written, but begun it has."""
-        packed = gzip.compress(b'tiny')
-        self._fails(errors.TruncatedError, copying.whole(packed[:-1]))
+        """No byte of the image is known: what was there stays."""
+        packed = gzip.compress(copying.IMAGE[:1000])
+        self.old()
+        old = self.content()
+        for damaged in (packed[:-1], packed[:9], packed[:20] + packed[40:]):
+            self.assertRaises(
+                errors.ContentError,
+                pipeline.copy,
+                copying.whole(damaged),
+                self.path,
+            )
+            self.assertEqual(old, self.content())
 
     def test_checksum(self) -> None:
         good = 'sha256:' + hashlib.sha256(IMAGE).hexdigest()
@@ -151,6 +160,15 @@ class FailureTest(copying.FileTestCase):
         self.assert_image(IMAGE)
         os.unlink(self.path)
         other = packed[:-1]
+        # What follows the end matters no more than the checksum says.
+        pipeline.copy(
+            copying.whole(packed + b'{"signed": true}'),
+            self.path,
+            image_checksum=good,
+        )
+        self.assert_image(IMAGE)
+        self.assertIn('is ignored', self.log.output)
+        os.unlink(self.path)
         for source, cls in (
             (
                 copying.whole(gzip.compress(IMAGE + b'!', 1)),

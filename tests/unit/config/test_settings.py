@@ -68,6 +68,8 @@ class TestSettings(_SettingsTestCase):
                 'max_recv_speed': 0,
                 'http_version': '1.1',
                 'direct_io': True,
+                'decoder_memory': 128 * MIB,
+                'trailing_data': 'error',
             },
             dataclasses.asdict(settings.Settings()),
         )

@@ -24,12 +24,14 @@ import lzma
 import random
 import sys
 import tracemalloc
+from typing import Any
 import weakref
 import zlib
 
 from zlib_ng import zlib_ng
 
 from fuel_agent_curl import errors
+from fuel_agent_curl.config import settings
 from fuel_agent_curl.image import containers
 from fuel_agent_curl.octets import MIB
 from tests import base
@@ -66,8 +68,10 @@ def pieces(data: bytes, size: int) -> Iterator[memoryview]:
         buffer[:] = b'\xdb' * len(buffer)
 
 
-def unpack(chunks: Iterable[bytes | memoryview], container: str) -> bytes:
-    image = containers.decompress(chunks, container)
+def unpack(
+    chunks: Iterable[bytes | memoryview], container: str, **options: Any
+) -> bytes:
+    image = containers.decompress(chunks, container, **options)
     # A chunk of the image is no longer valid than one of the source.
     return b''.join(map(bytes, image))
 
@@ -195,9 +199,10 @@ class ContainerTest(ContainersTestCase):
 
     def test_name_of_what_was_found(self) -> None:
         for name, pack in PACK.items():
-            found, _image = containers.open_container([pack(b'')])
-            self.assertEqual(name, found)
-        self.assertEqual('raw', containers.open_container([b'BZh0'])[0])
+            opened = containers.open_container([pack(b'')])
+            self.assertEqual(name, opened.container)
+        opened = containers.open_container([b'BZh0'])
+        self.assertEqual('raw', opened.container)
 
     def test_errors_of_the_source_stay(self) -> None:
         """OSError is also what damage makes, and must not be taken for it."""
@@ -285,12 +290,73 @@ class WindowTest(ContainersTestCase):
         return bytes(packer.compress(IMAGE) + packer.flush())
 
     def test_as_large_as_allowed(self) -> None:
-        for packed in (self._xz(64 * MIB), self._zstd(26)):
-            self.assert_image(IMAGE, unpack([packed], 'auto'), 'largest')
+        for log in (26, 27):
+            size = 1 << log
+            for packed in (self._xz(size), self._zstd(log)):
+                unpacked = unpack([packed], 'auto', decoder_memory=size)
+                self.assert_image(IMAGE, unpacked, 'largest')
+
+    def test_the_default_is_what_zstd_itself_takes(self) -> None:
+        self.assertEqual(
+            settings.Settings().decoder_memory, containers.DECODER_MEMORY
+        )
+        for packed in (self._xz(128 * MIB), self._zstd(27)):
+            self.assert_image(IMAGE, unpack([packed], 'auto'), '128 MiB')
 
     def test_larger(self) -> None:
-        for packed in (self._xz(64 * MIB + 4096 * 1024), self._zstd(27)):
-            error = self.assertRaises(
-                errors.WindowTooLarge, unpack, [packed], 'auto'
-            )
-            self.assertIn('64 MiB', str(error))
+        for packed, mib in (
+            (self._xz(132 * MIB), 192),
+            (self._xz(1536 * MIB), 1536),
+            (self._zstd(28), 256),
+            (self._zstd(31), 2048),
+        ):
+            for size in (1, 4093, len(packed)):
+                error = self.assertRaises(
+                    errors.WindowTooLarge,
+                    unpack,
+                    pieces(packed, size),
+                    'auto',
+                )
+                self.assertIn('window of %d MiB' % mib, str(error))
+                self.assertIn('above the 128 MiB allowed', str(error))
+                self.assertIn('--decoder-memory %dM' % mib, str(error))
+                self.assertIn(
+                    'decoder_memory = %d (' % (mib * MIB), str(error)
+                )
+
+    def test_larger_than_can_be_allowed(self) -> None:
+        error = self.assertRaises(
+            errors.WindowTooLarge, unpack, [self._dictionary(40)], 'auto'
+        )
+        self.assertIn('cannot allow more than 2147483648', str(error))
+
+    def test_what_the_error_says_is_enough(self) -> None:
+        packed = self._xz(132 * MIB)
+        unpacked = unpack([packed], 'auto', decoder_memory=192 * MIB)
+        self.assert_image(IMAGE, unpacked, '192 MiB')
+
+    def test_in_a_block_that_is_not_the_first(self) -> None:
+        small, large = self._xz(MIB), self._xz(192 * MIB)
+        # Two blocks in one stream; what is behind them does not matter. Its
+        # last field but one has the size of what is behind the first (2.1.2).
+        index = (int.from_bytes(small[-8:-4], 'little') + 1) * 4
+        packed = small[: -12 - index] + large[12:]
+        error = self.assertRaises(
+            errors.WindowTooLarge, unpack, [packed], 'auto'
+        )
+        self.assertIn('decoder_memory', str(error))
+
+    def test_no_more_is_needed_than_there_is_to_unpack(self) -> None:
+        packed = self._zstd(31)
+        # RFC 8878 3.1.1.1: the length, in four bytes, beside the window.
+        length = len(IMAGE).to_bytes(4, 'little')
+        packed = packed[:4] + b'\x80' + packed[5:6] + length + packed[6:]
+        unpacked = unpack([packed], 'auto', decoder_memory=MIB)
+        self.assert_image(IMAGE, unpacked, 'short')
+
+    def _dictionary(self, bits: int) -> bytes:
+        """Return an xz stream with another dictionary stated (5.3.1)."""
+        packed = bytearray(self._xz(MIB))
+        packed[16] = bits
+        packed[20:24] = zlib.crc32(packed[12:20]).to_bytes(4, 'little')
+        return bytes(packed)
