@@ -58,6 +58,8 @@ OTHER: dict[str, Any] = {
     'max_recv_speed': 1000000,
     'http_version': '2',
     'direct_io': False,
+    'decoder_memory': 1 << 20,
+    'trailing_data': 'ignore',
 }
 
 

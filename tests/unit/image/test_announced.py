@@ -23,6 +23,7 @@ import sys
 import zlib
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 from fuel_agent_curl.image import announced
 from fuel_agent_curl.image import containers
 from tests import base
@@ -34,7 +35,6 @@ else:
     from backports import zstd
 
 IMAGE = test_containers.IMAGE
-MIB = test_containers.MIB
 PACK = test_containers.PACK
 SKIPPABLE = b'\x5f\x2a\x4d\x18\x03\0\0\0abc'
 
@@ -90,7 +90,7 @@ class AnnouncedTest(base.TestCase):
         head = b'\x28\xb5\x2f\xfd\0' + bytes((10 << 3 | 3,))
         said = announced.zstd(head)
         assert said is not None
-        self.assertEqual(MIB + 3 * MIB // 8, said.window)
+        self.assertEqual(octets.MIB + 3 * octets.MIB // 8, said.window)
 
     def test_as_much_of_the_head_as_is_needed(self) -> None:
         for function, packed in (
@@ -110,7 +110,7 @@ class AnnouncedTest(base.TestCase):
             self.assertEqual(known, answers[-len(known) :])
 
     def test_xz_dictionary(self) -> None:
-        for size in (4096, MIB, 3 * MIB // 2, 64 * MIB):
+        for size in (4096, octets.MIB, 3 * octets.MIB // 2, 64 * octets.MIB):
             filters = [
                 {'id': lzma.FILTER_X86},
                 {'id': lzma.FILTER_LZMA2, 'dict_size': size},
@@ -126,7 +126,7 @@ class AnnouncedTest(base.TestCase):
         head = lzma.compress(b'x')[:12] + bytes(block)
         said = announced.xz(head)
         self.assertEqual(
-            announced.Announced(window=8 * MIB, length=2_000_000), said
+            announced.Announced(window=8 * octets.MIB, length=2_000_000), said
         )
 
     def test_what_is_damaged_announces_nothing(self) -> None:
@@ -227,7 +227,7 @@ class TrailingTest(test_containers.ContainersTestCase):
         )
 
     def test_left_out(self) -> None:
-        long = random.Random(1).randbytes(3 * MIB // 2)
+        long = random.Random(1).randbytes(3 * octets.MIB // 2)
         for name, pack in PACK.items():
             for image in (IMAGE, long, b''):
                 packed = pack(image)
