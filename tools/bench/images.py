@@ -35,6 +35,7 @@ from zlib_ng import zlib_ng
 from fuel_agent_curl import octets
 from tools.bench import measure
 from tools.bench import scratch
+from tools.bench import signals
 
 _SOURCES = ('/usr/bin', '/usr/lib', '/usr/share')
 #: How much of the image files take.
@@ -136,10 +137,11 @@ def _pack(path: pathlib.Path, missing: dict[str, pathlib.Path]) -> None:
                 raise measure.Failed('%s could not be made' % packed)
             partial.rename(packed)
     finally:
-        for process, partial, _packed in running:
-            process.kill()
-            process.wait()
-            partial.unlink(missing_ok=True)
+        with signals.postponed():
+            for process, partial, _packed in running:
+                process.kill()
+                process.wait()
+                partial.unlink(missing_ok=True)
 
 
 def make_zeros(directory: pathlib.Path, name: str, length: int) -> Image:

@@ -25,6 +25,7 @@ import time
 
 from fuel_agent_curl import octets
 from tools.bench import figures
+from tools.bench import signals
 
 # How often the memory of small processes is looked at, in seconds.
 _TICK = 0.02
@@ -58,8 +59,9 @@ def run(
         _wait(processes, began + limit)
         seconds = time.monotonic() - began
     finally:
-        for process in processes:
-            process.end()
+        with signals.postponed():
+            for process in processes:
+                process.end()
     failed = [
         '%s ended with %d' % (stage[0], process.status)
         for process, stage in zip(processes, stages, strict=True)

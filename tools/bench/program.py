@@ -34,6 +34,7 @@ from tools.bench import needs
 from tools.bench import report
 from tools.bench import rounds
 from tools.bench import scratch
+from tools.bench import signals
 
 #: Takes the options and a directory that will be removed; yields what was
 #: compared, one section after the other.
@@ -120,7 +121,7 @@ def run(
             ' much' % about['load']
         )
     sections: list[figures.Section] = []
-    with scratch.interruptible():
+    with signals.interruptible():
         try:
             with scratch.directory(options.scratch) as directory:
                 _set_environment(directory, options.quick)

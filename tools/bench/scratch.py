@@ -21,34 +21,14 @@ import hashlib
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import tempfile
-import types
 
 from fuel_agent_curl import octets
 from tools.bench import measure
+from tools.bench import signals
 
 _PIECE = octets.MIB
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Have every signal that asks for the end unwind the stack first."""
-
-    def handle(number: int, _frame: types.FrameType | None) -> None:
-        # Another one does not end the clearing up.
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        raise SystemExit(128 + number)
-
-    before = {each: signal.signal(each, handle) for each in _SIGNALS}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 @contextlib.contextmanager
@@ -63,7 +43,8 @@ def directory(parent: str | None) -> Iterator[pathlib.Path]:
     try:
         yield path
     finally:
-        shutil.rmtree(path)
+        with signals.postponed():
+            shutil.rmtree(path)
 
 
 @contextlib.contextmanager
@@ -95,12 +76,9 @@ def loop_device(
         os.sync()
         yield device
     finally:
-        # By its file: whoever was interrupted may not know its name.
-        for name in _losetup(
-            *('--associated', str(path), '--noheadings', '--output', 'NAME')
-        ).split():
-            _losetup('--detach', name)
-        path.unlink()
+        with signals.postponed():
+            _detach(path)
+            path.unlink()
 
 
 def digest(path: str | pathlib.Path, length: int) -> str:
@@ -118,6 +96,13 @@ def digest_of(pieces: Iterable[bytes]) -> str:
     for piece in pieces:
         found.update(piece)
     return found.hexdigest()
+
+
+def _detach(path: pathlib.Path) -> None:
+    # By its file: whoever was interrupted may not know its name.
+    listed = '--associated', str(path), '--noheadings', '--output', 'NAME'
+    for name in _losetup(*listed).split():
+        _losetup('--detach', name)
 
 
 def _losetup(*arguments: str) -> str:

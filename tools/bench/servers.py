@@ -25,6 +25,7 @@ import time
 
 from tools.bench import measure
 from tools.bench import needs
+from tools.bench import signals
 
 #: Where nginx puts what it has no memory for; part of a configuration.
 NGINX_TEMP = '''    client_body_temp_path {directory}/temp;
@@ -126,14 +127,19 @@ def _process(
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        with signals.postponed():
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def _free_port() -> int:

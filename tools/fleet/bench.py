@@ -34,6 +34,7 @@ from fuel_agent_curl import octets
 from tools.bench import needs
 from tools.bench import program
 from tools.bench import scratch
+from tools.bench import signals
 from tools.fleet import nodes as fleet
 from tools.fleet import servers
 
@@ -248,7 +249,7 @@ def main(argv: list[str] | None = None) -> int:
     program.forget_proxies()
     try:
         needs.require('nginx')
-        with scratch.interruptible():
+        with signals.interruptible():
             with scratch.directory(options.scratch) as directory:
                 rows = _measure_all(options, directory)
     except needs.Missing as error:

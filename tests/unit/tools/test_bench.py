@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import signal
 from typing import Any
 from xml.etree import ElementTree
 
@@ -34,6 +35,7 @@ from tools.bench import paced
 from tools.bench import program
 from tools.bench import report
 from tools.bench import rounds
+from tools.bench import signals
 
 
 def row(name: str, *seconds: float, **usage: Any) -> figures.Row:
@@ -371,3 +373,19 @@ class TestOptions(base.TestCase):
         for words in (['--only', 'tar'], ['--runs', '0'], ['--runs', 'x']):
             self.assertRaises(SystemExit, self.parser.parse_args, words)
         self.assertIsInstance(self.parser, argparse.ArgumentParser)
+
+
+class TestSignals(base.TestCase):
+    def test_what_clears_up_is_not_interrupted(self) -> None:
+        done = []
+
+        def interrupted() -> None:
+            with signals.interruptible():
+                with signals.postponed():
+                    signal.raise_signal(signal.SIGINT)
+                    done.append('cleared up')
+                done.append('went on')
+
+        error = self.assertRaises(SystemExit, interrupted)
+        self.assertEqual(128 + signal.SIGINT, error.code)
+        self.assertEqual(['cleared up'], done)
