@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Draw the rooms of the package and who imports whom, as doc/rooms.svg.
+"""Draw the rooms of the package and who imports whom, as doc/source/rooms.svg.
 
 The arrows come from the imports themselves. One that a way over other rooms
 implies is left out, as are those to the ground, which every room may import.
@@ -29,7 +29,7 @@ sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 from tools import check_layers  # noqa: E402
 
 ROOT = check_layers.ROOT
-PICTURE = ROOT / 'doc' / 'rooms.svg'
+PICTURE = ROOT / 'doc' / 'source' / 'rooms.svg'
 
 #: Where each room stands; imports lead downwards.
 _PLAN = """

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Through the caches of doc/fleet.rst: nginx with slices, and squid."""
+"""Through the caches of the fleet guide: nginx with slices, and squid."""
 
 from __future__ import annotations
 

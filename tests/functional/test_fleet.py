@@ -12,7 +12,7 @@
 
 """32 nodes copy one image at once, and the origin sends it once.
 
-Through the nginx of doc/fleet.rst, by the program that measures the guide's
+Through the nginx of the fleet guide, by the program that measures the guide's
 figures.
 """
 

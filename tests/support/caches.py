@@ -75,7 +75,7 @@ class Origin(_Running):
 
 
 class NginxCache(_Running):
-    """nginx with the cache of slices that doc/fleet.rst has.
+    """nginx with the cache of slices that the fleet guide has.
 
     :param origin: the port of what it caches.
     :param changes: to the text of the guide.
@@ -100,7 +100,7 @@ class Squid(_Running):
     """squid.
 
     :param text: of its configuration; '{port}' in it is ours. None: that of
-        the cache in doc/fleet.rst.
+        the cache in the fleet guide.
     :param hosts: names that nobody else knows, for 127.0.0.1.
     :param files: in the directory that the configuration is in.
     :ivar server: the ``servers.Squid``.

@@ -12,8 +12,9 @@
 
 """A site with many nodes, on one machine: an origin, a cache, a fleet.
 
-``guide`` takes the configurations of the caches out of doc/fleet.rst, so that
-what is measured and tested is what the operator reads; ``servers`` runs them;
-``nodes`` is the fleet. ``tools/bench_fleet.py`` measures with them, and the
-functional tests use them, too.
+``guide`` takes the configurations of the caches out of the fleet guide
+(doc/source/fleet.rst), so that what is measured and tested is what the
+operator reads; ``servers`` runs them; ``nodes`` is the fleet.
+``tools/bench_fleet.py`` measures with them, and the functional tests use
+them, too.
 """

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The configurations that doc/fleet.rst recommends, as they stand there."""
+"""The configurations that the fleet guide recommends, as they stand there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from collections.abc import Mapping
 import pathlib
 import textwrap
 
-_GUIDE = pathlib.Path(__file__).parent.parent.parent / 'doc' / 'fleet.rst'
+_ROOT = pathlib.Path(__file__).parent.parent.parent
+_GUIDE = _ROOT / 'doc' / 'source' / 'fleet.rst'
 
 
 def block(name: str, changes: Mapping[str, str]) -> str:
