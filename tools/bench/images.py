@@ -127,11 +127,11 @@ def _pack(path: pathlib.Path, missing: dict[str, pathlib.Path]) -> None:
     try:
         for suffix, packed in missing.items():
             partial = packed.with_name(packed.name + '.partial')
-            with partial.open('wb') as file:
+            with partial.open('wb') as file, signals.postponed():
                 process = subprocess.Popen(
                     [PACKERS[suffix], '-c', str(path)], stdout=file
                 )
-            running.append((process, partial, packed))
+                running.append((process, partial, packed))
         for process, partial, packed in running:
             if process.wait():
                 raise measure.Failed('%s could not be made' % packed)

@@ -54,7 +54,7 @@ def run(
     processes: list[_Process] = []
     try:
         began = time.monotonic()
-        with log.open('wb') as output:
+        with log.open('wb') as output, signals.postponed():
             _start(stages, output.fileno(), processes)
         _wait(processes, began + limit)
         seconds = time.monotonic() - began

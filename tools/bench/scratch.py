@@ -66,12 +66,14 @@ def loop_device(
         else:
             os.posix_fallocate(file.fileno(), 0, length)
     try:
-        device = _losetup(
-            '--find',
-            '--show',
-            '--direct-io=%s' % ('on' if direct_io else 'off'),
-            str(path),
-        )
+        # A losetup that is only just being started may yet attach it.
+        with signals.postponed():
+            device = _losetup(
+                '--find',
+                '--show',
+                '--direct-io=%s' % ('on' if direct_io else 'off'),
+                str(path),
+            )
         # Nobody pays for what was there before.
         os.sync()
         yield device

@@ -116,19 +116,22 @@ def paced(
 def _process(
     command: list[str], stdout: int | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        command,
-        cwd=needs.ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        # Ctrl-C is for us: a server ends when nobody needs it any more.
-        start_new_session=True,
-    )
+    process = None
     try:
+        with signals.postponed():
+            process = subprocess.Popen(
+                command,
+                cwd=needs.ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                # Ctrl-C is for us: a server ends when nobody needs it.
+                start_new_session=True,
+            )
         yield process
     finally:
         with signals.postponed():
-            _end(process)
+            if process is not None:
+                _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

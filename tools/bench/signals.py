@@ -22,29 +22,48 @@ import types
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Have every signal that asks for the end unwind the stack first."""
+class _Handler:
+    """Raises what unwinds the stack: at once, or when that may be again."""
 
-    def handle(number: int, _frame: types.FrameType | None) -> None:
+    def __init__(self) -> None:
+        self._depth = 0
+        self._came: int | None = None
+
+    def __call__(self, number: int, _frame: types.FrameType | None) -> None:
         # Another one does not end the clearing up.
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
-        raise SystemExit(128 + number)
+        self._came = number
+        self._raise()
 
-    before = {each: signal.signal(each, handle) for each in _SIGNALS}
+    def _raise(self) -> None:
+        if self._came is not None and not self._depth:
+            number, self._came = self._came, None
+            raise SystemExit(128 + number)
+
+    @contextlib.contextmanager
+    def postponed(self) -> Iterator[None]:
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+        self._raise()
+
+
+_handler = _Handler()
+
+#: A block in which what is made is also noted, or what clears up: a signal
+#: raises at its end. (Blocked signals would be so in the children, too.)
+postponed = _handler.postponed
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Have every signal that asks for the end unwind the stack first."""
+    before = {each: signal.signal(each, _handler) for each in _SIGNALS}
     try:
         yield
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-@contextlib.contextmanager
-def postponed() -> Iterator[None]:
-    """Have those signals wait until what is made here, or removed, is."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
