@@ -219,6 +219,12 @@ class PieceMismatch(ProtocolError):
     exit_code = 28
 
 
+class ContentCodingError(ProtocolError):
+    """The server applied a content coding that nobody asked for."""
+
+    exit_code = 29
+
+
 class RepresentationChanged(Error):
     """The server now has another representation than the one begun."""
 

@@ -167,6 +167,12 @@ class Exchange:
         assert pin is not None
         source.moved(self.location, context.settings.headers)
         first = source.pin is None
+        if first and pin.coding:
+            LOG.warning(
+                '%s: stored as %s, says the server; it is taken as it is',
+                errors.redact(source.url),
+                pin.coding,
+            )
         source.accepted(pin)
         context.length = context.window.length = pin.length
         self._on_accept(self, first)

@@ -33,6 +33,9 @@ from fuel_agent_curl.rules import budget as budget_module
 from fuel_agent_curl.rules import head as http
 from fuel_agent_curl.rules import segments
 
+# What a file begins with that is called gzip (RFC 1952 section 2.3.1).
+_GZIP = b'\x1f\x8b'
+
 # Bytes that have to be the same where a part begins before the byte asked.
 _OVERLAP_MIN = 16
 
@@ -95,6 +98,8 @@ class Reception:
         self._to_skip = 0
         # Of a piece that was refused, what has been dealt with.
         self._dealt_with = 0
+        # What the body still has to begin with.
+        self._magic = b''
         # Offset of the buffer's first byte, and where this lease begins.
         self._base = request.start
         self._leased = 0
@@ -140,6 +145,8 @@ class Reception:
             self._check_overlap(judgement)
         self.pin = judgement.pinned
         self._to_skip = self.offset - judgement.start
+        if self.pin.coding and not judgement.start:
+            self._magic = _GZIP
         if head.status == 200:
             # All of it, also where a range was asked for: use it so.
             self.stop = None
@@ -161,6 +168,8 @@ class Reception:
             self.surplus -= start - self._base
             self._base = start
         rest = piece[self._dealt_with :]
+        if self._magic and not self._dealt_with:
+            self._check_magic(rest)
         if self._to_skip:
             rest = self._skip(rest)
         cursor = self.cursor
@@ -176,10 +185,17 @@ class Reception:
             cursor.at += count
             cursor.room -= count
             rest = rest[count:]
-        if not cursor.room:
+        self._magic = self._magic[len(piece) :]
+        if not cursor.room or self._magic:
             self.settle()
         self._dealt_with = 0
         return True
+
+    def _check_magic(self, piece: memoryview) -> None:
+        known = self._magic[: len(piece)]
+        if piece[: len(known)] != known:
+            assert self.pin is not None
+            raise answer.coding_error(self.pin.coding or "")
 
     def _skip(self, piece: memoryview) -> memoryview:
         """Drop what is there already, comparing it where that is a reread."""

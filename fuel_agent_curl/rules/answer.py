@@ -34,11 +34,14 @@ class Representation:
     :ivar length: bytes, None where no answer has stated it.
     :ivar ranges: the server says, or has shown, that it serves ranges;
         None where it has said nothing.
+    :ivar coding: of the bytes as they are stored, '' where none is named,
+        None before an answer.
     """
 
     validator: http.Validator = http.Validator()
     length: int | None = None
     ranges: bool | None = None
+    coding: str | None = None
 
 
 class Verdict(enum.Enum):
@@ -135,9 +138,9 @@ def _unusable(
 def _whole(
     head: http.Head, request: segments.Request, pin: Representation | None
 ) -> Judgement:
-    _check_coding(head)
     _check_whole(head)
     length = http.content_length(head)
+    coding = _stored_coding(head, length, pin, 0)
     validator = http.validator(head)
     ranges = _serves_ranges(head)
     if pin:
@@ -151,11 +154,13 @@ def _whole(
             if request.if_range and same and ranges:
                 return _ask(Verdict.ASK_WITHOUT_IF_RANGE)
             return _ask(Verdict.REREAD)
-        pinned = Representation(_either(pin, validator), length, ranges)
+        pinned = Representation(
+            _either(pin, validator), length, ranges, coding
+        )
     else:
         if request.ranged and request.start:
             return _ask(Verdict.REREAD)
-        pinned = Representation(validator, length, ranges)
+        pinned = Representation(validator, length, ranges, coding)
     return Judgement(Verdict.ACCEPT, 0, http.content_length(head), pinned)
 
 
@@ -167,7 +172,6 @@ def _partial(
 ) -> Judgement:
     if not request.ranged:
         raise errors.ContentRangeError('a part (206) that nobody asked for')
-    _check_coding(head)
     media_type = (head.get('content-type') or '').lower()
     if media_type.startswith('multipart/byteranges'):
         raise errors.ContentRangeError(
@@ -181,6 +185,8 @@ def _partial(
         else validator.strong is not None
     )
     given = http.content_range(head)
+    complete = given.complete if given else None
+    coding = _stored_coding(head, complete, pin, request.start)
     if given is None or given.start is None or given.stop is None:
         return _ask(Verdict.REREAD, ranges=True)
     if pin:
@@ -206,7 +212,7 @@ def _partial(
         return _ask(Verdict.REREAD, ranges=True)
     if pin:
         validator = _either(pin, validator)
-    pinned = Representation(validator, given.complete, ranges=True)
+    pinned = Representation(validator, given.complete, True, coding)
     return Judgement(Verdict.ACCEPT, given.start, given.stop, pinned)
 
 
@@ -223,15 +229,46 @@ def _ask(verdict: Verdict, ranges: bool | None = None) -> Judgement:
     )
 
 
-def _check_coding(head: http.Head) -> None:
+def _stored_coding(
+    head: http.Head,
+    complete: int | None,
+    pin: Representation | None,
+    start: int,
+) -> str:
+    """Return the coding that merely names what is stored, '' for none.
+
+    Servers say of a stored .gz that it is gzip. Its length and its positions
+    are of the bytes sent then (RFC 9110 section 14.2), so that they can be
+    taken as they are; what is coded on its way has no length beforehand.
+    That they are gzip indeed is for the first of them to show.
+
+    :param complete: complete length that the answer states.
+    :param start: the first byte asked for.
+    :raises errors.ContentCodingError: for any other coding.
+    """
     coding = http.content_coding(head)
-    if coding:
-        # Offsets would be those of the coded form (RFC 9110 section 14.2).
+    before = pin.coding if pin else None
+    if coding is None:
+        return before or ''
+    # A part does not show it, so that an answer before must have.
+    shown = before or (before is None and not start)
+    if coding in ('gzip', 'x-gzip') and complete is not None and shown:
+        return coding
+    if before is not None:
+        # How the server is set up it is not.
         raise errors.ProtocolError(
-            'the server applied the content coding %s, which nobody asked for'
-            % coding,
-            hint='make the server send the file as it is',
+            'the server applied the content coding %s all at once' % coding
         )
+    raise coding_error(coding)
+
+
+def coding_error(coding: str) -> errors.ContentCodingError:
+    """Return the error for a content coding that nobody asked for."""
+    return errors.ContentCodingError(
+        'the server applied the content coding %s, which nobody asked for'
+        % coding,
+        hint='make the server send the file as it is',
+    )
 
 
 def _check_whole(head: http.Head) -> None:

@@ -45,6 +45,8 @@ _PRINTABLE = re.compile(r'[\x20-\x7e]+')
 # predecessor, RFC 7232 section 2.2.2.
 _STRONG_DATE_MARGIN = 60
 
+_NO_CODINGS = ('', 'identity', 'aws-chunked')
+
 # The largest length that any file offset here can hold.
 _LENGTH_MAX = 2**63 - 1
 
@@ -184,13 +186,17 @@ def _transfer_coded(head: Head) -> bool:
 
 
 def content_coding(head: Head) -> str | None:
-    """Return the content coding, None for the identity."""
+    """Return the content coding, None for the identity.
+
+    aws-chunked is how an object came to the store that sends it, a framing
+    that it takes off (Amazon S3, Signature Version 4); some keep the word.
+    """
     codings = [
         value.strip().lower()
         for field in head.values('content-encoding')
         for value in field.split(',')
     ]
-    applied = [coding for coding in codings if coding not in ('', 'identity')]
+    applied = [coding for coding in codings if coding not in _NO_CODINGS]
     return ', '.join(applied) or None
 
 

@@ -31,9 +31,13 @@ _RETRY_AFTER_MAX = 3600.0
 # A delay is not made shorter than this to fit in before the deadline.
 _LAST_DELAY = 1.0
 
-# The statuses among 4xx that another answer could mend: a timeout, a range
-# that was refused, a replay guard, and too many requests.
-_TRANSIENT_4XX = frozenset((408, 416, 425, 429))
+# The statuses below 500 that another answer could mend: a timeout, a range
+# that was refused, a replay guard, and too many requests. A 204 or a 304 is
+# how the server is set up.
+_TRANSIENT = frozenset((408, 416, 425, 429))
+# Those above that none will: not implemented, and no such version of HTTP
+# (RFC 9110 sections 15.6.2 and 15.6.6).
+_PERMANENT = frozenset((501, 505))
 
 
 class Decision(enum.Enum):
@@ -52,6 +56,7 @@ _TABLE: tuple[tuple[type[errors.Error], Decision], ...] = (
     (errors.OptionError, Decision.FAIL),
     (errors.RetryAfterTooLong, Decision.FAIL),
     (errors.CertificateError, Decision.FAIL),
+    (errors.ContentCodingError, Decision.FAIL),
     (errors.NetworkError, Decision.RETRY),
     (errors.ProtocolError, Decision.RETRY),
     (errors.RepresentationChanged, Decision.RESTART),
@@ -64,7 +69,8 @@ def decide(error: errors.Error) -> Decision:
         if isinstance(error, kind):
             return decision
     if isinstance(error, errors.StatusError):
-        if 400 <= error.status < 500 and error.status not in _TRANSIENT_4XX:
+        lasting = error.status < 500 and error.status not in _TRANSIENT
+        if lasting or error.status in _PERMANENT:
             return Decision.FAIL
         return Decision.RETRY
     return Decision.FAIL

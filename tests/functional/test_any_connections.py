@@ -51,7 +51,6 @@ TRANSIENT: dict[str, faults.Fault] = {
     'length that is no number': faults.content_length('x'),
     'negative length': faults.content_length('-5'),
     'conflicting lengths': faults.more_field('Content-Length', '5'),
-    'unasked coding': faults.field('Content-Encoding', 'gzip'),
     'unknown transfer coding': faults.field('Transfer-Encoding', 'gzip'),
     'multipart': faults.multipart(),
     **{

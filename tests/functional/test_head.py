@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+import fixtures
+
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
@@ -277,18 +279,59 @@ class TestFraming(engine.EngineTestCase):
             self.assertEqual(b'', outcome.data)
 
     def test_unasked_content_coding_is_an_error(self) -> None:
+        # That it is gzip, what is there shows to be untrue.
         for coding in ('gzip', 'br', 'identity, gzip', 'x-nonsense'):
+            for connections in 1, 4:
+                self.server.requests.clear()
+                outcome = self.assert_fails(
+                    errors.ContentCodingError,
+                    faults.field('Content-Encoding', coding),
+                    requests=1,
+                    connections=connections,
+                )
+                self.assertEqual(b'', outcome.data)
+
+    def test_what_is_no_content_coding(self) -> None:
+        for coding in 'identity', 'aws-chunked', 'AWS-Chunked, identity':
             self.server.requests.clear()
-            self.assert_gives_up(
-                errors.ProtocolError,
-                faults.field('Content-Encoding', coding),
-                attempts=2,
-                requests=2,
+            self.assert_arrives(
+                faults.field('Content-Encoding', coding), requests=1
             )
 
-    def test_identity_is_no_content_coding(self) -> None:
+    def test_gzip_that_is_stored_so_is_taken_as_it_is(self) -> None:
+        self.name(content=b'\x1f\x8b' + self.content)
+        for coding in 'gzip', 'x-gzip', 'GZIP', 'aws-chunked,gzip':
+            label = faults.field('Content-Encoding', coding)
+            # The first two bytes apart, and each after a pause.
+            apart = [faults.stall(1, 0.1), faults.stall(2, 0.1), label]
+            for connections in 1, 4:
+                self.server.requests.clear()
+                log = self.useFixture(fixtures.FakeLogger())
+                self.assert_arrives(
+                    apart,
+                    [label, faults.cut(9000)],
+                    then=label,
+                    connections=connections,
+                    segment_size=65536,
+                )
+                self.assertEqual(1, log.output.count('taken as it is'))
+
+    def test_gzip_that_is_stored_so_is_resumed(self) -> None:
+        self.name(content=b'\x1f\x8b' + self.content)
+        label = faults.field('Content-Encoding', 'x-gzip')
         self.assert_arrives(
-            faults.field('Content-Encoding', 'identity'), requests=1
+            [faults.cut(9000), label],
+            faults.cut(2000),
+            then=label,
+            ranges=[None, 9000, 11000],
+        )
+
+    def test_gzip_that_is_made_on_the_way_is_an_error(self) -> None:
+        # It begins as a .gz does, and what it is of may be one.
+        self.name(content=b'\x1f\x8b' + self.content)
+        label = faults.field('Content-Encoding', 'gzip')
+        self.assert_fails(
+            errors.ContentCodingError, [label, faults.chunked()], requests=1
         )
 
     def test_content_coding_on_a_resume_is_not_joined(self) -> None:

@@ -76,18 +76,37 @@ class TestStatus(engine.EngineTestCase):
     def test_416_to_the_first_request_is_transient(self) -> None:
         self.assert_arrives(faults.status(416), requests=2)
 
-    def test_unexpected_success_is_not_the_representation(self) -> None:
-        for code in (201, 202, 203, 204, 205, 207, 226):
+    def test_unexpected_success_ends_at_once(self) -> None:
+        for code in (201, 202, 203, 204, 205, 207, 226, 304, 501, 505):
+            for connections in 1, 4:
+                self.server.requests.clear()
+                outcome = self.assert_fails(
+                    errors.StatusError,
+                    faults.status(code, body=b''),
+                    requests=1,
+                    connections=connections,
+                )
+                self.assertEqual(code, outcome.error.status)
+                self.assertEqual(b'', outcome.data)
+
+    def test_unexpected_success_with_the_bytes_is_no_success(self) -> None:
+        for code in (201, 203, 226):
             self.server.requests.clear()
-            self.server.script(then=faults.status(code, body=b''))
-            outcome = self.download()
-            self.assertIsInstance(outcome.error, errors.Error)
+            outcome = self.assert_fails(
+                errors.StatusError,
+                faults.status(code, body=self.content),
+                requests=1,
+            )
             self.assertEqual(b'', outcome.data)
 
-    def test_304_and_300_are_not_the_representation(self) -> None:
-        for code in (300, 304, 305, 306):
-            self.server.script(then=faults.status(code, body=b''))
-            self.assertIsInstance(self.download().error, errors.Error)
+    def test_300_is_not_the_representation(self) -> None:
+        for code in (300, 305, 306):
+            self.server.requests.clear()
+            self.assert_fails(
+                errors.RedirectError,
+                faults.status(code, body=b''),
+                requests=1,
+            )
 
     def test_unknown_status_of_known_class(self) -> None:
         self.assert_arrives(faults.status(599), requests=2)

@@ -36,6 +36,7 @@ EXIT_CODES = {
     'RedirectError': 20,
     'ProtocolError': 21,
     'ContentRangeError': 22,
+    'ContentCodingError': 29,
     'ContentLengthError': 23,
     'RepresentationChanged': 24,
     'DeadlineExceeded': 25,

@@ -65,7 +65,7 @@ def pinned(
 ) -> answer.Representation:
     """Return what is known after an answer with these fields."""
     validator = head.validator(make_head(200, fields))
-    return answer.Representation(validator, length, ranges)
+    return answer.Representation(validator, length, ranges, '')
 
 
 STRONG = pinned(TAG)
@@ -198,12 +198,30 @@ class TestFirst(JudgeTestCase):
     def test_a_coding_nobody_asked_for_is_refused(self) -> None:
         for coding in 'gzip', 'x-gzip', 'br', 'identity, gzip':
             self.assertRefused(
-                errors.ProtocolError, self.first({'content-encoding': coding})
+                errors.ContentCodingError,
+                self.first({'content-encoding': coding}),
             )
-        for coding in '', 'identity', 'Identity':
+        for coding in '', 'identity', 'Identity', 'aws-chunked':
             self.assertAccepted(
                 0, None, self.first({'content-encoding': coding}), coding
             )
+
+    def test_a_coding_may_name_what_is_stored(self) -> None:
+        """Which the body has to show."""
+        for coding, expected in (
+            ('gzip', ACCEPT),
+            ('X-GZip', ACCEPT),
+            ('aws-chunked, gzip', ACCEPT),
+            ('br', errors.ContentCodingError),
+            ('gzip, gzip', errors.ContentCodingError),
+            ('deflate', errors.ContentCodingError),
+        ):
+            judgement = self.first(WHOLE | {'content-encoding': coding})
+            if expected is ACCEPT:
+                self.assertAccepted(0, 100, judgement)
+                self.assertNotEqual('', judgement.pinned.coding)
+            else:
+                self.assertRefused(errors.ContentCodingError, judgement)
 
     def test_a_part_nobody_asked_for_is_refused(self) -> None:
         for content_range in 'bytes 0-99/100', 'bytes 0-49/100', '':
@@ -246,6 +264,19 @@ class TestFirstOfSeveral(JudgeTestCase):
             judgement = self.first(206, part | fields, checksum=True)
             self.assertAccepted(0, 50, judgement)
         self.assertAccepted(0, 50, self.first(206, part | DATE))
+
+    def test_a_coding_may_name_what_is_stored(self) -> None:
+        part = TAG | {'content-range': 'bytes 0-49/100'}
+        judgement = self.first(206, part | {'content-encoding': 'gzip'})
+        self.assertAccepted(0, 50, judgement)
+        self.assertEqual('gzip', judgement.pinned.coding)
+        for other in (
+            {'content-encoding': 'br'},
+            {'content-encoding': 'gzip', 'content-range': 'bytes 0-49/*'},
+        ):
+            self.assertRefused(
+                errors.ContentCodingError, self.first(206, part | other)
+            )
 
     def test_a_part_without_its_place(self) -> None:
         for fields in (

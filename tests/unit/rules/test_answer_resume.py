@@ -17,6 +17,8 @@ A resume here asks for byte 40 and what follows, of 100.
 
 from __future__ import annotations
 
+import dataclasses
+
 from fuel_agent_curl import errors
 from fuel_agent_curl.rules import segments
 from tests.unit.rules.test_answer import ACCEPT
@@ -284,6 +286,15 @@ class TestPart(JudgeTestCase):
     def test_a_coding_nobody_asked_for_is_refused(self) -> None:
         fields = PART | TAG | {'content-encoding': 'gzip'}
         self.check_table(206, ((fields, STRONG, errors.ProtocolError),))
+
+    def test_a_coding_that_names_what_is_stored_will_do(self) -> None:
+        pin = dataclasses.replace(STRONG, coding='gzip')
+        for coding in 'gzip', 'x-gzip', 'identity':
+            fields = PART | TAG | {'content-encoding': coding}
+            judgement = self.judge(206, fields, resume(pin), pin)
+            self.assertAccepted(40, 100, judgement, coding)
+        fields = PART | TAG | {'content-encoding': 'br'}
+        self.check_table(206, ((fields, pin, errors.ProtocolError),))
 
     def test_unasked_while_reading_again_is_refused(self) -> None:
         for fields in (

@@ -319,6 +319,8 @@ class TestContentCoding(base.TestCase):
             (('gzip', 'br'), 'gzip, br'),
             (('gzip, br',), 'gzip, br'),
             (('none',), 'none'),
+            (('aws-chunked',), None),
+            (('AWS-chunked, gzip',), 'gzip'),
         ):
             self.assertEqual(
                 expected,

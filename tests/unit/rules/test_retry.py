@@ -57,10 +57,9 @@ class TestDecide(base.TestCase):
             'CertificateError': FAIL,
             'ReceiveError': RETRY,
             'Stalled': RETRY,
-            # Without a status; see below.
-            'StatusError': RETRY,
             'RetryAfterTooLong': FAIL,
             'RedirectError': FAIL,
+            # StatusError goes by its status; see below.
             'ProtocolError': RETRY,
             'ContentRangeError': RETRY,
             'ContentLengthError': RETRY,
@@ -93,9 +92,13 @@ class TestDecide(base.TestCase):
         for status in (
             *(500, 502, 503, 504),
             # Nothing that must not be; another answer could mend it.
-            *(201, 204, 205, 304, 399, 501, 505, 511, 599, 600, 999),
+            *(507, 511, 520, 529, 599, 600, 999),
         ):
             self.assertIs(RETRY, retry.decide(with_status(status)))
+
+    def test_statuses_that_are_how_the_server_is_set_up(self) -> None:
+        for status in (*range(201, 227), *range(300, 400), 501, 505):
+            self.assertIs(FAIL, retry.decide(with_status(status)))
 
     def test_too_long_a_wait_is_permanent_whatever_the_status(self) -> None:
         for status in 0, 429, 503:
