@@ -68,7 +68,7 @@ export GIT_CONFIG_VALUE_0="$PWD"
 
 rm -f "$count"
 status=0
-"$venv/bin/tox" run -e pep8,build,cover || status=$?
+"$venv/bin/tox" run -e pep8,docs,build,cover || status=$?
 if [ ! -s "$count" ]; then
     echo 'no test ran' >&2
     exit 1

@@ -16,7 +16,9 @@
 import re
 
 from tests import base
+from tests.unit.test_errors import EXIT_CODES
 from tools import check_layers
+from tools import document_errors
 
 DOC = check_layers.ROOT / 'doc'
 SOURCE = DOC / 'source'
@@ -43,3 +45,19 @@ class TestPages(base.TestCase):
             sorted(['index', *listed]),
             'each page is listed in doc/source/index.rst',
         )
+
+
+class TestErrors(base.TestCase):
+    def test_the_table_is_current(self) -> None:
+        text = document_errors.PAGE.read_text()
+        self.assertTrue(
+            document_errors.page(text) == text,
+            'mend it by: python tools/document_errors.py',
+        )
+
+    def test_each_code_has_a_meaning(self) -> None:
+        rows = document_errors.table().splitlines()[3:-1]
+        for name, code in EXIT_CODES.items():
+            self.assertTrue(
+                any(re.match(r'%d +%s +\w' % (code, name), r) for r in rows)
+            )

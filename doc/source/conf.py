@@ -1,0 +1,47 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""How the documentation is built; see tox -e docs."""
+
+from importlib import metadata
+
+project = 'fuel-agent-curl'
+copyright = 'The fuel-agent-curl authors'
+release = metadata.version(project)
+version = release
+
+extensions = [
+    'openstackdocstheme',
+    'oslo_config.sphinxext',
+    'reno.sphinxext',
+    'sphinx.ext.autodoc',
+]
+html_theme = 'openstackdocs'
+openstackdocs_auto_name = False
+openstackdocs_auto_version = False
+# There is no page about the project on the site that the theme is from.
+html_theme_options = {'display_global_toc_section': True}
+
+root_doc = 'index'
+nitpicky = False
+autodoc_member_order = 'bysource'
+autodoc_typehints = 'description'
+autodoc_typehints_description_target = 'documented'
+
+
+def setup(app):
+    """Images of pages that stand elsewhere are found from here."""
+
+    def mend(_app, _path, _parent, content):
+        content[0] = content[0].replace('image:: doc/source/', 'image:: ')
+
+    app.connect('include-read', mend)
