@@ -18,10 +18,11 @@ import typing
 if typing.TYPE_CHECKING:
     from fuel_agent_curl import errors
     from fuel_agent_curl.config.settings import Settings
+    from fuel_agent_curl.engine import probe
     from fuel_agent_curl.engine.download import Download
     from fuel_agent_curl.engine.download import fetch
 
-__all__ = ['Download', 'Settings', 'errors', 'fetch']
+__all__ = ['Download', 'Settings', 'errors', 'fetch', 'probe']
 
 
 def __getattr__(name: str) -> typing.Any:
@@ -32,6 +33,8 @@ def __getattr__(name: str) -> typing.Any:
     """
     if name == 'errors':
         return importlib.import_module('fuel_agent_curl.errors')
+    if name == 'probe':
+        return importlib.import_module('fuel_agent_curl.engine.probe')
     if name in ('Download', 'fetch'):
         module = importlib.import_module('fuel_agent_curl.engine.download')
         return getattr(module, name)

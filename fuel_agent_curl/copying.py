@@ -27,6 +27,7 @@ import time
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.config import settings as settings_module
+from fuel_agent_curl.engine import address
 from fuel_agent_curl.engine import download
 from fuel_agent_curl.image import bmap as bmap_module
 from fuel_agent_curl.image import digest
@@ -68,7 +69,7 @@ class Request:
     def __post_init__(self) -> None:
         object.__setattr__(self, 'mirrors', tuple(self.mirrors))
         for url in (self.url, *self.mirrors):
-            download.check_url(url)
+            address.read(url)
         for text in (self.checksum, self.image_checksum):
             if text is not None:
                 digest.parse(text)

@@ -21,17 +21,16 @@ from collections.abc import Sequence
 import logging
 import math
 import random
-import re
 import threading
 import time
 import types
-import urllib.parse
 import weakref
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl.config import prefixes
 from fuel_agent_curl.config import settings as settings_module
+from fuel_agent_curl.engine import address
 from fuel_agent_curl.engine import exchange
 from fuel_agent_curl.engine import handover
 from fuel_agent_curl.engine import multi
@@ -56,31 +55,6 @@ _LEAST_CHUNK = 512
 
 # Piece hashes of a 1 TiB image in 1 MiB pieces fit easily.
 _DOCUMENT_MAX = 128 * octets.MIB
-
-
-def check_url(url: str) -> None:
-    """Refuse what is no URL of ours, before anything is asked.
-
-    :raises errors.OptionError: if malformed, or not http or https.
-    """
-    if re.search('[^\x21-\x7e]', url):
-        raise errors.OptionError(
-            'a URL has no spaces, control or non-ASCII characters; '
-            'write them as %XX',
-            url=url,
-        )
-    try:
-        parts = urllib.parse.urlsplit(url)
-        host, _port = parts.hostname, parts.port
-    except ValueError:
-        # Its text may hold a part of a password.
-        raise errors.OptionError('malformed URL', url=url) from None
-    if parts.scheme.lower() not in ('http', 'https'):
-        raise errors.OptionError(
-            'the URL has to begin with http:// or https://', url=url
-        )
-    if not host:
-        raise errors.OptionError('the URL names no host', url=url)
 
 
 class _Engine:
@@ -331,7 +305,7 @@ def fetch(
     settings = settings or settings_module.Settings()
     urls = list(dict.fromkeys([url, *mirrors]))
     for each in urls:
-        check_url(each)
+        address.read(each)
     if prefixes.is_metalink(url):
         try:
             said = metalink.parse(_document(url, settings))

@@ -17,23 +17,35 @@ The libcurl documents named here are those of the option or function.
 
 from __future__ import annotations
 
+import datetime
 import functools
+import logging
 import math
 import os
+import time
 from typing import Any
 from typing import Protocol
 
 import pycurl
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 from fuel_agent_curl.config import settings as settings_module
+from fuel_agent_curl.engine import address as addresses
 from fuel_agent_curl.engine import window
 from fuel_agent_curl.rules import codes
 from fuel_agent_curl.rules import head as http
+from fuel_agent_curl.rules import proxies
 from fuel_agent_curl.rules import redirects
 from fuel_agent_curl.rules import segments
 
+LOG = logging.getLogger(__name__)
+
 _MAX_REDIRECTS = 20
+# The body of a redirect is read, so that its connection can be used again,
+# but not more of it than this, and for no longer than this many seconds.
+_REDIRECT_BODY = 64 * octets.KIB
+_REDIRECT_PATIENCE = 1.0
 # Seconds over which libcurl averages a speed (CURL_SPEED_RECORDS).
 _SPEED_AVERAGE = 6
 
@@ -61,6 +73,12 @@ def _authorities() -> str | None:
     return ssl.get_default_verify_paths().cafile
 
 
+@functools.cache
+def _warn_no_proxy(entry: str) -> None:
+    """Warn of an entry of no_proxy that has no meaning, once."""
+    LOG.warning('no_proxy: %r is no host, domain or network', entry)
+
+
 class Receiver(Protocol):
     """What an attempt needs of ``reception.Reception``."""
 
@@ -83,8 +101,10 @@ class Attempt:
     :param reception: takes the answer. Its ``head`` is called once, before
         the first body byte, with the last head, and raises an
         ``errors.Error`` to refuse it; its ``write`` with pieces of the body.
+        Of redirects it knows nothing.
     :param fresh: use no connection and no address of an earlier attempt
         (one that failed may have left both dead).
+    :ivar address: the one asked, after the redirects so far.
     :ivar connecting: no connection yet, at first or after a redirect.
     :ivar paused: the reception had no room, and ``unpause`` was not called
         since.
@@ -93,48 +113,66 @@ class Attempt:
 
     def __init__(
         self,
-        url: str,
+        address: redirects.Address,
         request: segments.Request,
         settings: settings_module.Settings,
         reception: Receiver,
         *,
         fresh: bool = False,
     ) -> None:
+        self.address = address
         self.connecting = True
         self.paused = False
         self.peer: str | None = None
-        self._url = url
+        self._request = request
+        self._settings = settings
+        self._fresh = fresh
         self._reception = reception
         self._cursor = reception.cursor
-        self._heads = redirects.Heads(url, settings.headers)
+        self._heads = redirects.Heads()
+        # Of a proxy, before there is a connection to the server itself.
+        self._proxy_heads = redirects.Heads()
+        # Where a redirect leads, as soon as its head has come, and when; the
+        # addresses asked before it; the seconds that those took.
+        self._next: redirects.Address | None = None
+        self._next_since = 0.0
+        self._visited: list[str] = []
+        self._before = 0.0
+        self._redirect_body = 0
         self._multiplexed = settings.http_version in ('2', '3')
         self._error: BaseException | None = None
         self.handle = pycurl.Curl()
         try:
-            self._set_options(request, settings, fresh)
-        except pycurl.error as error:
+            self._set_options()
+        except errors.OptionError:
             self.handle.close()
-            raise errors.OptionError(
-                'libcurl refuses an option: %s' % error.args[-1], url=url
-            ) from error
-        except UnicodeEncodeError as error:
-            self.handle.close()
-            raise errors.OptionError(
-                'not ASCII: %r' % error.object, url=url
-            ) from error
-        except errors.OptionError as error:
-            self.handle.close()
-            error.url = errors.redact(url)
             raise
 
-    def _set_options(
-        self,
-        request: segments.Request,
-        settings: settings_module.Settings,
-        fresh: bool,
-    ) -> None:
+    def _set_options(self) -> None:
+        """Set every option, for the address to be asked.
+
+        :raises errors.OptionError: if one cannot be used.
+        """
+        try:
+            self._set_request()
+            self._set_address()
+        except pycurl.error as error:
+            raise errors.OptionError(
+                'libcurl refuses an option: %s' % error.args[-1],
+                url=self.address.url,
+            ) from error
+        except UnicodeEncodeError as error:
+            raise errors.OptionError(
+                'not ASCII: %r' % error.object, url=self.address.url
+            ) from error
+        except errors.OptionError as error:
+            error.url = errors.redact(self.address.url)
+            raise
+
+    def _set_request(self) -> None:
+        """Set what holds for each address."""
+        settings = self._settings
         set_option = self.handle.setopt
-        set_option(pycurl.URL, self._url)
         set_option(pycurl.HTTPGET, 1)
         set_option(pycurl.NOSIGNAL, 1)
         set_option(pycurl.NOPROGRESS, 1)
@@ -145,8 +183,8 @@ class Attempt:
         web = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
         set_option(pycurl.PROTOCOLS, web)
         set_option(pycurl.REDIR_PROTOCOLS, web)
-        set_option(pycurl.FOLLOWLOCATION, 1)
-        set_option(pycurl.MAXREDIRS, _MAX_REDIRECTS)
+        # See ``follow``: libcurl would take most of what was given along.
+        set_option(pycurl.FOLLOWLOCATION, 0)
         set_option(
             pycurl.CONNECTTIMEOUT_MS,
             max(1, round(settings.connect_timeout * 1000)),
@@ -165,20 +203,13 @@ class Attempt:
             codes.http_version(settings.http_version, features()),
         )
         set_option(pycurl.USERAGENT, settings.user_agent)
-        if fresh:
+        if self._fresh:
             set_option(pycurl.FRESH_CONNECT, 1)
             # Nor one of its own, after a redirect: a server that closes
             # without saying so would have it tried in vain again and again.
             set_option(pycurl.FORBID_REUSE, 1)
             set_option(pycurl.DNS_CACHE_TIMEOUT, 0)
         self._set_trust(settings)
-        if settings.proxy is not None:
-            set_option(pycurl.PROXY, settings.proxy)
-        if settings.no_proxy is not None:
-            set_option(pycurl.NOPROXY, settings.no_proxy)
-        set_option(
-            pycurl.HTTPHEADER, [*self._set_range(request), *settings.headers]
-        )
         set_option(pycurl.HEADERFUNCTION, self._header)
         set_option(pycurl.WRITEFUNCTION, self._write, use_memoryview=True)
         set_option(pycurl.PREREQFUNCTION, self._connected)
@@ -189,16 +220,40 @@ class Attempt:
             self.handle.setopt(pycurl.CAINFO, authorities)
             # For a proxy that is itself asked by https.
             self.handle.setopt(pycurl.PROXY_CAINFO, authorities)
-        if settings.cert:
-            self.handle.setopt(pycurl.SSLCERT, settings.cert)
-        if settings.key:
-            self.handle.setopt(pycurl.SSLKEY, settings.key)
         if settings.insecure:
             self.handle.setopt(pycurl.SSL_VERIFYPEER, 0)
             self.handle.setopt(pycurl.SSL_VERIFYHOST, 0)
 
-    def _set_range(self, request: segments.Request) -> list[str | bytes]:
+    def _set_address(self) -> None:
+        """Set where to ask, and what goes there and nowhere else."""
+        settings, address = self._settings, self.address
+        set_option = self.handle.setopt
+        set_option(pycurl.URL, address.url)
+        self._proxy = proxies.chosen(
+            address.origin.scheme, settings.proxy, os.environ
+        )
+        set_option(pycurl.PROXY, self._proxy)
+        direct, unknown = proxies.exceptions(
+            settings.no_proxy, os.environ, address.origin
+        )
+        set_option(pycurl.NOPROXY, direct)
+        for entry in unknown:
+            _warn_no_proxy(entry)
+        fields = self._set_range()
+        if address.credentials is not None:
+            set_option(pycurl.USERNAME, address.credentials[0])
+            set_option(pycurl.PASSWORD, address.credentials[1])
+        if address.trusted:
+            fields += settings.headers
+            if settings.cert:
+                set_option(pycurl.SSLCERT, settings.cert)
+            if settings.key:
+                set_option(pycurl.SSLKEY, settings.key)
+        set_option(pycurl.HTTPHEADER, fields)
+
+    def _set_range(self) -> list[str | bytes]:
         """Ask for the range; return the fields that go with it."""
+        request = self._request
         fields: list[str | bytes] = ['Accept-Encoding: identity']
         if not request.ranged:
             return fields
@@ -216,21 +271,41 @@ class Attempt:
 
     # Callbacks: pycurl swallows an exception, so each is kept for ``result``.
 
-    def _connected(self, *addresses: Any) -> int:
+    def _connected(self, *ends: Any) -> int:
         self.connecting = False
-        # A proxy's answer to CONNECT says nothing about the server.
-        self._heads.head = None
-        self.peer = str(addresses[0])
+        self.peer = str(ends[0])
         return int(pycurl.PREREQFUNC_OK)
 
     def _header(self, line: bytes) -> int:
         try:
-            if self._heads.take(line):
-                self.connecting = True
+            if self.connecting:
+                # A proxy's answer to CONNECT is never the server's.
+                self._proxy_heads.take(line)
+            elif head := self._heads.take(line):
+                self._look_for_redirect(head)
         except BaseException as error:
             self._error = error
             return -1
         return len(line)
+
+    def _look_for_redirect(self, head: http.Head) -> None:
+        location = redirects.location(head)
+        if location is None:
+            return
+        led_to = addresses.follow(self.address, location)
+        self._visited.append(self.address.url)
+        if len(self._visited) > _MAX_REDIRECTS:
+            raise errors.RedirectError(
+                'more than %d redirects%s, the last one to %s'
+                % (
+                    _MAX_REDIRECTS,
+                    ' in a circle' if led_to.url in self._visited else '',
+                    errors.redact(led_to.url),
+                )
+            )
+        self._next = led_to
+        self._next_since = time.monotonic()
+        self._redirect_body = 0
 
     def _write(self, piece: memoryview) -> int | None:
         cursor = self._cursor
@@ -245,6 +320,9 @@ class Attempt:
             cursor.room -= size
             return None
         try:
+            if self._next is not None:
+                self._redirect_body += size
+                return None if self._redirect_body <= _REDIRECT_BODY else -1
             self._decide()
             if self._reception.write(piece):
                 return None
@@ -257,6 +335,33 @@ class Attempt:
     def _decide(self) -> None:
         if not self._heads.used:
             self._reception.head(self._heads.use())
+
+    @property
+    def redirected(self) -> bool:
+        """Whether the answer leads on; ``follow`` is next, once it ended."""
+        return self._next is not None and self._error is None
+
+    def overdue(self, now: float) -> bool:
+        """Tell whether the end of a redirect is not worth waiting for."""
+        return self.redirected and now > self._next_since + _REDIRECT_PATIENCE
+
+    def follow(self) -> None:
+        """Get ready to ask where the answer led; not while in a multi handle.
+
+        Nothing stays in the handle of what was for the address before.
+        """
+        assert self._next is not None
+        LOG.debug(
+            '%s led to %s',
+            errors.redact(self.address.url),
+            errors.redact(self._next.url),
+        )
+        self._before += self.handle.getinfo(pycurl.TOTAL_TIME)
+        self.address, self._next = self._next, None
+        self.connecting = True
+        self._heads.head = self._proxy_heads.head = None
+        self.handle.reset()
+        self._set_options()
 
     def unpause(self) -> errors.Error | None:
         """Go on after a pause; the refused piece is offered again at once.
@@ -281,13 +386,27 @@ class Attempt:
         # A status that explains a failure counts more than the code.
         if code in codes.HEAD_DECIDES or (head and head.status >= 400):
             self.refusal()
-        if isinstance(self._error, errors.Error):
-            return self._error
-        if self._error is not None:
-            raise self._error
-        if code == codes.OK:
+        error = self._error
+        if error is None and code != codes.OK:
+            error = self._tunnel_refused() or self._map(code, message)
+        if error is not None and not isinstance(error, errors.Error):
+            raise error
+        return error and self.explained(error)
+
+    def explained(self, error: errors.Error) -> errors.Error:
+        """Return the error, which says so where a proxy was asked."""
+        if self.handle.getinfo(pycurl.USED_PROXY):
+            words = 'by the proxy ' + addresses.proxy(self._proxy)
+            if words not in error.message:
+                error.message += ', ' + words
+        return error
+
+    def _tunnel_refused(self) -> errors.Error | None:
+        """Return the error that a proxy's answer to CONNECT is."""
+        head = self._proxy_heads.head
+        if not self.connecting or head is None or head.status < 300:
             return None
-        return self._map(code, message)
+        return codes.tunnel_refused(head, datetime.datetime.now(datetime.UTC))
 
     def refusal(self) -> errors.Error | None:
         """Decide on the head before a body has come; return what it failed.
@@ -314,29 +433,20 @@ class Attempt:
             message,
             resolving=self.resolving,
             connecting=self.connecting,
-            redirected=self._heads.redirected,
+            redirected=bool(self._visited),
         )
         if isinstance(error, errors.NetworkError):
             error.os_errno = self.handle.getinfo(pycurl.OS_ERRNO) or None
         return error
 
     @property
-    def location(self) -> str:
-        """The address asked, after the redirects so far."""
-        return self._heads.location
-
-    @property
-    def elsewhere(self) -> str | None:
-        """A redirect to another server that was not followed.
-
-        ``settings.headers`` must not go there; ask it without them.
-        """
-        return self._heads.elsewhere
-
-    @property
     def received(self) -> int:
         """Bytes that have arrived, those of heads included."""
-        return self._heads.size + self._reception.received
+        return (
+            self._heads.size
+            + self._proxy_heads.size
+            + self._reception.received
+        )
 
     @property
     def resolving(self) -> bool:
@@ -354,19 +464,20 @@ class Attempt:
         )
 
     def timings(self) -> dict[str, float]:
-        """Return seconds from the start to each phase's end (libcurl)."""
-        return {
+        """Return seconds from the start to each phase's end (libcurl).
+
+        Of the last address, where redirects led from one to another.
+        """
+        phases = {
             'resolve': self.handle.getinfo(pycurl.NAMELOOKUP_TIME),
             'connect': self.handle.getinfo(pycurl.CONNECT_TIME),
             'tls': self.handle.getinfo(pycurl.APPCONNECT_TIME),
             'first_byte': self.handle.getinfo(pycurl.STARTTRANSFER_TIME),
             'total': self.handle.getinfo(pycurl.TOTAL_TIME),
         }
-
-    @property
-    def effective_url(self) -> str:
-        """The address that answered, after redirects."""
-        return str(self.handle.getinfo(pycurl.EFFECTIVE_URL))
+        return {
+            phase: at and at + self._before for phase, at in phases.items()
+        }
 
     def close(self) -> None:
         """Close the easy handle; the multi handle has let go of it."""

@@ -23,6 +23,7 @@ import logging
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import settings as settings_module
+from fuel_agent_curl.engine import address
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.engine import multi
 from fuel_agent_curl.engine import reception
@@ -31,7 +32,6 @@ from fuel_agent_curl.engine import window
 from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import budget
 from fuel_agent_curl.rules import events
-from fuel_agent_curl.rules import redirects
 from fuel_agent_curl.rules import segments
 from fuel_agent_curl.rules import sources
 from fuel_agent_curl.rules import watchdog
@@ -137,15 +137,11 @@ class Exchange:
             on_accept=self._accepted,
             on_start=on_start,
         )
-        self.redirected = source.location not in (None, source.url)
-        url = source.location or source.url
-        settings = context.settings
-        if settings.headers and not redirects.same_origin(url, source.url):
-            settings = dataclasses.replace(settings, headers=())
+        self.redirected = source.location is not None
         self._attempt = easy.Attempt(
-            url,
+            source.location or address.read(source.url, named=source.named),
             request,
-            settings,
+            context.settings,
             self.reception,
             fresh=fresh,
         )
@@ -165,7 +161,7 @@ class Exchange:
         source, context = self._source, self._context
         pin = self.reception.pin
         assert pin is not None
-        source.moved(self.location, context.settings.headers)
+        source.moved(self._attempt.address)
         first = source.pin is None
         if first and pin.coding:
             LOG.warning(
@@ -199,16 +195,6 @@ class Exchange:
         """Whether it waits for room or for budget."""
         return self._attempt.paused
 
-    @property
-    def location(self) -> str:
-        """The address asked, after the redirects so far."""
-        return self._attempt.location
-
-    @property
-    def elsewhere(self) -> str | None:
-        """A redirect that is to be asked without the headers given."""
-        return self._attempt.elsewhere
-
     def is_of(self, attempt: easy.Attempt) -> bool:
         """Tell whether the attempt is this exchange's."""
         return attempt is self._attempt
@@ -227,7 +213,7 @@ class Exchange:
         if attempt.paused and self._has_room(now, offset):
             return attempt.unpause()
         # A head that is no use says more than that nothing followed it.
-        return error and (attempt.bad_status() or error)
+        return error and attempt.explained(attempt.bad_status() or error)
 
     def _has_room(self, now: float, offset: int) -> bool:
         if self._context.budget.wait(now) > 0:

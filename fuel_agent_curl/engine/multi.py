@@ -115,11 +115,19 @@ class Loop:
         self._pools = [_Pool(self._selector)]
 
     def add(self, attempt: easy.Attempt) -> None:
-        """Start the attempt."""
+        """Start the attempt; it goes where redirects lead by itself."""
         pool = self._pools[-1]
         self._attempts[attempt.handle] = attempt, pool
         pool.used += 1
         pool.multi.add_handle(attempt.handle)
+
+    def _follow(self, attempt: easy.Attempt) -> None:
+        """Have the attempt go on where a redirect led."""
+        _attempt, pool = self._attempts[attempt.handle]
+        pool.multi.remove_handle(attempt.handle)
+        pool.used -= 1
+        attempt.follow()
+        self.add(attempt)
 
     def remove(self, attempt: easy.Attempt) -> None:
         """End the attempt, finished or not, and close its handle."""
@@ -167,6 +175,10 @@ class Loop:
             else:
                 key.data.ready(key.fd, events)
         now = time.monotonic()
+        if not ready:
+            for attempt, _pool in list(self._attempts.values()):
+                if attempt.overdue(now):
+                    self._follow(attempt)
         for pool in self._pools:
             if not ready or (pool.due is not None and pool.due <= now):
                 pool.timer()
@@ -188,7 +200,11 @@ class Loop:
                 for handle, code, message in ended:
                     # What came of one may have removed the next.
                     attempt, _pool = self._attempts.get(handle, (None, None))
-                    if attempt is not None:
+                    if attempt is None:
+                        continue
+                    if attempt.redirected:
+                        self._follow(attempt)
+                    else:
                         yield attempt, code, message
 
     def close(self) -> None:

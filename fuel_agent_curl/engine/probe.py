@@ -18,7 +18,7 @@ import time
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import settings as settings_module
-from fuel_agent_curl.engine import download
+from fuel_agent_curl.engine import address
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.engine import multi
 from fuel_agent_curl.engine import window
@@ -86,12 +86,12 @@ def probe(
     :raises errors.Error: if there is no answer, or an error status.
     """
     settings = settings or settings_module.Settings()
-    download.check_url(url)
+    asked = address.read(url)
     glimpse = _Glimpse()
     loop = multi.Loop()
     try:
         attempt = easy.Attempt(
-            url,
+            asked,
             segments.Request(0, 1, ranged=True, if_range=if_range),
             settings,
             glimpse,
@@ -130,7 +130,7 @@ def _describe(url: str, head: http.Head, attempt: easy.Attempt) -> Probe:
         length = http.content_length(head)
     return Probe(
         url=errors.redact(url),
-        effective_url=errors.redact(attempt.effective_url),
+        effective_url=errors.redact(attempt.address.url),
         status=head.status,
         http_version=head.version,
         ip=attempt.peer,

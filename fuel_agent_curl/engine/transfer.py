@@ -329,7 +329,6 @@ class Transfer:
         if under_way.reception.stop is None:
             self.segment = segments.Segment(self.segment.start)
             self._plan.take_all()
-        self._recovery.sent_on = False
         start = under_way.request.start
         if start:
             # Else it is merely where the segment begins.
@@ -370,7 +369,6 @@ class Transfer:
             judgement=judgement,
             ranged=ended.request.ranged,
             redirected=ended.redirected,
-            elsewhere=ended.elsewhere,
             challenging=self._challenging,
             progressed=new >= self._settings.progress,
             kept=self._kept(),

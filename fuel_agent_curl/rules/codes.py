@@ -18,9 +18,11 @@ where it was compiled with an older libcurl.
 
 from __future__ import annotations
 
+import datetime
 import re
 
 from fuel_agent_curl import errors
+from fuel_agent_curl.rules import head as http
 
 OK = 0
 _UNSUPPORTED_PROTOCOL = 1
@@ -115,6 +117,21 @@ def http_version(name: str, features: int) -> int:
     return number
 
 
+def tunnel_refused(head: http.Head, now: datetime.datetime) -> errors.Error:
+    """Return the error for a proxy's answer to CONNECT that is no 2xx.
+
+    :param now: wall-clock time, for a Retry-After that is a date.
+    """
+    text = 'the proxy refused the tunnel: %d %s' % (head.status, head.reason)
+    if head.status < 400:
+        # It leads nowhere: whoever is on the way may have sent it.
+        return errors.RedirectError(text.rstrip())
+    error = errors.StatusError(text.rstrip())
+    error.status = head.status
+    error.retry_after = http.retry_after(head, now)
+    return error
+
+
 def error(
     code: int,
     message: str,
@@ -150,6 +167,8 @@ def error(
     elif code == _WEIRD_SERVER_REPLY and 'Content-Length' in message:
         # libcurl reads each field before it hands it over.
         kind = errors.ContentLengthError
+    elif code == _WEIRD_SERVER_REPLY and 'Location' in message:
+        kind = errors.RedirectError
     if kind is errors.ConnectError and _NOT_TRUSTED.match(message):
         kind = errors.CertificateError
     elif code == _PEER_FAILED_VERIFICATION and 'certificate' not in message:

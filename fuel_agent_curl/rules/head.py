@@ -95,7 +95,7 @@ def parse(lines: Iterable[bytes]) -> Head:
             continue
         name, colon, value = text.partition(':')
         if colon:
-            fields.append((name.strip().lower(), value.strip()))
+            fields.append((name.lower(), value.strip(' \t')))
     version, status, reason = match.groups()
     return Head(
         int(status), _text(version), _text(reason or b''), tuple(fields)

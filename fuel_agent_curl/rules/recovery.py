@@ -34,8 +34,6 @@ from fuel_agent_curl.rules import sources
 class Action(enum.Enum):
     """What a transfer does about an attempt that failed."""
 
-    #: Ask where a redirect led to, without the headers given.
-    SEND_ON = enum.auto()
     #: Ask again, in the way that the answer showed to be of use.
     ASK_OTHERWISE = enum.auto()
     #: Ask the URL itself, and not where a redirect of it led to before.
@@ -74,8 +72,6 @@ class Failure:
     :ivar judgement: on the head of its answer, None where none came.
     :ivar ranged: it asked for a range.
     :ivar redirected: it asked where a redirect had led to, not the URL.
-    :ivar elsewhere: where a redirect led to that is to be asked without the
-        headers given.
     :ivar challenging: another transfer is still bringing the same bytes.
     :ivar progressed: it brought as many new bytes as count as progress.
     :ivar kept: bytes are kept that those of the next answer are to join.
@@ -87,7 +83,6 @@ class Failure:
     judgement: answer.Judgement | None = None
     ranged: bool = False
     redirected: bool = False
-    elsewhere: str | None = None
     challenging: bool = False
     progressed: bool = False
     kept: bool = False
@@ -104,8 +99,6 @@ class Recovery:
     :ivar source: the mirror to ask.
     :ivar fresh: no connection and no address of an earlier attempt is to be
         used for the next.
-    :ivar sent_on: the last answer was a redirect, to be asked without the
-        headers given.
     :ivar last: what the last attempt that counts as one failed with.
     """
 
@@ -119,7 +112,6 @@ class Recovery:
     ) -> None:
         self.source = source
         self.fresh = False
-        self.sent_on = False
         self.last: errors.Error | None = None
         self._settings = settings
         self._choice = choice
@@ -150,10 +142,6 @@ class Recovery:
     def failed(self, failure: Failure) -> Step:
         """Note the failure, and return what follows."""
         source = self.source
-        if failure.elsewhere is not None:
-            source.location = failure.elsewhere
-            self.sent_on = True
-            return Step(Action.SEND_ON)
         if failure.challenging:
             self._challenged_in_vain(failure)
             return Step(Action.LEAVE)
@@ -164,9 +152,7 @@ class Recovery:
             return Step(Action.ASK_OTHERWISE)
         self._count(failure)
         decision = retry.decide(failure.error)
-        if decision is retry.Decision.FAIL and (
-            failure.redirected and not self.sent_on
-        ):
+        if decision is retry.Decision.FAIL and failure.redirected:
             # What a redirect once led to may have expired since.
             return Step(Action.ASK_ORIGINAL)
         if decision is retry.Decision.RESTART and self._restarts(failure):

@@ -10,18 +10,18 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The heads that one request brings: which one counts, and where it led.
+"""The heads that one request brings, and where a redirect may take it.
 
 Rules only: lines come in, a head or an error goes out. There may be several
-heads before the one that counts: interim ones, a proxy's answer to CONNECT,
-and those of redirects, which libcurl follows by itself.
+heads before the one that counts: interim ones (RFC 9110 section 15.2), and
+those that libcurl answers by itself (a 401 that asks for credentials).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
 import re
-import urllib.parse
+from typing import NamedTuple
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.rules import head as http
@@ -31,62 +31,104 @@ from fuel_agent_curl.rules import head as http
 _HEAD_MAX = 300 * 1024
 # A field may have a name that begins so, too.
 _STATUS_LINE = re.compile(rb'HTTP/[0-9]')
-# What a URL may hold as it is (RFC 3986 section 2).
-_URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"
+# Those that name another address of the same thing. A 304 answers a question
+# that nobody asked, a 305 names a proxy (RFC 9110 section 15.4.6).
+_FOLLOWED = frozenset((300, 301, 302, 303, 307, 308))
 
 
-def same_origin(url: str, other: str) -> bool:
-    """Tell whether both have the same scheme, host and port (RFC 6454)."""
-    first, second = urllib.parse.urlsplit(url), urllib.parse.urlsplit(other)
-    ports = {'http': 80, 'https': 443}
-    return (
-        first.scheme,
-        first.hostname,
-        first.port or ports.get(first.scheme),
-    ) == (
-        second.scheme,
-        second.hostname,
-        second.port or ports.get(second.scheme),
+class Origin(NamedTuple):
+    """Whom credentials belong to (RFC 6454), as libcurl reads the URL."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """Where a request goes, and whether what was given goes with it.
+
+    :ivar url: as libcurl writes it, without user information or fragment.
+    :ivar login: name and password of the URL itself, None without.
+    :ivar named: the user named this origin; what was given belongs to it.
+    :ivar home: the address whose redirects led here; None: none did.
+    """
+
+    url: str
+    origin: Origin
+    login: tuple[bytes, bytes] | None = dataclasses.field(
+        default=None, repr=False
     )
+    named: bool = True
+    home: Address | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the fields, credentials and keys given go there."""
+        home = self.home or self
+        return home.named and self.origin == home.origin
+
+    @property
+    def credentials(self) -> tuple[bytes, bytes] | None:
+        """Name and password that a URL gave for this origin."""
+        if self.login is None and self.home is not None:
+            return self.home.login if self.origin == self.home.origin else None
+        return self.login
+
+
+def location(head: http.Head) -> str | None:
+    """Return where a redirect says to go, as it came; None: nowhere.
+
+    :raises errors.RedirectError: if it says more than one thing.
+    """
+    if head.status not in _FOLLOWED:
+        return None
+    # libcurl takes no notice of empty ones, and refuses different ones.
+    given = {value for value in head.values('location') if value}
+    if len(given) > 1:
+        raise errors.RedirectError('redirected to several places at once')
+    return given.pop() if given else None
+
+
+def step(before: Address, after: Address) -> Address:
+    """Return the address that a redirect from ``before`` led to.
+
+    :raises errors.RedirectError: if it must not go there.
+    """
+    schemes = before.origin.scheme, after.origin.scheme
+    if schemes[1] not in ('http', 'https') or schemes == ('https', 'http'):
+        raise errors.RedirectError(
+            'redirected from %s to %s, which is refused' % schemes,
+            hint='give the final URL',
+        )
+    return dataclasses.replace(after, home=before.home or before)
 
 
 class Heads:
     """Takes the header lines of one attempt.
 
-    :param url: the address asked first.
-    :param headers: the fields given, which go to no other server.
     :ivar head: the one that counts, None before.
     :ivar used: it has been asked for; what follows are trailers.
     :ivar size: bytes of all lines, those of trailers included.
-    :ivar location: the address asked, after the redirects so far.
-    :ivar redirected: there was a redirect.
-    :ivar elsewhere: a redirect to another server that was not followed, as
-        the headers must not go there; ask it without them.
     """
 
-    def __init__(self, url: str, headers: Sequence[str]) -> None:
+    def __init__(self) -> None:
         self.head: http.Head | None = None
         self.used = False
         self.size = 0
-        self.location = url
-        self.redirected = False
-        self.elsewhere: str | None = None
-        self._headers = headers
         self._lines: list[bytes] = []
         self._head_size = 0
 
-    def take(self, line: bytes) -> bool:
-        """Take a line; tell whether libcurl goes on to another address.
+    def take(self, line: bytes) -> http.Head | None:
+        """Take a line; return the head that it ends, unless interim.
 
-        :raises errors.RedirectError: if it must not go there.
         :raises errors.ProtocolError: if the head makes no sense.
         """
         self.size += len(line)
         if self.used:
-            return False  # a trailer
+            return None  # a trailer
         if _STATUS_LINE.match(line):
-            # A new block: of a redirect's target, after a 1xx, or after a
-            # proxy's answer to CONNECT (CURLOPT_HEADERFUNCTION).
+            # A new block (CURLOPT_HEADERFUNCTION).
             self._lines = []
             self._head_size = 0
         self._head_size += len(line)
@@ -94,12 +136,12 @@ class Heads:
             raise errors.ProtocolError('the head of the answer has no end')
         if line.rstrip(b'\r\n'):
             self._lines.append(line)
-            return False
+            return None
         head = http.parse(self._lines)
         self._lines = []
-        # An interim response (RFC 9110 section 15.2) is followed by another.
+        # An interim response is followed by another.
         self.head = None if head.status < 200 else head
-        return 300 <= head.status < 400 and self._follow(head)
+        return self.head
 
     def use(self) -> http.Head:
         """Return the head that counts, for its body has begun.
@@ -110,41 +152,3 @@ class Heads:
             raise errors.ProtocolError('a body without a head')
         self.used = True
         return self.head
-
-    def _follow(self, head: http.Head) -> bool:
-        """Look at a redirect that libcurl is about to follow."""
-        location = (head.values('location') or [''])[0]
-        if not location:
-            return False
-        try:
-            target = urllib.parse.urljoin(self.location, location)
-            parts = urllib.parse.urlsplit(target)
-            scheme, _port = parts.scheme.lower(), parts.port
-        except ValueError as error:
-            raise errors.RedirectError(
-                'redirected to something that is no URL'
-            ) from error
-        before = urllib.parse.urlsplit(self.location).scheme.lower()
-        if scheme not in ('http', 'https') or (
-            before == 'https' and scheme != 'https'
-        ):
-            raise errors.RedirectError(
-                'redirected from %s to %s, which is refused'
-                % (before, scheme),
-                hint='give the final URL',
-            )
-        # As libcurl does: some servers send it unencoded.
-        target = urllib.parse.quote(
-            target, safe=_URL_CHARACTERS, encoding='latin-1'
-        )
-        if self._headers and not same_origin(self.location, target):
-            # libcurl would take all but Authorization and Cookie along.
-            self.elsewhere = target
-            raise errors.RedirectError(
-                'redirected to another server, where the headers given do '
-                'not go'
-            )
-        self.location = target
-        self.redirected = True
-        self.head = None
-        return True

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import math
-import urllib.parse
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import events
+from fuel_agent_curl.rules import redirects
 from fuel_agent_curl.rules import segments
 
 # Wrong answers to a Range in a row before the server is taken to have none.
@@ -48,17 +48,21 @@ class Source:
         first usable one. Validators of two mirrors do not compare.
     :ivar error: what makes it useless for this download, None while it is
         not.
-    :ivar location: where a redirect of the URL led to, as long as that has
+    :ivar named: the user named its origin; what was given goes there.
+    :ivar location: where redirects of the URL led to, as long as that has
         not failed; segments share it.
     :ivar most: connections that it lets in at a time, as far as known.
     """
 
-    def __init__(self, url: str, stats: events.MirrorStats) -> None:
+    def __init__(
+        self, url: str, stats: events.MirrorStats, named: bool = True
+    ) -> None:
         self.url = url
+        self.named = named
         self.stats = stats
         self.pin: answer.Representation | None = None
         self.error: errors.Error | None = None
-        self.location: str | None = None
+        self.location: redirects.Address | None = None
         self.most = math.inf
         self.penalty = 0
         self.speed = 0.0
@@ -94,16 +98,9 @@ class Source:
             if_range=strong if self._if_range else None,
         )
 
-    def moved(self, location: str, headers: Sequence[str]) -> None:
-        """Note where a redirect led: the next segment asks there at once.
-
-        Not where that would carry credentials, of the URL or among the
-        fields, to another server; libcurl drops them at the redirect.
-        """
-        before = urllib.parse.urlsplit(self.url)
-        after = urllib.parse.urlsplit(location)
-        if before[:2] == after[:2] or not (headers or before.username):
-            self.location = location
+    def moved(self, address: redirects.Address) -> None:
+        """Note where redirects led: the next segment asks there at once."""
+        self.location = address if address.home else None
 
     def accepted(self, pin: answer.Representation) -> None:
         """Note a usable answer."""

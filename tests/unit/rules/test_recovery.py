@@ -33,7 +33,6 @@ CHANGED = errors.RepresentationChanged('another one')
 GONE = errors.StatusError('the server answered 404')
 GONE.status = 404
 
-SEND_ON = Action.SEND_ON
 ASK_OTHERWISE = Action.ASK_OTHERWISE
 ASK_ORIGINAL = Action.ASK_ORIGINAL
 LEAVE = Action.LEAVE
@@ -108,14 +107,6 @@ class TestNoFailure(RecoveryTestCase):
         self.assertEqual([0] * len(self.all), self.failures)
         self.assertIsNone(self.made.last)
         self.assertFalse(self.made.fresh)
-
-    def test_a_redirect_is_asked_without_the_headers(self) -> None:
-        self.make()
-        actions = self.follow(elsewhere='http://other/i')
-        self.assertEqual([SEND_ON], actions)
-        self.assertEqual('http://other/i', self.made.source.location)
-        self.assertTrue(self.made.sent_on)
-        self.assert_not_counted()
 
     def test_an_answer_tells_how_to_ask(self) -> None:
         for verdict in Verdict:
@@ -198,12 +189,11 @@ class TestOrder(RecoveryTestCase):
     def test_the_first_fact_decides(self) -> None:
         """Of all facts at once, and then of fewer and fewer."""
         facts: dict[str, Any] = {
-            'elsewhere': 'http://other/i',
             'challenging': True,
             'judgement': judged(Verdict.REREAD),
             'redirected': True,
         }
-        for expected in SEND_ON, LEAVE, ASK_OTHERWISE, ASK_ORIGINAL, FAIL:
+        for expected in LEAVE, ASK_OTHERWISE, ASK_ORIGINAL, FAIL:
             self.make()
             self.assertEqual([expected], self.follow(GONE, **facts))
             facts.pop(next(iter(facts), ''), None)
@@ -282,11 +272,6 @@ class TestFailure(RecoveryTestCase):
             row = '%s %d %r %s' % (joined, attempt, error, facts)
             expected = BACK_OFF if stays else FAIL_OVER
             self.assertEqual(expected, action, row)
-
-    def test_a_redirect_sent_on_is_no_old_one(self) -> None:
-        self.make()
-        self.follow(elsewhere='http://other/i')
-        self.assertEqual([FAIL], self.follow(GONE, redirected=True))
 
     def test_a_mirror_that_others_found_useless_is_left(self) -> None:
         for mirrors, expected in (2, FAIL_OVER), (1, FAIL):
