@@ -114,6 +114,16 @@ class Copy:
         return 0 if self._sink is None else self._sink.written
 
     @property
+    def verified(self) -> int:
+        """Bytes of the image read back from the target."""
+        return 0 if self._sink is None else self._sink.verified
+
+    @property
+    def phase(self) -> str:
+        """What it is busy with: 'copying', 'syncing' or 'verifying'."""
+        return 'copying' if self._sink is None else self._sink.phase
+
+    @property
     def target_state(self) -> str:
         """What the target is like: see ``sink.Sink.state``."""
         return 'untouched' if self._sink is None else self._sink.state
@@ -121,8 +131,17 @@ class Copy:
     def run(self) -> Result:
         """Copy, once; on return everything is on the target, and checked.
 
-        :raises errors.Error: for whatever went wrong.
+        :raises errors.Error: for whatever went wrong. What is raised, a
+            KeyboardInterrupt too, has a ``target_state``.
         """
+        try:
+            return self._run()
+        except BaseException as error:
+            # Only an error of ours declares it.
+            setattr(error, 'target_state', self.target_state)  # noqa: B010
+            raise
+
+    def _run(self) -> Result:
         began = time.monotonic()
         request = self.request
         bmap = None

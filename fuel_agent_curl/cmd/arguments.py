@@ -23,11 +23,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
+import itertools
 import typing
 
+from fuel_agent_curl import errors
 from fuel_agent_curl import image
+from fuel_agent_curl.cmd import output
 from fuel_agent_curl.config import options as options_module
 from fuel_agent_curl.config import quantities
+
+if typing.TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 PROG = 'fuel-agent-curl'
 PROGRESS = ('auto', 'bar', 'json', 'none')
@@ -82,12 +88,16 @@ with what was sent. Nothing else is needed, and nothing is left behind.
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as all of ours."""
+    """A parser whose errors are raised, as all of ours."""
 
     def error(self, message: str) -> typing.NoReturn:
-        self.exit(
-            2, '%s: error: %s; see %s --help\n' % (PROG, message, self.prog)
-        )
+        raise errors.OptionError(message, hint='see %s --help' % self.prog)
+
+    def _print_message(
+        self, message: str, file: SupportsWrite[str] | None = None
+    ) -> None:
+        # argparse would take no notice of output that cannot be written.
+        output.say(message.rstrip('\n'))
 
 
 class _Version(argparse.Action):
@@ -111,7 +121,7 @@ class _Version(argparse.Action):
             version = metadata.version(PROG)
         except metadata.PackageNotFoundError:
             version = 'of a source tree that is not installed'
-        print(PROG, version)
+        output.say('%s %s' % (PROG, version))
         parser.exit()
 
 
@@ -121,7 +131,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     The result has ``verb``, ``config_file`` and ``config_dir`` (lists),
     ``debug``, the verb's own arguments, and what ``given`` reads.
 
-    :raises SystemExit: 2 for a bad command line, 0 after --help or --version.
+    :raises errors.OptionError: for a command line that cannot be used.
+    :raises SystemExit: after --help or --version.
     """
     top = Parser(
         prog=PROG,
@@ -161,6 +172,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     after.config_dir = before.config_dir + after.config_dir
     after.debug = before.debug or after.debug
     return after
+
+
+def is_json_wanted(argv: Sequence[str]) -> bool:
+    """Tell whether ``argv``, which may be wrong, asks for JSON."""
+    return any(
+        word == '--progress=json' or (before, word) == ('--progress', 'json')
+        for before, word in itertools.pairwise(['', *argv])
+    )
 
 
 def given(arguments: argparse.Namespace) -> dict[str, typing.Any]:

@@ -24,7 +24,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.cmd import configuration
 from fuel_agent_curl.cmd import displays
-from fuel_agent_curl.cmd import hints
+from fuel_agent_curl.cmd import ending
 from fuel_agent_curl.cmd import signals
 from fuel_agent_curl.cmd import snapshot
 from fuel_agent_curl.cmd import watching
@@ -35,33 +35,46 @@ LOG = logging.getLogger(__name__)
 
 
 def run(
-    arguments: argparse.Namespace, found: configuration.Configuration
+    arguments: argparse.Namespace,
+    found: configuration.Configuration,
+    shown: displays.Display,
 ) -> int:
     """Copy; return 0.
 
+    :param shown: what shows how far it is, and the end.
     :raises errors.Error: for whatever went wrong.
     :raises signals.Interrupted: with how far it got in its ``detail``.
     """
-    request = make_request(arguments, found)
-    check_stdout(request.target, arguments.progress)
-    shown = displays.display(arguments.progress)
-    with watching.Watch(shown, request.settings.attempts) as watch:
+    with watching.Watch(shown, found.settings.attempts) as watch:
         try:
-            result = copy(request, watch)
+            request = make_request(arguments, found)
+            check_stdout(request.target, arguments.progress)
+            text = _copy(request, watch)
             signals.too_late()
-        except errors.Error as error:
-            watch.failed(hints.line(error), error.exit_code)
-            raise
-        except signals.Interrupted as interrupted:
-            interrupted.detail = _how_far(watch.look(), request.target)
-            watch.failed(str(interrupted), interrupted.exit_code)
-            raise
-        except Exception as error:
-            watch.failed('a bug: %r' % error, 1)
+        except BaseException as error:
+            signals.too_late()
+            if isinstance(error, signals.Interrupted):
+                error.detail = _how_far(watch.look())
+            watch.failed(ending.of(error, arguments.target))
             raise
         watch.done()
-    LOG.info('%s', summary(request, result))
+    LOG.info('%s', text)
     return 0
+
+
+def _copy(request: copying.Request, watch: watching.Watch) -> str:
+    """Copy, watched; return what to say about it.
+
+    A signal that comes when everything is done comes too late.
+    """
+    running = copying.Copy(request, watch.observe)
+    watch.follow(running)
+    try:
+        return summary(request, running.run())
+    except signals.Interrupted:
+        if running.target_state != 'complete':
+            raise
+        return '%d bytes written to %s' % (running.written, request.target)
 
 
 def make_request(
@@ -85,13 +98,6 @@ def make_request(
         verify=arguments.verify,
         settings=found.settings,
     )
-
-
-def copy(request: copying.Request, watch: watching.Watch) -> copying.Result:
-    """Copy, watched; on return everything is on the target, and checked."""
-    running = copying.Copy(request, watch.observe)
-    watch.follow(running)
-    return running.run()
 
 
 def summary(request: copying.Request, result: copying.Result) -> str:
@@ -161,17 +167,11 @@ def _is_stdout(target: str) -> bool:
     return os.path.samestat(there, stdout) and not stat.S_ISCHR(there.st_mode)
 
 
-def _how_far(seen: snapshot.Snapshot, target: str) -> str:
-    """Return how far an interrupted copy got, and what that left behind."""
+def _how_far(seen: snapshot.Snapshot) -> str:
+    """Return how far an interrupted copy got."""
     if not seen.received:
         return 'nothing had been received yet'
-    left = (
-        '%s is incomplete' % target
-        if os.path.exists(target)
-        else '%s was removed' % target
-    )
-    return '%s received, %s written; %s' % (
-        seen.amount(),
-        wording.size(seen.written),
-        left,
-    )
+    size = wording.size(seen.received)
+    if seen.length is not None:
+        size += ' of ' + wording.size(seen.length)
+    return '%s received, %s written' % (size, wording.size(seen.written))

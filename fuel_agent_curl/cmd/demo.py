@@ -26,8 +26,8 @@ from fuel_agent_curl import copying
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
 from fuel_agent_curl import octets
-from fuel_agent_curl.cmd import copy
 from fuel_agent_curl.cmd import displays
+from fuel_agent_curl.cmd import output
 from fuel_agent_curl.cmd import snapshot
 from fuel_agent_curl.cmd import watching
 from fuel_agent_curl.cmd import wording
@@ -36,6 +36,9 @@ from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.rules import events
 
 _PATH = '/image.img.gz'
+
+# How long nothing may be read of what is told before it is given up.
+_PATIENCE = 1.0
 
 # Quick to notice and to come back, so that nobody has to wait; never by way
 # of a proxy.
@@ -67,7 +70,8 @@ _ACTS: tuple[tuple[str, Callable[[int], faults.Fault]], ...] = (
 class _Narrator(displays.Display):
     """Tells every event as it happens."""
 
-    def __init__(self) -> None:
+    def __init__(self, said: output.Output) -> None:
+        self._output = said
         self._began = time.monotonic()
         self._request = 0
 
@@ -99,24 +103,28 @@ class _Narrator(displays.Display):
     def say(self, text: str) -> None:
         """Print a line, with the seconds since the beginning."""
         now = time.monotonic() - self._began
-        try:
-            print('%5.1f s  %s' % (now, text), flush=True)
-        except BrokenPipeError:
-            # Nobody listens; the main thread ends the program for it.
-            pass
+        self._output.write('%5.1f s  %s\n' % (now, text))
 
 
 def run() -> int:
     """Run the demonstration; return 0 if every byte arrived.
 
-    :raises errors.Error: if not.
+    :raises errors.Error: if not, or if it cannot be told.
+    :raises BrokenPipeError: if nobody listens.
     """
+    said = output.Output(1)
+    _tell(said)
+    said.drain(_PATIENCE)
+    said.check()
+    return 0
+
+
+def _tell(said: output.Output) -> None:
     image = _image()
     packed = gzip.compress(image, 1)
-    print(
+    said.write(
         'A gzip image of %s, %s unpacked, from a harmful server on this'
-        ' machine:\n' % (wording.size(len(packed)), wording.size(len(image))),
-        flush=True,
+        ' machine:\n\n' % (wording.size(len(packed)), wording.size(len(image)))
     )
     with (
         tempfile.TemporaryDirectory(prefix='fuel-agent-curl-') as directory,
@@ -124,36 +132,36 @@ def run() -> int:
     ):
         step = len(packed) // (len(_ACTS) + 1)
         server.script(*(fault(step) for _act, fault in _ACTS))
-        target = os.path.join(directory, 'image.img')
-        stats = _copy(server.url(_PATH), packed, image, target)
-        with open(target, 'rb') as copied:
+        request = copying.Request(
+            url=server.url(_PATH),
+            target=os.path.join(directory, 'image.img'),
+            checksum=_sha256(packed),
+            image_checksum=_sha256(image),
+            settings=_SETTINGS,
+        )
+        stats = _copy(request, _Narrator(said))
+        with open(request.target, 'rb') as copied:
             equal = copied.read() == image
         ranges = server.ranges
     if not equal:
         raise errors.DigestMismatch('what arrived is not what was sent')
-    print('\nWhat the server was asked for:')
+    said.write('\nWhat the server was asked for:\n')
     for number, asked in enumerate(ranges, 1):
-        print('  request %d: %s' % (number, asked or 'everything'))
-    print('Bytes fetched twice: %d.' % (stats.received - len(packed)))
-    print(
+        said.write('  request %d: %s\n' % (number, asked or 'everything'))
+    said.write(
+        'Bytes fetched twice: %d.\n'
         'Verdict: right. All %d bytes are on the target, synced, with the'
-        ' SHA-256 they should have.' % len(image)
+        ' SHA-256 they should have.\n'
+        % (stats.received - len(packed), len(image))
     )
-    return 0
 
 
-def _copy(url: str, packed: bytes, image: bytes, target: str) -> events.Stats:
-    narrator = _Narrator()
-    request = copying.Request(
-        url=url,
-        target=target,
-        checksum=_sha256(packed),
-        image_checksum=_sha256(image),
-        settings=_SETTINGS,
-    )
+def _copy(request: copying.Request, narrator: _Narrator) -> events.Stats:
     with watching.Watch(narrator, _SETTINGS.attempts) as watch:
         narrator.next_request()
-        return copy.copy(request, watch).stats
+        running = copying.Copy(request, watch.observe)
+        watch.follow(running)
+        return running.run().stats
 
 
 def _image() -> bytes:

@@ -16,16 +16,20 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import sys
 import threading
 import typing
 
+from fuel_agent_curl.cmd import ending
+from fuel_agent_curl.cmd import output
 from fuel_agent_curl.cmd import snapshot
 from fuel_agent_curl.cmd import wording
 from fuel_agent_curl.rules import events
 
 LOG = logging.getLogger(__name__)
+
+# How long nothing may be read of the last object before it is given up.
+_PATIENCE = 1.0
 
 
 class Display:
@@ -43,9 +47,7 @@ class Display:
     def done(self, seen: snapshot.Snapshot) -> None:
         """Show the successful end."""
 
-    def failed(
-        self, seen: snapshot.Snapshot, error: str, exit_code: int
-    ) -> None:
+    def failed(self, seen: snapshot.Snapshot, end: ending.Ending) -> None:
         """Show the other end."""
 
     def close(self) -> None:
@@ -60,6 +62,8 @@ class LogDisplay(Display):
     def update(self, seen: snapshot.Snapshot) -> None:
         """Log how far it is."""
         if seen.length is None and seen.received == 0:
+            return
+        if is_pending(sys.stderr):
             return
         percent = seen.percent
         LOG.info(
@@ -87,18 +91,23 @@ class LogDisplay(Display):
 
 
 class JsonDisplay(Display):
-    """One object a line on a descriptor, each written at once."""
+    """One object a line on a descriptor, each written at once.
+
+    After the last, 'done' or 'failed', there is no other. An object that
+    tells how far it is, is dropped while the reader is behind.
+    """
 
     interval = 1.0
 
     def __init__(self, descriptor: int = 1) -> None:
-        # Not sys.stdout: a thread blocked in a buffered writer would keep
-        # the interpreter from ending.
-        self._descriptor: int | None = descriptor
+        self._output = output.Output(descriptor, 'ascii')
+        self._ended = False
+        self._warned = False
 
     def update(self, seen: snapshot.Snapshot) -> None:
         """Print a progress object."""
-        self._print(seen.record('progress'))
+        if not self._output.pending:
+            self._print(seen.record('progress'))
 
     def event(self, event: events.Event, seen: snapshot.Snapshot) -> None:
         """Print what happened."""
@@ -109,36 +118,44 @@ class JsonDisplay(Display):
 
     def done(self, seen: snapshot.Snapshot) -> None:
         """Print the last object of a copy that succeeded."""
-        self._print(seen.record('done') | {'exit_code': 0})
-        self._descriptor = None
+        self._print(
+            seen.record('done') | {'exit_code': 0, 'target_state': 'complete'}
+        )
+        self._ended = True
 
-    def failed(
-        self, seen: snapshot.Snapshot, error: str, exit_code: int
-    ) -> None:
+    def failed(self, seen: snapshot.Snapshot, end: ending.Ending) -> None:
         """Print the last object of a copy that failed."""
         self._print(
-            seen.record('failed') | {'error': error, 'exit_code': exit_code}
+            seen.record('failed')
+            | {
+                'error': end.text,
+                'exit_code': end.exit_code,
+                'target_state': end.target_state,
+            }
         )
-        # The last: the thread may yet look at the copy once more.
-        self._descriptor = None
+        self._ended = True
+
+    def close(self) -> None:
+        """Wait until the last object is printed, or nobody reads it."""
+        self._output.drain(_PATIENCE)
+        self._warn()
+        self._output.close()
 
     def _print(self, record: dict[str, typing.Any]) -> None:
         import json
 
-        rest = (json.dumps(record) + '\n').encode('ascii')
-        reason = None
-        while rest and self._descriptor is not None:
-            try:
-                rest = rest[os.write(self._descriptor, rest) :]
-            except BlockingIOError:
-                # Someone shares this pipe with us and made it so.
-                select.select([], [self._descriptor], [])
-            except OSError as error:
-                # The copy is what matters, not who watches it.
-                self._descriptor, reason = None, error.strerror
-        if reason is not None:
-            # Not in the handler: oslo.log adds the exception it finds there.
-            LOG.warning('the progress cannot be printed any more: %s', reason)
+        if not self._ended:
+            self._output.write(json.dumps(record) + '\n')
+            self._warn()
+
+    def _warn(self) -> None:
+        # The copy is what matters, not who watches it.
+        error = self._output.error
+        if error is not None and not self._warned:
+            self._warned = True
+            LOG.warning(
+                'the progress cannot be printed any more: %s', error.strerror
+            )
 
 
 class BarDisplay(Display):
@@ -158,6 +175,7 @@ class BarDisplay(Display):
         self._redirect = tqdm_logging.logging_redirect_tqdm()
         self._redirect.__enter__()
         known = _knows_its_size(stream)
+        self._stream = stream
         self._bar = tqdm(
             file=stream,
             leave=False,
@@ -168,7 +186,9 @@ class BarDisplay(Display):
         )
 
     def update(self, seen: snapshot.Snapshot) -> None:
-        """Draw the bar anew."""
+        """Draw the bar anew, where it is in nobody's way."""
+        if is_pending(self._stream) or _is_background(self._stream):
+            return
         trouble = seen.trouble()
         percent = seen.percent
         if percent is not None:
@@ -178,7 +198,7 @@ class BarDisplay(Display):
             self._bar.bar_format = bar
         if trouble:
             text = trouble
-        elif percent is None and not seen.received:
+        elif percent is None and not seen.count:
             text = 'waiting for the server'
         else:
             text = '%s, %s' % (seen.amount(), seen.pace())
@@ -195,6 +215,20 @@ class BarDisplay(Display):
         self._redirect.__exit__(None, None, None)
 
 
+def is_pending(stream: typing.TextIO) -> bool:
+    """Tell whether what was written to ``stream`` has not been read yet."""
+    return getattr(stream, 'pending', False)
+
+
+def _is_background(stream: typing.TextIO) -> bool:
+    """Tell whether the terminal is another job's (the shell's, mostly)."""
+    try:
+        return os.tcgetpgrp(stream.fileno()) != os.getpgrp()
+    except OSError:
+        # It is no controlling terminal of ours.
+        return False
+
+
 def _knows_its_size(stream: typing.TextIO) -> bool:
     """Tell whether the terminal has a size; a serial console has 0 by 0."""
     try:
@@ -203,12 +237,17 @@ def _knows_its_size(stream: typing.TextIO) -> bool:
         return False
 
 
+def _is_dumb() -> bool:
+    """Tell whether the terminal says that it cannot go back in a line."""
+    return os.environ.get('TERM') == 'dumb'
+
+
 def display(kind: str) -> Display:
     """Return the display for a value of ``--progress``."""
     if kind == 'json':
         return JsonDisplay()
     if kind == 'none':
         return Display()
-    if kind == 'bar' or sys.stderr.isatty():
+    if kind == 'bar' or (sys.stderr.isatty() and not _is_dumb()):
         return BarDisplay(sys.stderr)
     return LogDisplay()

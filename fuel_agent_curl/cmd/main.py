@@ -14,18 +14,27 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 import gc
+import io
 import os
 import signal
 import sys
 import traceback
+import typing
+
+if typing.TYPE_CHECKING:
+    from fuel_agent_curl.cmd import displays
+    from fuel_agent_curl.cmd import ending
 
 # What takes time to import is imported further down: Ctrl-C is to end the
 # program tidily from the first moment on.
+from fuel_agent_curl.cmd import output
 from fuel_agent_curl.cmd import signals
 
-_BUG = 1
+# How long nothing may be read of the last lines before they are given up.
+_PATIENCE = 1.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,71 +47,114 @@ def main(argv: Sequence[str] | None = None) -> int:
         the process.
     """
     closed = _open_descriptors()
-    try:
-        with signals.caught():
-            code = _run(sys.argv[1:] if argv is None else argv, closed)
-            sys.stdout.flush()
-            return code
-    except signals.Interrupted as interrupted:
-        _complain(str(interrupted))
-        return interrupted.exit_code
-    except BrokenPipeError:
-        # Whoever read stdout has seen enough. What is left in its buffer
-        # goes nowhere, or the interpreter would complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    with signals.caught():
+        return _main(sys.argv[1:] if argv is None else argv, closed)
 
 
 def program() -> int:
-    """Run the program as a process of its own; return its exit code."""
-    code = main()
+    """Run the program as a process of its own; return its exit code.
+
+    Where a signal ended it, it does not return: the process dies of that.
+    """
+    signals.catch()
+    closed = _open_descriptors()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Whatever the locale is: a name, or what a server calls itself.
+        sys.stdout.reconfigure(errors='backslashreplace')
+    said = output.Output(2, sys.stderr.encoding)
+    sys.stderr = typing.cast(typing.TextIO, said)
+    code = _main(sys.argv[1:], closed)
+    said.drain(_PATIENCE)
+    if code > 128:
+        signals.die(code - 128)
     # The interpreter looks for cycles among all that it is about to drop:
     # two thirds of the time that it takes to exit.
     gc.freeze()
     return code
 
 
-def _run(argv: Sequence[str], closed: Sequence[int]) -> int:
-    from fuel_agent_curl import errors
-    from fuel_agent_curl.cmd import hints
-
+def _main(argv: Sequence[str], closed: Sequence[int]) -> int:
+    run = _Run(argv, closed)
     try:
-        return _run_verb(argv, closed)
-    except SystemExit as end:
-        # argparse: --help, --version, or wrong usage.
-        return end.code if isinstance(end.code, int) else _BUG
-    except errors.Error as error:
-        _complain(hints.line(error))
-        return error.exit_code
-    except BrokenPipeError:
-        raise
-    except Exception:
-        traceback.print_exc()
-        _complain('this is a bug in fuel-agent-curl, please report it')
-        return _BUG
+        run.go()
+        signals.too_late()
+        return 0
+    except BaseException as error:
+        signals.too_late()
+        return run.failed(error)
 
 
-def _run_verb(argv: Sequence[str], closed: Sequence[int]) -> int:
-    from fuel_agent_curl.cmd import arguments
-    from fuel_agent_curl.cmd import configuration
+class _Run:
+    """One run of the program.
 
-    parsed = arguments.parse(argv)
-    found = configuration.read(parsed)
-    configuration.set_up_logging(
-        found, quiet=parsed.verb != 'copy' or parsed.progress == 'none'
-    )
-    if parsed.verb == 'copy':
-        from fuel_agent_curl.cmd import copy
+    :param closed: descriptors of the three standard streams that were not
+        open.
+    """
 
-        _refuse_closed(parsed.target, closed)
-        return copy.run(parsed, found)
-    if parsed.verb == 'probe':
-        from fuel_agent_curl.cmd import probe
+    def __init__(self, argv: Sequence[str], closed: Sequence[int]) -> None:
+        self._argv = argv
+        self._closed = closed
+        self._parsed: argparse.Namespace | None = None
+        self._shown: displays.Display | None = None
 
-        return probe.run(parsed, found.settings)
-    from fuel_agent_curl.cmd import demo
+    def go(self) -> None:
+        """Do what the command line says.
 
-    return demo.run()
+        :raises SystemExit: after --help and --version.
+        :raises errors.Error: for what goes wrong.
+        """
+        from fuel_agent_curl.cmd import arguments
+        from fuel_agent_curl.cmd import configuration
+
+        parsed = self._parsed = arguments.parse(self._argv)
+        found = configuration.read(parsed)
+        configuration.set_up_logging(
+            found, quiet=parsed.verb != 'copy' or parsed.progress == 'none'
+        )
+        if parsed.verb == 'copy':
+            from fuel_agent_curl.cmd import copy
+            from fuel_agent_curl.cmd import displays
+
+            _refuse_closed(parsed.target, self._closed)
+            self._shown = displays.display(parsed.progress)
+            copy.run(parsed, found, self._shown)
+        elif parsed.verb == 'probe':
+            from fuel_agent_curl.cmd import probe
+
+            probe.run(parsed, found.settings)
+        else:
+            from fuel_agent_curl.cmd import demo
+
+            demo.run()
+
+    def failed(self, error: BaseException) -> int:
+        """Say what went wrong, if something did; return the exit code."""
+        if isinstance(error, SystemExit):
+            return 0
+        if isinstance(error, BrokenPipeError):
+            # Whoever read stdout has seen enough.
+            return 128 + signal.SIGPIPE
+        from fuel_agent_curl.cmd import ending
+
+        end = ending.of(error, getattr(self._parsed, 'target', None))
+        if self._shown is None:
+            self._tell_reader(end)
+        if end.exit_code == ending.BUG:
+            traceback.print_exception(error)
+        _complain(end.text)
+        return end.exit_code
+
+    def _tell_reader(self, end: ending.Ending) -> None:
+        """Print the last object for whoever reads JSON, the only one."""
+        from fuel_agent_curl.cmd import arguments
+
+        if arguments.is_json_wanted(self._argv):
+            from fuel_agent_curl.cmd import displays
+            from fuel_agent_curl.cmd import snapshot
+
+            display = displays.JsonDisplay()
+            display.failed(snapshot.Snapshot(), end)
+            display.close()
 
 
 def _open_descriptors() -> list[int]:

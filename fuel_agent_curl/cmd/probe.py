@@ -19,6 +19,7 @@ import dataclasses
 import json
 
 from fuel_agent_curl import errors
+from fuel_agent_curl.cmd import output
 from fuel_agent_curl.cmd import wording
 from fuel_agent_curl.config import settings
 from fuel_agent_curl.engine import probe as prober
@@ -41,11 +42,11 @@ def run(arguments: argparse.Namespace, values: settings.Settings) -> int:
     guard = _try_if_range(arguments.url, values, found)
     if arguments.json:
         record = dataclasses.asdict(found)
-        print(
+        output.say(
             json.dumps(record | {'if_range': guard, 'resume': resume(found)})
         )
     else:
-        print('\n'.join(describe(found, guard)))
+        output.say('\n'.join(describe(found, guard)))
     return 0
 
 

@@ -19,8 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import os
 import signal
 import types
+import typing
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -54,34 +56,57 @@ class Interrupted(KeyboardInterrupt):
 
 
 def too_late() -> None:
-    """Ignore the signals from now on: what they would end is done."""
+    """Ignore the signals from now on: how the run ends is decided."""
     for signum in _SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
 
 
-@contextlib.contextmanager
-def caught() -> Iterator[None]:
+def catch() -> dict[int, typing.Any]:
     """Raise ``Interrupted`` in the main thread for the first signal.
 
     A second one is left to the kernel: it ends the program even where
     Python code does not get to run, in a read from a dead disk for example.
     A signal that was ignored when we started (nohup) stays so.
+
+    :returns: the handlers that there were.
     """
-    previous = {
+    previous: dict[int, typing.Any] = {
         signum: signal.getsignal(signum)
         for signum in _SIGNALS
         if signal.getsignal(signum) != signal.SIG_IGN
     }
 
     def first(signum: int, frame: types.FrameType | None) -> None:
-        for each in previous:
+        for each in list(previous):
             signal.signal(each, signal.SIG_DFL)
         raise Interrupted(signum)
 
     for signum in previous:
         signal.signal(signum, first)
+    # In the background, a line for a terminal that wants none from there
+    # (stty tostop) would stop the whole program; ignored, it is written.
+    return previous | {
+        signal.SIGTTOU: signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    }
+
+
+@contextlib.contextmanager
+def caught() -> Iterator[None]:
+    """Have the signals caught in this block alone; see ``catch``."""
+    previous = catch()
     try:
         yield
     finally:
         for signum, handler in previous.items():
             signal.signal(signum, handler)
+
+
+def die(signum: int) -> None:
+    """End the process by this signal, as if it had not been caught.
+
+    A shell ends its loop only then; an exit code would say that the signal
+    was dealt with. Returns where a signal does not end us: as process 1.
+    """
+    signal.signal(signum, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signum,))
+    os.kill(os.getpid(), signum)

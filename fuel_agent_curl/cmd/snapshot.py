@@ -72,7 +72,11 @@ class Snapshot:
     length: int | None = None
     #: Bytes of the image written to the target.
     written: int = 0
-    #: Bytes per second received lately.
+    #: What it is busy with: 'copying', 'syncing' or 'verifying'.
+    phase: str = 'copying'
+    #: Bytes of the image read back from the target.
+    verified: int = 0
+    #: Bytes per second received lately; or read back, while verifying.
     rate: float = 0.0
     #: The last attempt heard of, counted from 1 since the last progress,
     #: 0: none yet; and the limit it counts towards, 0: none.
@@ -84,31 +88,43 @@ class Snapshot:
     delay: float = 0.0
 
     @property
+    def count(self) -> int:
+        """Bytes done in this phase."""
+        return self.verified if self.phase == 'verifying' else self.received
+
+    @property
+    def total(self) -> int | None:
+        """Bytes to do in this phase; None: nobody knows."""
+        return self.written if self.phase == 'verifying' else self.length
+
+    @property
     def left(self) -> float | None:
         """Seconds left at this rate; None: nobody knows."""
-        if self.length is None or self.rate <= 0:
+        if self.total is None or self.rate <= 0:
             return None
-        return max(0, self.length - self.received) / self.rate
+        return max(0, self.total - self.count) / self.rate
 
     @property
     def percent(self) -> int | None:
-        """Percentage received, rounded down: 100 means all of it."""
-        if self.length is None:
+        """Percentage of this phase, rounded down: 100 means all of it."""
+        if self.total is None:
             return None
-        if self.length == 0:
+        if self.total == 0:
             return 100
-        return min(100, 100 * self.received // self.length)
+        return min(100, 100 * self.count // self.total)
 
     def amount(self) -> str:
         """Return '1.2 MiB of 3.4 GiB', or '1.2 MiB' of who knows what."""
-        if self.length is None:
-            return wording.size(self.received)
-        sizes = wording.size(self.received), wording.size(self.length)
-        return '%s of %s' % sizes
+        text = wording.size(self.count)
+        if self.total is not None:
+            text += ' of ' + wording.size(self.total)
+        return text + ' read back' if self.phase == 'verifying' else text
 
     def pace(self) -> str:
         """Return '3.4 MiB/s, 1:02 left', or what is done after that."""
-        if self.received and self.received == self.length:
+        if self.phase == 'syncing':
+            return '%s written, syncing' % wording.size(self.written)
+        if self.phase == 'copying' and self.received == self.length:
             return '%s written' % wording.size(self.written)
         text = wording.size(self.rate) + '/s'
         if self.left is None:
@@ -131,9 +147,11 @@ class Snapshot:
         """Return the object that ``--progress json`` prints."""
         return {
             'event': event,
+            'phase': self.phase,
             'bytes': self.received,
             'length': self.length,
             'written': self.written,
+            'verified': self.verified,
             'rate': round(self.rate),
             'attempt': self.attempt,
             'error': None if self.error is None else str(self.error),

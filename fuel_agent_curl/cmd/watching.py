@@ -12,8 +12,7 @@
 
 """A thread that looks at a copy, and hands what it sees to a display.
 
-A thread of its own prints: neither a terminal that is stopped nor a reader
-of stdout that sleeps may hold up the network or the disk.
+A thread of its own does that: what is observed is noted in passing.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ import types
 import typing
 
 from fuel_agent_curl.cmd import displays
+from fuel_agent_curl.cmd import ending
 from fuel_agent_curl.cmd import snapshot
 from fuel_agent_curl.rules import events
 
-# How long the end waits for the printing thread. A reader of stdout that
-# takes longer does not get the last line.
+# How long the end waits for the thread, which waits for nobody.
 _PATIENCE = 5.0
 
 
@@ -43,6 +42,12 @@ class Watched(typing.Protocol):
 
     @property
     def written(self) -> int: ...
+
+    @property
+    def verified(self) -> int: ...
+
+    @property
+    def phase(self) -> str: ...
 
 
 class Watch:
@@ -60,13 +65,14 @@ class Watch:
         self._display = shown
         self._clock = clock
         self._meter = snapshot.Meter()
+        self._phase = 'copying'
         self._last = snapshot.Snapshot(attempts=attempts)
         self._retry_at = 0.0
         self._copy: Watched | None = None
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = (
             queue.SimpleQueue()
         )
-        # A daemon: a stuck terminal must not keep the program from ending.
+        # A daemon: nothing may keep the program from ending.
         self._thread = threading.Thread(
             target=self._run, name='progress', daemon=True
         )
@@ -96,28 +102,34 @@ class Watch:
         """Tell that the copy has succeeded."""
         self._queue.put(lambda: self._display.done(self._measure()))
 
-    def failed(self, error: str, exit_code: int) -> None:
+    def failed(self, end: ending.Ending) -> None:
         """Tell that the copy has not succeeded."""
-        self._queue.put(
-            lambda: self._display.failed(self._measure(), error, exit_code)
-        )
+        self._queue.put(lambda: self._display.failed(self._measure(), end))
 
     def look(self) -> snapshot.Snapshot:
         """Look at the copy now."""
-        copy = self._copy
-        return dataclasses.replace(
+        seen = dataclasses.replace(
             self._last,
-            received=0 if copy is None else copy.received,
-            written=0 if copy is None else copy.written,
             rate=self._meter.rate,
             delay=max(0.0, self._retry_at - self._clock()),
+        )
+        if self._copy is None:
+            return seen
+        return dataclasses.replace(
+            seen,
+            received=self._copy.received,
+            written=self._copy.written,
+            verified=self._copy.verified,
+            phase=self._copy.phase,
         )
 
     def _measure(self) -> snapshot.Snapshot:
         """Take a sample of the rate, then look; on the thread alone."""
-        if self._copy is not None:
-            self._meter.add(self._clock(), self._copy.received)
-        return self.look()
+        seen = self.look()
+        if seen.phase != self._phase:
+            self._phase, self._meter = seen.phase, snapshot.Meter()
+        self._meter.add(self._clock(), seen.count)
+        return dataclasses.replace(seen, rate=self._meter.rate)
 
     def _note(self, event: events.Event) -> None:
         self._retry_at = self._clock() + (event.delay or 0.0)

@@ -73,6 +73,9 @@ class Sink(abc.ABC):
 
     :ivar path: as it was given.
     :ivar written: bytes of the image taken so far.
+    :ivar phase: what it is busy with: 'copying', then 'syncing', then, where
+        that is asked for, 'verifying'.
+    :ivar verified: bytes read back from the medium so far.
     :ivar life: how far the target has come.
     :ivar state: what the target is like, for people: 'untouched', 'blank'
         (what was there is gone, nothing of the image is), 'incomplete', or,
@@ -85,6 +88,8 @@ class Sink(abc.ABC):
     def __init__(self, path: str, fd: int) -> None:
         self.path = path
         self.written = 0
+        self.phase = 'copying'
+        self.verified = 0
         self.life = Life.UNTOUCHED
         self.state = _WORDS[self.life]
         self._fd = fd

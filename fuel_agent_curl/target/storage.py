@@ -212,8 +212,10 @@ class Storage(sink.Sink):
             self._settle()
         # All of it has to be on the medium before the first mebibyte is
         # handed to the kernel, which may put that there at any moment.
+        self.phase = 'syncing'
         self._sync()
         if self._proof is not None:
+            self.phase = 'verifying'
             self._proof.compare(self._read, self.path)
         first = self._held()
         self._become(sink.Life.PUBLISHED)
@@ -306,6 +308,7 @@ class Storage(sink.Sink):
                 if count <= before:
                     return
                 yield buffer[before : min(count, length)]
+                self.verified += min(count, length) - before
                 start += min(count, length) - before
 
     def _pwrite(self, view: memoryview, offset: int) -> None:

@@ -331,6 +331,52 @@ class TestOtherVerbs(program.ProgramTestCase):
         self.assertEqual((2, ''), (done.returncode, done.stdout))
         self.assertIn('a verb is missing', done.stderr)
 
+    def test_output_that_cannot_be_written(self) -> None:
+        for unbuffered in ('', '1'):
+            for argv in (
+                ('--help',),
+                ('--version',),
+                ('copy', '--help'),
+                ('probe', self.url),
+                ('probe', '--json', self.url),
+                ('demo',),
+            ):
+                with open('/dev/full', 'w') as full:
+                    done = subprocess.run(
+                        [*program.PROGRAM, *argv],
+                        stdout=full,
+                        stderr=subprocess.PIPE,
+                        check=False,
+                        text=True,
+                        timeout=60,
+                        env={**os.environ, 'PYTHONUNBUFFERED': unbuffered},
+                    )
+                self.assertEqual(47, done.returncode, done.stderr)
+                self.assertEqual(1, done.stderr.count('\n'), done.stderr)
+                self.assertIn('standard output', done.stderr)
+
+    def test_another_locale(self) -> None:
+        """Names and what a server says hold whatever they like."""
+        locale = {'LC_ALL': 'C', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0'}
+        self.server.script(then=faults.field('Server', 'caf\xe9'))
+        target = os.fsencode(self.path('bild-')) + b'\xc3\xa9-\xff'
+        for argv, code in (
+            (['probe', self.url], 0),
+            (['copy', self.url, target], 0),
+            (['copy', '--progress', 'json', self.url, target], 0),
+            (['copy', self.server.url('/none'), target], 19),
+        ):
+            done = subprocess.run(
+                [*program.PROGRAM, *argv],
+                capture_output=True,
+                check=False,
+                timeout=60,
+                env={**os.environ, **locale},
+            )
+            self.assertEqual(code, done.returncode, str(done.stderr))
+            self.assertNotIn(b'Traceback', done.stderr)
+            (done.stdout + done.stderr).decode('ascii')
+
     def test_a_reader_of_the_help_that_has_seen_enough(self) -> None:
         reader, writer = os.pipe()
         os.close(reader)

@@ -20,8 +20,10 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
+import sys
 import time
 from typing import Any
 
@@ -33,6 +35,21 @@ from tests.support import program
 
 # Enough to arrive for some of it to be written, then slow, but not stalled.
 _SLOW = faults.trickle(100_000, 2 * MIB)
+
+# Has SIGTERM come while the download is closed, after the copy.
+_LATE = """
+import os, signal, sys
+from fuel_agent_curl import copying
+close = copying.LazySource.close
+
+def closing(self):
+    close(self)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+copying.LazySource.close = closing
+from fuel_agent_curl.cmd import main
+sys.exit(main.program())
+"""
 
 _FIELDS = ('event', 'bytes', 'length', 'written', 'rate', 'attempt', 'error')
 
@@ -217,12 +234,12 @@ class TestTerminal(program.ProgramTestCase):
         terminal.wait_for('6[0-9]%')
         began = time.monotonic()
         terminal.type(b'\x03')
-        self.assertEqual(130, terminal.wait(), terminal.text)
+        self.assertEqual(-signal.SIGINT, terminal.wait(), terminal.text)
         self.assertLess(time.monotonic() - began, 10)
         last = terminal.text.splitlines()[-1]
         self.assertIn('error: interrupted by Ctrl-C; 2.', last)
         self.assertIn('of 3.0 MiB received', last)
-        self.assertIn('disk.img was removed', last)
+        self.assertIn('disk.img is untouched', last)
         self.assertFalse(os.path.exists(self.target))
 
     def test_ctrl_c_while_waiting_for_a_server(self) -> None:
@@ -230,8 +247,104 @@ class TestTerminal(program.ProgramTestCase):
         terminal = self.start(self.url, self.target)
         terminal.wait_for(r'retry in \d\d s')
         terminal.type(b'\x03')
-        self.assertEqual(130, terminal.wait(), terminal.text)
+        self.assertEqual(-signal.SIGINT, terminal.wait(), terminal.text)
         self.assertIn('nothing had been received yet', terminal.text)
+        self.assertIn('disk.img is untouched', terminal.text)
+
+    def test_a_shell_loop_ends(self) -> None:
+        """It goes on where a program has dealt with the signal itself."""
+        self.need_program('setsid', 'bash')
+        self.server.script(then=_SLOW)
+        program_ = shlex.join([*program.PROGRAM, 'copy', self.url])
+        terminal = Terminal(
+            'bash',
+            '-c',
+            'for disk in a b; do %s %s.$disk; done; echo THE-END'
+            % (program_, self.target),
+        )
+        self.addCleanup(terminal.close)
+        terminal.wait_for('6[0-9]%')
+        terminal.type(b'\x03')
+        terminal.wait()
+        self.assertNotIn('THE-END', terminal.text)
+        self.assertEqual(1, len(self.server.requests))
+
+    def test_a_terminal_that_wants_nothing_from_the_background(self) -> None:
+        """SIGTTOU would stop the copy, and a bar be in the shell's way."""
+        self.need_program('setsid', 'bash')
+        self.server.script(faults.reset(MIB + 1))
+        program_ = shlex.join(
+            [*program.PROGRAM, 'copy', self.url, self.target]
+        )
+        terminal = Terminal(
+            'bash', '-c', 'set -m; stty tostop; %s & wait $!' % program_
+        )
+        self.addCleanup(terminal.close)
+        self.assertEqual(0, terminal.wait(), terminal.text)
+        self.assertEqual(self.image, self.content())
+        self.assertNotIn('%|', terminal.text)
+        self.assertIn('WARNING', terminal.text)
+
+
+class TestUnread(program.ProgramTestCase):
+    """Nobody reads stderr: a full pipe, or a terminal that is stopped."""
+
+    def unread(self, kind: str) -> tuple[int, int]:
+        """Return both ends."""
+        if kind == 'terminal':
+            reader, writer = pty.openpty()
+        else:
+            reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, b'x' * 512)
+        os.set_blocking(writer, True)
+        self.addCleanup(os.close, reader)
+        return reader, writer
+
+    def start(self, writer: int, *argv: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [*program.PROGRAM, 'copy', *argv, self.url, self.target],
+            stdout=subprocess.DEVNULL,
+            stderr=writer,
+        )
+        os.close(writer)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def test_the_copy_goes_on(self) -> None:
+        for kind in ('terminal', 'pipe'):
+            self.server.script(faults.reset(MIB + 1), faults.reset(1))
+            _reader, writer = self.unread(kind)
+            process = self.start(writer, *program.QUICK)
+            self.assertEqual(0, process.wait(60))
+            self.assertEqual(self.image, self.content())
+            os.unlink(self.target)
+
+    def test_sigterm_ends_it(self) -> None:
+        for kind in ('terminal', 'pipe'):
+            self.server.script(then=faults.status(503, retry_after=60))
+            before = len(self.server.requests)
+            _reader, writer = self.unread(kind)
+            process = self.start(writer)
+            while len(self.server.requests) == before:
+                time.sleep(0.05)
+            process.terminate()
+            self.assertEqual(-signal.SIGTERM, process.wait(20))
+
+    def test_the_last_line_is_there_for_who_wakes_up(self) -> None:
+        self.server.script(faults.trickle(100_000, MIB))
+        reader, writer = self.unread('pipe')
+        process = self.start(writer, '--debug')
+        while not os.path.exists(self.target):
+            time.sleep(0.05)
+        with open(reader, 'rb', closefd=False) as pipe:
+            text = pipe.read()
+        self.assertEqual(0, process.wait(60))
+        last = text.splitlines()[-1]
+        self.assertIn(b'%d bytes written' % len(self.image), last)
 
 
 class TestSignals(program.ProgramTestCase):
@@ -261,7 +374,7 @@ class TestSignals(program.ProgramTestCase):
             process.send_signal(signum)
             out, err = process.communicate(timeout=30)
             self.assertLess(time.monotonic() - began, 10)
-        self.assertEqual(128 + signum, process.returncode, err)
+        self.assertEqual(-signum, process.returncode, err)
         last = json.loads(out.splitlines()[-1])
         self.assertEqual('failed', last['event'])
         self.assertEqual(128 + signum, last['exit_code'])
@@ -281,8 +394,35 @@ class TestSignals(program.ProgramTestCase):
     def test_a_file_that_was_there_does_not_look_complete(self) -> None:
         with open(self.target, 'wb') as old:
             old.write(b'old')
-        self.check_end(signal.SIGTERM, 'disk.img is incomplete')
+        self.check_end(signal.SIGTERM, 'disk.img is ')
         self.assertEqual(b'', self.content())
+
+    def test_a_signal_after_the_last_word_changes_nothing(self) -> None:
+        for _turn in range(5):
+            with self.running(self.url, self.target) as process:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    if json.loads(line)['event'] == 'done':
+                        break
+                process.send_signal(signal.SIGTERM)
+                self.assertEqual(0, process.wait(30))
+
+    def test_a_signal_when_all_is_done(self) -> None:
+        """It comes when the image is complete, and nobody knows it yet."""
+        for target in (self.target, '/dev/null'):
+            done = subprocess.run(
+                [sys.executable, '-c', _LATE, 'copy', self.url, target],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            self.assertEqual(0, done.returncode, done.stderr)
+            self.assertIn(
+                '%d bytes written to %s' % (len(self.image), target),
+                done.stderr,
+            )
+        self.assertEqual(self.image, self.content())
 
     def test_a_second_copy_to_the_same_target(self) -> None:
         self.server.script(_SLOW)

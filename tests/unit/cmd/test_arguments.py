@@ -20,6 +20,7 @@ import sys
 
 from testtools import matchers
 
+from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import arguments
 from fuel_agent_curl.config import options
 from fuel_agent_curl.config import settings as settings_module
@@ -34,13 +35,19 @@ class TestArguments(base.TestCase):
         parsed = arguments.parse(['copy', *argv, URL, 'disk'])
         return settings_module.Settings(**arguments.given(parsed))
 
-    def end(self, *argv: str) -> tuple[object, str, str]:
-        """Return the exit code, stdout and stderr of a parser that exits."""
-        out, err = io.StringIO(), io.StringIO()
+    def printed(self, *argv: str) -> str:
+        """Return what a parser prints that ends the program."""
+        out = io.StringIO()
         self.patch(sys, 'stdout', out)
-        self.patch(sys, 'stderr', err)
         end = self.assertRaises(SystemExit, arguments.parse, argv)
-        return end.code, out.getvalue(), err.getvalue()
+        self.assertIn(end.code, (0, None))
+        return out.getvalue()
+
+    def refused(self, *argv: str) -> str:
+        """Return why a command line cannot be used."""
+        error = self.assertRaises(errors.OptionError, arguments.parse, argv)
+        self.assertTrue(str(error).isprintable())
+        return str(error)
 
     def test_operands(self) -> None:
         parsed = arguments.parse(
@@ -76,8 +83,7 @@ class TestArguments(base.TestCase):
 
     def test_every_option_has_its_flag(self) -> None:
         for verb in ('copy', 'probe'):
-            code, text, _err = self.end(verb, '--help')
-            self.assertEqual(0, code)
+            text = self.printed(verb, '--help')
             for option in options.OPTIONS:
                 flag = '--' + option.name.replace('_', '-')
                 if option.name == 'max_recv_speed':
@@ -85,10 +91,9 @@ class TestArguments(base.TestCase):
                 self.assertIn('  ' + flag, text)
 
     def test_help_and_version(self) -> None:
-        self.assertEqual(0, self.end('--help')[0])
-        self.assertEqual(0, self.end('demo', '--help')[0])
-        code, text, _err = self.end('--version')
-        self.assertEqual(0, code)
+        self.assertIn('verbs:', self.printed('--help'))
+        self.assertIn('harmful', self.printed('demo', '--help'))
+        text = self.printed('--version')
         self.assertThat(text, matchers.StartsWith('fuel-agent-curl '))
 
     def test_flags_become_settings(self) -> None:
@@ -120,7 +125,7 @@ class TestArguments(base.TestCase):
     def test_without_flags_the_defaults_hold(self) -> None:
         self.assertEqual(settings_module.Settings(), self.settings())
 
-    def test_refused_in_one_line(self) -> None:
+    def test_refused(self) -> None:
         for line, part in (
             ('', 'a verb is missing'),
             ('--debug', 'a verb is missing'),
@@ -144,12 +149,7 @@ class TestArguments(base.TestCase):
             ('probe http://a http://b', 'unrecognized'),
             ('demo http://a', 'unrecognized'),
         ):
-            code, out, err = self.end(*line.split())
-            self.assertEqual((2, ''), (code, out))
-            self.assertThat(err, matchers.StartsWith('fuel-agent-curl: error'))
-            self.assertEqual(1, err.count('\n'), err)
-            self.assertIn(part, err)
+            self.assertIn(part, self.refused(*line.split()))
 
     def test_empty_target(self) -> None:
-        _code, _out, err = self.end('copy', URL, '')
-        self.assertIn('TARGET is empty', err)
+        self.assertIn('TARGET is empty', self.refused('copy', URL, ''))

@@ -14,16 +14,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import logging
 import os
+import sys
 from typing import Any
 
+import fixtures
 from testtools import matchers
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import displays
+from fuel_agent_curl.cmd import ending
 from fuel_agent_curl.cmd import snapshot
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.rules import events
@@ -31,10 +35,19 @@ from tests import base
 
 URL = 'http://server/image'
 
+#: Of a pipe that ``fill`` has filled.
+PIPE = 65536
+
 
 def event(kind: str, **given: Any) -> events.Event:
     fields = {'offset': 0, 'length': 100, 'attempt': 1, 'attempts': 31}
     return events.Event(kind, URL, **{**fields, **given})
+
+
+def fill(writer: int) -> None:
+    """Fill a pipe: a write to it waits for a reader."""
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE)
+    os.write(writer, bytes(PIPE))
 
 
 class TestJson(base.TestCase):
@@ -56,18 +69,24 @@ class TestJson(base.TestCase):
         )
         display.update(seen)
         display.done(seen)
+        # Whatever comes after the last one is too late.
+        display.update(seen)
+        display.close()
         common = {
+            'phase': 'copying',
             'bytes': 5,
             'length': 9,
             'written': 4,
+            'verified': 0,
             'rate': 3,
             'attempt': 1,
             'error': None,
         }
+        end = {'exit_code': 0, 'target_state': 'complete'}
         self.assertEqual(
             [
                 {'event': 'progress', **common},
-                {'event': 'done', 'exit_code': 0, **common},
+                {'event': 'done', **common, **end},
             ],
             self.printed(),
         )
@@ -77,7 +96,8 @@ class TestJson(base.TestCase):
         error = errors.StatusError('503', url='http://u:p@h/?key=secret')
         seen = snapshot.Snapshot(attempt=2, error=error, delay=1.2345)
         display.event(event('retry', offset=7, delay=1.2345), seen)
-        display.failed(seen, 'gave up', 26)
+        display.failed(seen, ending.Ending('gave up', 26, 'blank'))
+        display.close()
         retry, failed = self.printed()
         self.assertEqual('retry', retry['event'])
         self.assertEqual(7, retry['offset'])
@@ -86,17 +106,46 @@ class TestJson(base.TestCase):
         self.assertEqual('failed', failed['event'])
         self.assertEqual('gave up', failed['error'])
         self.assertEqual(26, failed['exit_code'])
+        self.assertEqual('blank', failed['target_state'])
 
     def test_a_reader_that_went_away_ends_the_printing_alone(self) -> None:
         display = displays.JsonDisplay(self.writer)
         os.close(self.reader)
         display.update(snapshot.Snapshot())
-        display.update(snapshot.Snapshot())
-        self.assertEqual(1, self.log.output.count('cannot be printed'))
+        display.close()
+        display = displays.JsonDisplay(self.writer)
+        display.event(event('started'), snapshot.Snapshot())
+        display.done(snapshot.Snapshot())
+        display.close()
+        self.assertEqual(2, self.log.output.count('cannot be printed'))
+
+    def test_a_reader_that_is_behind_is_spared_the_progress(self) -> None:
+        display = displays.JsonDisplay(self.writer)
+        fill(self.writer)
+        seen = snapshot.Snapshot()
+        display.event(event('started'), seen)
+        for _turn in range(100):
+            display.update(seen)
+        self.empty()
+        display.done(seen)
+        display.close()
+        self.assertEqual(
+            ['started', 'done'], [each['event'] for each in self.printed()]
+        )
+
+    def empty(self) -> None:
+        """Read what ``fill`` has put there."""
+        rest = PIPE
+        while rest:
+            rest -= len(os.read(self.reader, rest))
 
     def test_one_line_for_each_whatever_the_error_says(self) -> None:
         display = displays.JsonDisplay(self.writer)
-        display.failed(snapshot.Snapshot(), 'a\nb \udcff é', 10)
+        display.failed(
+            snapshot.Snapshot(),
+            ending.Ending('a\nb \udcff é', 10, 'untouched'),
+        )
+        display.close()
         (record,) = self.printed()
         self.assertEqual('a\nb \udcff é', record['error'])
 
@@ -115,6 +164,18 @@ class TestLogLines(base.TestCase):
         self.assertIn(
             '1.0 MiB of 4.0 MiB (25%), 1.0 MiB/s, 0:03 left', self.log.output
         )
+
+    def test_reading_back(self) -> None:
+        displays.LogDisplay().update(
+            snapshot.Snapshot(
+                received=MIB,
+                length=MIB,
+                written=4 * MIB,
+                verified=MIB,
+                phase='verifying',
+            )
+        )
+        self.assertIn('1.0 MiB of 4.0 MiB read back (25%)', self.log.output)
 
     def test_nothing_while_there_is_nothing(self) -> None:
         displays.LogDisplay().update(snapshot.Snapshot())
@@ -161,7 +222,53 @@ class TestBar(base.TestCase):
         text = self.drawn(snapshot.Snapshot())
         self.assertEqual('waiting for the server', text.strip())
 
+    def test_reading_back(self) -> None:
+        text = self.drawn(
+            snapshot.Snapshot(
+                received=MIB,
+                length=MIB,
+                written=4 * MIB,
+                verified=MIB,
+                phase='verifying',
+            )
+        )
+        self.assertThat(text, matchers.StartsWith(' 25%|'))
+        self.assertIn('1.0 MiB of 4.0 MiB read back', text)
+
+    def test_not_while_the_terminal_is_behind(self) -> None:
+        class Stopped(io.StringIO):
+            pending = True
+
+        stream = Stopped()
+        display = displays.BarDisplay(stream)
+        self.addCleanup(display.close)
+        before = stream.getvalue()
+        display.update(snapshot.Snapshot(received=MIB, length=MIB))
+        self.assertEqual(before, stream.getvalue())
+
     def test_closing_leaves_the_log_as_it_was(self) -> None:
         before = list(logging.getLogger().handlers)
         self.drawn(snapshot.Snapshot())
         self.assertEqual(before, logging.getLogger().handlers)
+
+
+class TestChoice(base.TestCase):
+    def display(self, kind: str, terminal: bool, term: str) -> str:
+        stream = io.StringIO()
+        self.patch(stream, 'isatty', lambda: terminal)
+        self.patch(sys, 'stderr', stream)
+        self.useFixture(fixtures.EnvironmentVariable('TERM', term))
+        found = displays.display(kind)
+        self.addCleanup(found.close)
+        return type(found).__name__
+
+    def test_by_what_stderr_is(self) -> None:
+        for kind, terminal, term, expected in (
+            ('auto', True, 'xterm', 'BarDisplay'),
+            ('auto', True, 'dumb', 'LogDisplay'),
+            ('auto', False, 'xterm', 'LogDisplay'),
+            ('bar', False, 'dumb', 'BarDisplay'),
+            ('none', True, 'xterm', 'Display'),
+            ('json', True, 'xterm', 'JsonDisplay'),
+        ):
+            self.assertEqual(expected, self.display(kind, terminal, term))

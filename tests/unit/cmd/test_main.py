@@ -21,8 +21,11 @@ import signal
 import sys
 from typing import Any
 
+from testtools import matchers
+
 from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import arguments
+from fuel_agent_curl.cmd import ending
 from fuel_agent_curl.cmd import hints
 from fuel_agent_curl.cmd import main
 from fuel_agent_curl.cmd import probe
@@ -111,6 +114,12 @@ class TestSignals(base.TestCase):
         self.assertRaises(signals.Interrupted, interrupt)
         self.assertEqual(before, signal.getsignal(signal.SIGTERM))
 
+    def test_a_line_for_a_terminal_does_not_stop_the_program(self) -> None:
+        before = signal.getsignal(signal.SIGTTOU)
+        with signals.caught():
+            self.assertEqual(signal.SIG_IGN, signal.getsignal(signal.SIGTTOU))
+        self.assertEqual(before, signal.getsignal(signal.SIGTTOU))
+
     def test_too_late(self) -> None:
         with signals.caught():
             signals.too_late()
@@ -121,6 +130,47 @@ class TestSignals(base.TestCase):
         self.addCleanup(signal.signal, signal.SIGHUP, before)
         with signals.caught():
             signal.raise_signal(signal.SIGHUP)
+
+
+class TestEnding(base.TestCase):
+    def test_the_state_of_the_target(self) -> None:
+        error = errors.WriteError('no')
+        for state in ('untouched', 'blank', 'incomplete'):
+            error.target_state = state
+            end = ending.of(error, '/dev/sda')
+            self.assertEqual(state, end.target_state)
+            self.assertThat(
+                end.text, matchers.EndsWith('; /dev/sda is ' + state)
+            )
+
+    def test_nothing_was_opened(self) -> None:
+        end = ending.of(errors.OptionError('no'))
+        self.assertEqual(ending.Ending('no', 2, 'untouched'), end)
+
+    def test_a_signal(self) -> None:
+        interrupted = signals.Interrupted(signal.SIGTERM)
+        interrupted.detail = '5 B received'
+        vars(interrupted)['target_state'] = 'incomplete'
+        self.assertEqual(
+            ending.Ending(
+                'ended by SIGTERM; 5 B received; disk is incomplete',
+                143,
+                'incomplete',
+            ),
+            ending.of(interrupted, 'disk'),
+        )
+
+    def test_what_has_run_out_is_no_bug(self) -> None:
+        for error, part in (
+            (MemoryError(), 'out of memory'),
+            (OSError(errno.EMFILE, 'Too many open files'), 'Too many open'),
+            (OSError(errno.ENOMEM, 'Cannot allocate'), 'Cannot allocate'),
+            (RuntimeError("can't start new thread"), 'new thread'),
+        ):
+            end = ending.of(error)
+            self.assertEqual(11, end.exit_code)
+            self.assertIn(part, end.text)
+        self.assertEqual(1, ending.of(RuntimeError('other')).exit_code)
 
 
 class TestMain(base.TestCase):

@@ -93,6 +93,23 @@ class TestSnapshot(base.TestCase):
         )
         self.assertEqual('9.0 MiB written', seen.pace())
 
+    def test_phases_after_the_last_byte(self) -> None:
+        seen = snapshot.Snapshot(
+            received=MIB, length=MIB, written=8 * MIB, phase='syncing'
+        )
+        self.assertEqual('8.0 MiB written, syncing', seen.pace())
+        seen = snapshot.Snapshot(
+            received=MIB,
+            length=MIB,
+            written=8 * MIB,
+            verified=2 * MIB,
+            rate=MIB,
+            phase='verifying',
+        )
+        self.assertEqual('2.0 MiB of 8.0 MiB read back', seen.amount())
+        self.assertEqual('1.0 MiB/s, 0:06 left', seen.pace())
+        self.assertEqual(25, seen.percent)
+
     def test_trouble(self) -> None:
         error = errors.ReceiveError('connection reset', offset=77, url=URL)
         seen = snapshot.Snapshot(

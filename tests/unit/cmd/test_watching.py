@@ -14,7 +14,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
+import itertools
 import threading
 from typing import Any
 
@@ -31,19 +32,20 @@ URL = 'http://server/image'
 
 
 class Copy:
-    def __init__(
-        self, received: Callable[[], int], written: Callable[[], int]
-    ) -> None:
-        self._received = received
-        self._written = written
+    """As much of a copy as a watch looks at.
+
+    :param received: what it has received, from one look to the next.
+    """
+
+    def __init__(self, received: Iterable[int]) -> None:
+        self._received = iter(received)
+        self.written = 30
+        self.verified = 0
+        self.phase = 'copying'
 
     @property
     def received(self) -> int:
-        return self._received()
-
-    @property
-    def written(self) -> int:
-        return self._written()
+        return next(self._received)
 
 
 class FakeClock:
@@ -78,7 +80,7 @@ class TestWatch(base.TestCase):
         recorder = Recorder()
         error = errors.ReceiveError('reset')
         with watching.Watch(recorder, 31, FakeClock()) as watch:
-            watch.follow(Copy(lambda: 40, lambda: 30))
+            watch.follow(Copy(itertools.repeat(40)))
             watch.observe(event('started'))
             watch.observe(event('retry', attempt=2, error=error, delay=4.0))
             watch.observe(event('resumed', attempt=3))
@@ -110,7 +112,7 @@ class TestWatch(base.TestCase):
     def test_a_display_that_is_due_is_updated(self) -> None:
         updated = threading.Event()
         clock = FakeClock()
-        rates = []
+        rates: list[float] = []
 
         class Impatient(displays.Display):
             interval = 1.0
@@ -122,8 +124,36 @@ class TestWatch(base.TestCase):
                     clock.now -= 2.0
                     updated.set()
 
-        received = iter(range(0, 1000, 10))
         with watching.Watch(Impatient(), 1, clock) as watch:
-            watch.follow(Copy(lambda: next(received), lambda: 0))
+            watch.follow(Copy(range(0, 1000, 10)))
             self.assertTrue(updated.wait(10))
         self.assertEqual(3, len(rates))
+
+    def test_the_rate_begins_anew_with_a_phase(self) -> None:
+        clock = FakeClock()
+        rates: list[float] = []
+        copy = Copy(itertools.repeat(0))
+
+        class Reading(displays.Display):
+            interval = 1.0
+
+            def update(self, seen: snapshot.Snapshot) -> None:
+                followed.wait(10)
+                if not seen.written:
+                    clock.now += 1.0
+                    return
+                rates.append(seen.rate)
+                clock.now += 1.0
+                copy.phase = 'verifying'
+                copy.verified += 50
+                if len(rates) == 4:
+                    clock.now -= 1.0
+                    updated.set()
+
+        updated = threading.Event()
+        followed = threading.Event()
+        with watching.Watch(Reading(), 1, clock) as watch:
+            watch.follow(copy)
+            followed.set()
+            self.assertTrue(updated.wait(10))
+        self.assertEqual([0.0, 0.0, 50.0, 50.0], rates)

@@ -1,0 +1,81 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""How a run ends that did not succeed: its last line and its exit code."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+
+from fuel_agent_curl import errors
+from fuel_agent_curl.cmd import hints
+from fuel_agent_curl.cmd import signals
+
+#: Of a bug of ours.
+BUG = 1
+
+_SCARCE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """What there is to say.
+
+    :ivar text: one line: what happened, where, which attempt, what to do,
+        and what the target is like now.
+    :ivar target_state: 'untouched', 'blank', 'incomplete' or 'complete'.
+    """
+
+    text: str
+    exit_code: int
+    target_state: str
+
+
+def of(error: BaseException, target: str | None = None) -> Ending:
+    """Return how ``error`` ends the run.
+
+    :param target: as it was given; None: there is none, or nobody knows yet.
+    """
+    state = getattr(error, 'target_state', None) or 'untouched'
+    text, exit_code = _said(error)
+    if target is not None:
+        text = errors.one_line('%s; %s is %s' % (text, target, state))
+    return Ending(text, exit_code, state)
+
+
+def _said(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, errors.Error):
+        return hints.line(error), error.exit_code
+    if isinstance(error, signals.Interrupted):
+        return str(error), error.exit_code
+    if is_scarce(error):
+        scarce = errors.ResourceError(
+            'out of memory'
+            if isinstance(error, MemoryError)
+            else errors.one_line(str(error))
+        )
+        return hints.line(scarce), scarce.exit_code
+    return 'a bug in fuel-agent-curl, please report it: %r' % error, BUG
+
+
+def is_scarce(error: BaseException) -> bool:
+    """Tell whether memory, descriptors or threads have run out."""
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno in _SCARCE)
+        or (
+            isinstance(error, RuntimeError)
+            # What threading says where none can be started.
+            and str(error) == "can't start new thread"
+        )
+    )
