@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import time
 
 from fuel_agent_curl import errors
@@ -122,7 +123,8 @@ def probe(
 
 
 def _describe(url: str, head: http.Head, attempt: easy.Attempt) -> Probe:
-    validator = http.validator(head)
+    now = datetime.datetime.now(datetime.UTC)
+    validator = http.validator(head, now)
     given = http.content_range(head)
     if head.status == 206:
         length = given.complete if given else None

@@ -92,9 +92,9 @@ def judge(
     """
     try:
         if head.status == 206:
-            return _partial(head, request, pin, checksum)
+            return _partial(head, request, pin, checksum, now)
         if head.status == 200:
-            return _whole(head, request, pin)
+            return _whole(head, request, pin, now)
         if head.status == 416 and request.ranged and not request.start:
             # An empty representation has no first byte to give.
             return _ask(Verdict.REREAD)
@@ -136,12 +136,15 @@ def _unusable(
 
 
 def _whole(
-    head: http.Head, request: segments.Request, pin: Representation | None
+    head: http.Head,
+    request: segments.Request,
+    pin: Representation | None,
+    now: datetime.datetime,
 ) -> Judgement:
     _check_whole(head)
     length = http.content_length(head)
     coding = _stored_coding(head, length, pin, 0)
-    validator = http.validator(head)
+    validator = http.validator(head, now)
     ranges = _serves_ranges(head)
     if pin:
         same = _same_validator(pin, validator)
@@ -169,6 +172,7 @@ def _partial(
     request: segments.Request,
     pin: Representation | None,
     checksum: bool,
+    now: datetime.datetime,
 ) -> Judgement:
     if not request.ranged:
         raise errors.ContentRangeError('a part (206) that nobody asked for')
@@ -177,7 +181,7 @@ def _partial(
         raise errors.ContentRangeError(
             'several parts (multipart/byteranges) to a single range'
         )
-    validator = http.validator(head)
+    validator = http.validator(head, now)
     # Without a strong validator, no later part could be joined to this one.
     same = (
         _same_validator(pin, validator)

@@ -35,7 +35,8 @@ _CONTENT_RANGE = re.compile(
 )
 # RFC 9112 section 4; HTTP/2 and HTTP/3 heads come from libcurl in this form.
 _STATUS_LINE = re.compile(rb'HTTP/(\d(?:\.\d)?)[ \t]+(\d{3})(?:[ \t]+(.*))?')
-_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
+# RFC 9110 section 8.8.3, but for one that says nothing.
+_ETAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]+"')
 # What may be sent back in If-Range; http_date accepts more.
 _PRINTABLE = re.compile(r'[\x20-\x7e]+')
 
@@ -44,6 +45,9 @@ _PRINTABLE = re.compile(r'[\x20-\x7e]+')
 # behind the same time. The RFC leaves the margin to us; 60 s is that of its
 # predecessor, RFC 7232 section 2.2.2.
 _STRONG_DATE_MARGIN = 60
+# Without a Date the time received stands in for it (section 6.6.1); the clock
+# of a machine being provisioned may be wrong.
+_OWN_CLOCK_MARGIN = 86400
 
 _NO_CODINGS = ('', 'identity', 'aws-chunked')
 
@@ -214,10 +218,13 @@ class Validator:
         """The value that may go into If-Range, None if there is none.
 
         RFC 9110 section 13.1.5: no weak entity tag, and no date where there
-        is an entity tag, whatever that one is.
+        is an entity tag, weak or strong. What has no quotes, or blanks in
+        them, is none: a server that does not understand it must not be asked
+        to compare it, and the date beside it counts.
         """
-        if self.etag is not None:
-            return self.etag if _STRONG_ETAG.fullmatch(self.etag) else None
+        tag = _ETAG.fullmatch(self.etag or '')
+        if tag:
+            return None if tag[1] else self.etag
         return self.last_modified if self.settled else None
 
     def same(self, other: Validator) -> bool | None:
@@ -227,7 +234,7 @@ class Validator:
             None where nothing can be said.
         """
         if self.etag is not None and other.etag is not None:
-            if self.etag == other.etag and self.strong:
+            if self.etag == other.etag == self.strong:
                 return True
             if _opaque(self.etag) != _opaque(other.etag):
                 return False
@@ -243,18 +250,23 @@ def _opaque(etag: str) -> str:
     return etag[2:] if etag.startswith('W/') else etag
 
 
-def validator(head: Head) -> Validator:
-    """Return the validators that the head holds."""
+def validator(head: Head, now: datetime.datetime) -> Validator:
+    """Return the validators that the head holds.
+
+    :param now: the wall-clock time, used without a Date.
+    """
     last_modified = _only(head, 'last-modified')
     modified = http_date(last_modified or '')
-    date = http_date(_only(head, 'date') or '')
+    date, margin = http_date(_only(head, 'date') or ''), _STRONG_DATE_MARGIN
+    if not head.values('date'):
+        date, margin = now, _OWN_CLOCK_MARGIN
     settled = (
         modified is not None
         and date is not None
-        and (date - modified).total_seconds() >= _STRONG_DATE_MARGIN
+        and (date - modified).total_seconds() >= margin
         and _PRINTABLE.fullmatch(last_modified or '') is not None
     )
-    return Validator(_only(head, 'etag'), last_modified, settled)
+    return Validator(_only(head, 'etag') or None, last_modified, settled)
 
 
 def _only(head: Head, name: str) -> str | None:

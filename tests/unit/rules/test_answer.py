@@ -64,7 +64,7 @@ def pinned(
     ranges: bool | None = True,
 ) -> answer.Representation:
     """Return what is known after an answer with these fields."""
-    validator = head.validator(make_head(200, fields))
+    validator = head.validator(make_head(200, fields), NOW)
     return answer.Representation(validator, length, ranges, '')
 
 

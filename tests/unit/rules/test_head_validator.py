@@ -43,6 +43,25 @@ NO_DATES = (
     'Sun, 06 Nov ' + '9' * 5000 + ' 08:49:37 GMT',
     'Sun, 06 Nov 1994 08:49:37 +' + '9' * 30,
 )
+# Seen in the world, or made up.
+NO_TAGS = (
+    'd2a1cbe1405f80f445505287713280ab',
+    "'a'",
+    'w/"a"',
+    'W/a',
+    '""',
+    'W/""',
+    '"a',
+    'a"',
+    '"',
+    '',
+    '"a"b"',
+    '"a b"',
+    '"a\tb"',
+    '"a\rX: 1"',
+    '"a\x7f"',
+    '"a", "b"',
+)
 
 
 def fields(*pairs: tuple[str, str]) -> head.Head:
@@ -57,30 +76,27 @@ def at(second: int) -> str:
 
 class TestValidator(base.TestCase):
     def strong(self, *pairs: tuple[str, str]) -> str | None:
-        return head.validator(fields(*pairs)).strong
+        return head.validator(fields(*pairs), NOW).strong
 
     def test_a_strong_entity_tag(self) -> None:
-        for tag in '"a"', '""', '"a,b"', "\"!#[]~\"", '"\xe9"', '"W/x"':
+        for tag in '"a"', '"a,b"', "\"!#[]~\"", '"\xe9"', '"W/x"':
             self.assertEqual(tag, self.strong(('etag', tag)))
 
     def test_a_weak_or_malformed_entity_tag_is_not_strong(self) -> None:
-        for tag in (
-            'W/"a"',
-            'w/"a"',
-            'a',
-            "'a'",
-            '"a',
-            'a"',
-            '"',
-            '',
-            '"a"b"',
-            '"a b"',
-            '"a\tb"',
-            '"a\rX: 1"',
-            '"a\x7f"',
-            '"a", "b"',
-        ):
+        for tag in ('W/"a"', *NO_TAGS):
             self.assertIsNone(self.strong(('etag', tag)), tag)
+
+    def test_what_is_no_entity_tag_does_not_take_the_date_away(self) -> None:
+        date = ('last-modified', at(0)), ('date', at(60))
+        for tag in NO_TAGS:
+            self.assertEqual(at(0), self.strong(('etag', tag), *date), tag)
+            settled = head.validator(fields(('etag', tag), *date), NOW)
+            self.assertIs(True, settled.same(settled), tag)
+
+    def test_an_empty_entity_tag_is_none(self) -> None:
+        self.assertEqual(
+            head.Validator(), head.validator(fields(('etag', '')), NOW)
+        )
 
     def test_a_date_is_strong_a_minute_later(self) -> None:
         modified = at(0)
@@ -98,8 +114,20 @@ class TestValidator(base.TestCase):
                 self.strong(('last-modified', modified), ('date', date)),
                 date,
             )
-        self.assertIsNone(self.strong(('last-modified', modified)))
         self.assertIsNone(self.strong(('date', at(60))))
+
+    def test_a_date_is_strong_a_day_later_by_our_own_clock(self) -> None:
+        for second, strong in (
+            (0, False),
+            (-60, False),
+            (-86399, False),
+            (-86400, True),
+            (60, False),
+        ):
+            self.assertEqual(
+                at(second) if strong else None,
+                self.strong(('last-modified', at(second))),
+            )
 
     def test_a_date_is_sent_back_as_it_came(self) -> None:
         """RFC 9110 section 13.1.5: compared as it stands."""
@@ -142,7 +170,8 @@ class TestValidator(base.TestCase):
                     ('last-modified', at(0)),
                     ('last-modified', at(-1)),
                     ('date', at(60)),
-                )
+                ),
+                NOW,
             ),
         )
         self.assertIsNone(
@@ -155,7 +184,7 @@ class TestValidator(base.TestCase):
         pairs = ('etag', '"a"'), ('last-modified', at(0)), ('date', at(60))
         self.assertEqual(
             head.Validator('"a"', at(0), True),
-            head.validator(fields(*pairs, *pairs)),
+            head.validator(fields(*pairs, *pairs), NOW),
         )
 
     def test_same(self) -> None:
@@ -188,8 +217,15 @@ class TestValidator(base.TestCase):
             (v('W/"a"'), v('"b"'), False),
             (v('W/"a"', 'x', True), v('W/"a"', 'x', True), None),
             (v('W/"a"', 'x', True), v('W/"a"', 'y', True), False),
+            # So do those that are none; the date may prove it.
             (v('a'), v('a'), None),
             (v('a'), v('b'), False),
+            (v('a', 'x', True), v('a', 'x', True), True),
+            (v('a', 'x', True), v('b', 'x', True), False),
+            (v('a', 'x', True), v('a', 'y', True), False),
+            (v('a', 'x', True), v(None, 'x'), True),
+            (v('a', 'x'), v('a', 'x'), None),
+            (v('""'), v('""'), None),
             # Dates.
             (v(None, 'x', True), v(None, 'x', True), True),
             (v(None, 'x', True), v(None, 'x'), True),
