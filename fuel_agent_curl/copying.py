@@ -20,9 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 import logging
 import time
+import typing
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
@@ -34,6 +36,9 @@ from fuel_agent_curl.image import digest
 from fuel_agent_curl.rules import events
 from fuel_agent_curl.target import sink as sink_module
 
+if typing.TYPE_CHECKING:
+    from fuel_agent_curl.image import checksums
+
 LOG = logging.getLogger(__name__)
 
 
@@ -44,12 +49,15 @@ class Request:
     :ivar url: of the image, http or https; or of a Metalink document.
     :ivar target: path of a block device or a file.
     :ivar mirrors: further URLs of the same bytes.
-    :ivar checksum: 'ALGORITHM:HEX' of the bytes on the wire.
-    :ivar image_checksum: 'ALGORITHM:HEX' of what lands on the target.
+    :ivar checksum: of the bytes on the wire: 'ALGORITHM:HEX', or whatever
+        else ``checksums.parse`` takes, such as the URL of a list.
+    :ivar image_checksum: the same of what lands on the target.
     :ivar container: one of ``containers.CONTAINERS``, or 'auto'.
     :ivar bmap: path or URL of the image's block map; None: all is written.
     :ivar verify: read everything back from the medium and compare.
     :ivar settings: how the bytes are fetched.
+    :ivar sources: returns every URL of the bytes of a URL, in the order to
+        try them; asked for the documents that come with the image.
     :raises errors.OptionError: for what cannot be used, whatever the server
         and the target are.
     """
@@ -65,6 +73,9 @@ class Request:
     settings: settings_module.Settings = dataclasses.field(
         default_factory=settings_module.Settings
     )
+    sources: Callable[[str], Sequence[str]] = dataclasses.field(
+        default=lambda url: (url,), repr=False
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'mirrors', tuple(self.mirrors))
@@ -72,18 +83,26 @@ class Request:
             address.read(url)
         for text in (self.checksum, self.image_checksum):
             if text is not None:
-                digest.parse(text)
+                given = _given(text)
+                if not isinstance(given, digest.Checksum) and given.is_url:
+                    address.read(given.location)
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a copy did: ``image`` as written, ``stats`` of the download.
+    """What a copy did.
 
-    ``stats.seconds`` are those of the whole copy.
+    :ivar image: as it was written.
+    :ivar stats: of the download; but for its ``seconds``, which are those of
+        the whole copy.
+    :ivar checksum: what was compared with the bytes on the wire, if anything.
+    :ivar image_checksum: what was compared with those on the target.
     """
 
     image: pipeline.Result
     stats: events.Stats
+    checksum: digest.Checksum | None = None
+    image_checksum: digest.Checksum | None = None
 
 
 class Copy:
@@ -102,6 +121,7 @@ class Copy:
         self._observe = observe
         self._source = LazySource(self._fetch, request.settings.window)
         self._sink: sink_module.Sink | None = None
+        self._checksum: digest.Checksum | None = None
 
     @property
     def received(self) -> int:
@@ -146,7 +166,11 @@ class Copy:
         request = self.request
         bmap = None
         if request.bmap is not None:
-            bmap = load_bmap(request.bmap, request.settings)
+            bmap = load_bmap(request)
+        self._checksum = load_checksum(request, request.checksum)
+        image_checksum = load_checksum(
+            request, request.image_checksum, of_image=True
+        )
         try:
             image = pipeline.copy(
                 self._source,
@@ -154,7 +178,7 @@ class Copy:
                 container=request.container,
                 decoder_memory=request.settings.decoder_memory,
                 trailing_data=request.settings.trailing_data,
-                image_checksum=request.image_checksum,
+                image_checksum=_text(image_checksum),
                 direct_io=request.settings.direct_io,
                 verify=request.verify,
                 bmap=bmap,
@@ -167,7 +191,12 @@ class Copy:
         # counts.
         seconds = time.monotonic() - began
         stats = self._source.download.stats
-        return Result(image, dataclasses.replace(stats, seconds=seconds))
+        return Result(
+            image,
+            dataclasses.replace(stats, seconds=seconds),
+            self._checksum,
+            image_checksum,
+        )
 
     def _opened(self, sink: sink_module.Sink) -> None:
         self._sink = sink
@@ -176,7 +205,7 @@ class Copy:
         return download.fetch(
             self.request.url,
             mirrors=self.request.mirrors,
-            checksum=self.request.checksum,
+            checksum=_text(self._checksum),
             settings=self.request.settings,
             observe=self._observe,
         )
@@ -241,16 +270,75 @@ class LazySource:
             self.download.close()
 
 
-def load_bmap(
-    name: str, settings: settings_module.Settings
-) -> bmap_module.BlockMap:
-    """Read the block map that ``name``, a path or a URL, names.
+def _text(checksum: digest.Checksum | None) -> str | None:
+    return None if checksum is None else str(checksum)
+
+
+def _given(text: str) -> digest.Checksum | checksums.Reference:
+    # Here: many images have no checksum.
+    from fuel_agent_curl.image import checksums
+
+    return checksums.parse(text)
+
+
+def load_checksum(
+    request: Request, text: str | None, *, of_image: bool = False
+) -> digest.Checksum | None:
+    """Return the checksum that ``text`` gives, or the list that it names.
+
+    Lines are found by the last part of the URL that was asked for, wherever
+    that leads; those of the image without the ending of its container.
+
+    :raises errors.OptionError: if it is none, or a file that cannot be read.
+    :raises errors.ContentError: if the list does not have just one.
+    :raises errors.Error: for whatever ends the download.
+    """
+    if text is None:
+        return None
+    given = _given(text)
+    if isinstance(given, digest.Checksum):
+        return given
+    from fuel_agent_curl.image import checksums
+
+    path = checksums.path_of(request.url)
+    if of_image and request.container != 'raw':
+        path = checksums.unpacked(path)
+    try:
+        listed = document(
+            given.location, checksums.LIST_MAX, 'list of checksums', request
+        )
+    except errors.OptionError as error:
+        # It may not be meant to be a list.
+        error.hint = error.hint or (
+            'a checksum is ALGORITHM:HEX, the digits alone, or the URL or the'
+            ' path of a list'
+        )
+        raise
+    try:
+        found = checksums.find(listed, path, given)
+    except errors.ContentError as error:
+        error.url = errors.redact(given.location)
+        raise
+    LOG.info(
+        'the checksum of the %s is %s, by %s',
+        'image' if of_image else 'download',
+        found,
+        errors.redact(given.location),
+    )
+    return found
+
+
+def load_bmap(request: Request) -> bmap_module.BlockMap:
+    """Read the block map that ``request`` names.
 
     :raises errors.OptionError: if the file cannot be read.
     :raises errors.ContentError: if it is not a block map, or a wrong one.
     :raises errors.Error: for whatever ends the download.
     """
-    text = document(name, bmap_module.DOCUMENT_MAX, 'block map', settings)
+    assert request.bmap is not None
+    text = document(
+        request.bmap, bmap_module.DOCUMENT_MAX, 'block map', request
+    )
     found = bmap_module.parse(text)
     without = len(found.ranges) - found.checked
     if without:
@@ -262,10 +350,10 @@ def load_bmap(
     return found
 
 
-def document(
-    name: str, most: int, what: str, settings: settings_module.Settings
-) -> bytes:
+def document(name: str, most: int, what: str, request: Request) -> bytes:
     """Return what ``name``, a path or a URL, names: a small document.
+
+    It is fetched as the image is, from its mirrors, too, and as often.
 
     :param most: how many bytes it may have.
     :param what: what it is, for the errors.
@@ -274,15 +362,19 @@ def document(
     :raises errors.Error: for whatever ends the download.
     """
     if '://' in name:
-        with download.fetch(name, settings=settings) as chunks:
+        first, *mirrors = request.sources(name)
+        with download.fetch(
+            first, mirrors=mirrors, settings=request.settings
+        ) as chunks:
             found = download.gather(chunks, most)
     else:
         try:
             with open(name, 'rb') as file:
                 found = file.read(most + 1)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            reason = getattr(error, 'strerror', None) or error
             raise errors.OptionError(
-                'cannot read the %s %s: %s' % (what, name, error.strerror)
+                'cannot read the %s %s: %s' % (what, name, reason)
             ) from error
     if len(found) > most:
         raise errors.ContentError(

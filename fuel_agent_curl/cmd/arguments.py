@@ -202,13 +202,15 @@ def _copy_parser() -> Parser:
     )
     parser.add_argument(
         '--checksum',
-        metavar='ALGO:HEX',
-        help='digest of the bytes as the server sends them, as in sha256:HEX',
+        metavar='CHECKSUM',
+        help='digest of the bytes as the server sends them: ALGO:HEX, as in'
+        ' sha256:HEX, the digits alone, or the file or URL of a list that has'
+        ' the name of the image, as in SHA256SUMS',
     )
     parser.add_argument(
         '--image-checksum',
-        metavar='ALGO:HEX',
-        help='digest of what lands on the target, unpacked',
+        metavar='CHECKSUM',
+        help='the same of what lands on the target, unpacked',
     )
     parser.add_argument(
         '--container',

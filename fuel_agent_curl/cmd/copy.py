@@ -21,7 +21,6 @@ import stat
 
 from fuel_agent_curl import copying
 from fuel_agent_curl import errors
-from fuel_agent_curl import pipeline
 from fuel_agent_curl.cmd import configuration
 from fuel_agent_curl.cmd import displays
 from fuel_agent_curl.cmd import ending
@@ -29,7 +28,6 @@ from fuel_agent_curl.cmd import signals
 from fuel_agent_curl.cmd import snapshot
 from fuel_agent_curl.cmd import watching
 from fuel_agent_curl.cmd import wording
-from fuel_agent_curl.image import digest
 
 LOG = logging.getLogger(__name__)
 
@@ -97,6 +95,7 @@ def make_request(
         bmap=arguments.bmap,
         verify=arguments.verify,
         settings=found.settings,
+        sources=found.sources,
     )
 
 
@@ -125,22 +124,22 @@ def summary(request: copying.Request, result: copying.Result) -> str:
                 (stats.stalls, 'stall'),
             )
         ),
-        _checked(request, image),
+        _checked(request, result),
     ]
     return '; '.join(parts)
 
 
-def _checked(request: copying.Request, image: pipeline.Result) -> str:
+def _checked(request: copying.Request, result: copying.Result) -> str:
     done = [
-        '%s of the %s verified' % (digest.parse(text).algorithm, what)
-        for text, what in (
-            (request.checksum, 'download'),
-            (request.image_checksum, 'image'),
+        '%s of the %s verified' % (checksum.algorithm, what)
+        for checksum, what in (
+            (result.checksum, 'download'),
+            (result.image_checksum, 'image'),
         )
-        if text
+        if checksum is not None
     ]
-    if image.checked:
-        ranges = wording.counted(image.checked, 'range')
+    if result.image.checked:
+        ranges = wording.counted(result.image.checked, 'range')
         done.append('%s of the block map verified' % ranges)
     if request.verify:
         done.append('read back and compared')

@@ -37,6 +37,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import image
 from fuel_agent_curl import octets
 from fuel_agent_curl.image import announced
+from fuel_agent_curl.image import foreign
 from fuel_agent_curl.image import gunzip
 
 if sys.version_info >= (3, 14):
@@ -188,11 +189,10 @@ _CODECS = (
 # it by, so it has to be asked for.
 _ZLIB = _Codec('zlib', _ZLIB_MAGICS, lambda _memory: _Inflate())
 
-# The longest magic: as much is looked at before deciding.
-_PEEK = max(len(m) for codec in _CODECS for m in codec.magics)
+_MAGIC_MAX = max(len(m) for codec in _CODECS for m in codec.magics)
 
 
-def _found(head: bytes) -> str:
+def _found(head: bytes, complete: bool) -> str:
     """Return the container that begins with ``head``, the first bytes.
 
     A few bytes that are all there is, and end inside a magic number, are a
@@ -202,7 +202,7 @@ def _found(head: bytes) -> str:
         for magic in codec.magics:
             if head.startswith(magic):
                 return codec.name
-            if 2 <= len(head) < _PEEK and magic.startswith(head):
+            if complete and len(head) >= 2 and magic.startswith(head):
                 return codec.name
     return 'raw'
 
@@ -236,11 +236,13 @@ def open_container(
     found out here, and an error of the source can come from here, too.
 
     :param container: one of ``image.CONTAINERS``, or 'auto' for what the
-        first bytes say. 'raw' takes anything as it is, 'zlib' gzip as well.
+        first bytes say, where what is known to be no disk image is refused.
+        'raw' takes anything as it is, 'zlib' gzip as well.
     :param decoder_memory: the largest window or dictionary, in bytes.
     :param ignore_trailing: drop what follows the last member and begins no
         other, to the end of ``chunks``.
     :raises errors.OptionError: for an unknown container.
+    :raises errors.NotAnImage: by 'auto' alone.
     :raises errors.CorruptError: for damage, and when the image is in another
         container.
     :raises errors.TruncatedError: when the input ends within a member, or
@@ -249,13 +251,29 @@ def open_container(
     :raises errors.WindowTooLarge: when a decoder wants too much memory.
     :raises errors.ResourceError: when there is not as much as it may have.
     """
+    opened = _open(chunks, container, decoder_memory, ignore_trailing)
+    if container == 'auto':
+        return dataclasses.replace(
+            opened, chunks=_judged(opened.chunks, opened.container)
+        )
+    return opened
+
+
+def _open(
+    chunks: Iterable[octets.Buffer],
+    container: str,
+    decoder_memory: int,
+    ignore_trailing: bool,
+) -> Unpacked:
     if container not in ('auto', 'zlib', *image.CONTAINERS):
         raise errors.OptionError(
             'the container is one of auto, %s, not %r'
             % (', '.join(image.CONTAINERS), container)
         )
-    head, chunks = _peek(iter(chunks))
-    found = _found(head)
+    head, complete, chunks = _peek(
+        iter(chunks), lambda head: len(head) >= _MAGIC_MAX
+    )
+    found = _found(head, complete)
     if container == 'auto' or (container, found) == ('zlib', 'gzip'):
         container = found
     elif container == 'raw':
@@ -295,31 +313,56 @@ def decompress(
     decoder_memory: int = DECODER_MEMORY,
     ignore_trailing: bool = False,
 ) -> Iterator[octets.Buffer]:
-    """Iterate over the image in ``chunks``; see ``open_container``.
+    """Iterate over what is in ``chunks``; see ``open_container``.
 
-    Nothing is taken from ``chunks`` before the first is asked for.
+    It may be anything. Nothing is taken before the first is asked for.
     """
-    yield from open_container(
-        chunks,
-        container,
-        decoder_memory=decoder_memory,
-        ignore_trailing=ignore_trailing,
-    ).chunks
+    yield from _open(chunks, container, decoder_memory, ignore_trailing).chunks
+
+
+def _judged(
+    chunks: Iterator[octets.Buffer], container: str
+) -> Iterator[octets.Buffer]:
+    """Return ``chunks``, from the first on, if they are an image.
+
+    :raises errors.NotAnImage: for what is known to be something else.
+    """
+    head, complete, chunks = _peek(chunks, foreign.enough)
+    kind = foreign.find(head, complete)
+    what = 'this'
+    if container != 'raw':
+        what = 'what is in the %s container' % container
+        inner = _found(head, complete)
+        if kind is None and inner != 'raw':
+            kind = foreign.Kind(
+                'a file packed by %s' % inner, 'unpack one of the two first'
+            )
+    if kind is None:
+        return chunks
+    raise errors.NotAnImage(
+        '%s is no disk image: it looks like %s' % (what, kind.name),
+        hint='%s; --container %s writes it all the same'
+        % (kind.advice, container),
+    )
 
 
 def _peek(
-    chunks: Iterator[octets.Buffer],
-) -> tuple[bytes, Iterator[octets.Buffer]]:
-    """Return the first bytes, and all chunks from the first on."""
-    head = b''
+    chunks: Iterator[octets.Buffer], enough: Callable[[bytes], bool]
+) -> tuple[bytes, bool, Iterator[octets.Buffer]]:
+    """Look at the first bytes until there are ``enough``.
+
+    :returns: at most ``foreign.LOOKED_AT`` of them, whether that is all there
+        is, and all chunks from the first on.
+    """
+    first: octets.Buffer = b''
     for chunk in chunks:
-        if not head and len(chunk) >= _PEEK:
-            # The usual case: nothing is copied but the first bytes.
-            return bytes(chunk[:_PEEK]), _prepend(chunk, chunks)
-        head += chunk
-        if len(head) >= _PEEK:
-            break
-    return head[:_PEEK], _prepend(head, chunks)
+        # The usual case: nothing is copied but the first bytes.
+        first = bytes(first) + bytes(chunk) if first else chunk
+        head = bytes(first[: foreign.LOOKED_AT])
+        if enough(head):
+            return head, False, _prepend(first, chunks)
+        first = bytes(first)
+    return bytes(first), True, _prepend(first, chunks)
 
 
 def _prepend(

@@ -77,7 +77,7 @@ def parse(text: str) -> Checksum:
             'a checksum is ALGORITHM:HEX, such as sha256:9f86..., not %r'
             % text
         )
-    algorithm = _algorithm(name)
+    algorithm = known_algorithm(name)
     digits = digits.lower()
     if not _HEX.fullmatch(digits):
         raise errors.OptionError(
@@ -92,11 +92,22 @@ def parse(text: str) -> Checksum:
     return Checksum(algorithm, digits)
 
 
-def _algorithm(name: str) -> str:
-    wanted = name.lower().replace('-', '').replace('_', '')
-    for algorithm in ALGORITHMS:
-        if algorithm.replace('_', '') == wanted:
-            return algorithm
+def known_algorithm(name: str) -> str:
+    """Return the one of ALGORITHMS that ``name`` means.
+
+    :raises errors.OptionError: for one that is not known.
+    """
+    wanted = name.lower()
+    # What openssl calls them.
+    if wanted.startswith(('sha2-', 'sha2_')):
+        wanted = 'sha' + wanted[5:]
+    wanted = wanted.replace('-', '').replace('_', '')
+    wanted = {'blake2b512': 'blake2b', 'blake2s256': 'blake2s'}.get(
+        wanted, wanted
+    )
+    for known in ALGORITHMS:
+        if known.replace('_', '') == wanted:
+            return known
     raise errors.OptionError(
         'unknown checksum algorithm %r; known: %s'
         % (name, ', '.join(ALGORITHMS))

@@ -58,7 +58,7 @@ class TestBeforeAnyRequest(program.ProgramTestCase):
     def test_options(self) -> None:
         for flag, value, part in (
             ('--checksum', 'sha256:12', '64 hexadecimal digits'),
-            ('--image-checksum', '12', 'sha256:'),
+            ('--image-checksum', '12', '64 by sha256'),
             ('--header', 'nonsense', 'Name: value'),
             ('--config-file', self.path('none'), self.path('none')),
             ('--config-dir', self.path('none'), self.path('none')),

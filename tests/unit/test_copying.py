@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import hashlib
 import os
 from typing import Any
 
@@ -24,11 +25,17 @@ from fuel_agent_curl import copying
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import settings
 from fuel_agent_curl.image import bmap
+from fuel_agent_curl.image import checksums
+from fuel_agent_curl.image import digest
 from fuel_agent_curl.rules import events
 from tests import base
 from tests.support import blockmaps
 
 _IMAGE = bytes(range(256)) * 32
+
+
+def _request(**given: Any) -> copying.Request:
+    return copying.Request(url='http://h/i.img', target='disk', **given)
 
 
 class TestBlockMap(base.TestCase):
@@ -40,7 +47,7 @@ class TestBlockMap(base.TestCase):
         path = os.path.join(self.directory, 'image.bmap')
         with open(path, 'wb') as file:
             file.write(document)
-        return copying.load_bmap(path, settings.Settings())
+        return copying.load_bmap(_request(bmap=path))
 
     def test_file(self) -> None:
         document = blockmaps.document(_IMAGE, [(0, 1)])
@@ -70,8 +77,7 @@ class TestBlockMap(base.TestCase):
         error = self.assertRaises(
             errors.ContentError,
             copying.load_bmap,
-            '/dev/zero',
-            settings.Settings(),
+            _request(bmap='/dev/zero'),
         )
         self.assertIn('more than', str(error))
 
@@ -80,8 +86,7 @@ class TestBlockMap(base.TestCase):
             error = self.assertRaises(
                 errors.OptionError,
                 copying.load_bmap,
-                path,
-                settings.Settings(),
+                _request(bmap=path),
             )
             self.assertIn('cannot read the block map ' + path, str(error))
 
@@ -89,10 +94,84 @@ class TestBlockMap(base.TestCase):
         error = self.assertRaises(
             errors.OptionError,
             copying.load_bmap,
-            'ftp://host/image.bmap',
-            settings.Settings(),
+            _request(bmap='ftp://host/image.bmap'),
         )
         self.assertIn('http', str(error))
+
+
+class TestChecksum(base.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = self.useFixture(fixtures.TempDir()).path
+        self.path = os.path.join(self.directory, 'SHA256SUMS')
+        self.image, self.packed = (
+            hashlib.sha256(each).hexdigest() for each in (b'image', b'packed')
+        )
+        with open(self.path, 'w') as file:
+            file.write('%s *i.img\n%s *i.img.gz\n' % (self.image, self.packed))
+
+    def _load(
+        self, text: str | None, of_image: bool = False, **given: Any
+    ) -> digest.Checksum | None:
+        request = _request(**given)
+        return copying.load_checksum(request, text, of_image=of_image)
+
+    def test_given(self) -> None:
+        self.assertIsNone(self._load(None))
+        for text in (self.image, 'sha256:' + self.image):
+            self.assertEqual(
+                digest.Checksum('sha256', self.image), self._load(text)
+            )
+
+    def test_file(self) -> None:
+        for text in (self.path, 'sha256:' + self.path):
+            found = self._load(text)
+            self.assertEqual(digest.Checksum('sha256', self.image), found)
+            self.assertIn('sha256:' + self.image, self.log.output)
+
+    def test_what_is_in_a_container(self) -> None:
+        url = 'http://h/x/i.img.gz?version=2'
+        for of_image, container, expected in (
+            (False, 'auto', self.packed),
+            (True, 'auto', self.image),
+            (True, 'gzip', self.image),
+            (True, 'raw', self.packed),
+        ):
+            request = copying.Request(
+                url=url, target='disk', container=container
+            )
+            found = copying.load_checksum(
+                request, self.path, of_image=of_image
+            )
+            self.assertEqual(digest.Checksum('sha256', expected), found)
+
+    def test_no_line(self) -> None:
+        request = copying.Request(url='http://h/o.img', target='disk')
+        error = self.assertRaises(
+            errors.ContentError, copying.load_checksum, request, self.path
+        )
+        self.assertIn("no line for 'o.img'", str(error))
+        self.assertIn('SHA256SUMS', str(error))
+
+    def test_neither_digest_nor_file(self) -> None:
+        for text in ('nonsense', 'sha256:xyz', self.directory, './a\0b'):
+            error = self.assertRaises(errors.OptionError, self._load, text)
+            self.assertIn('cannot read the list of checksums', str(error))
+            self.assertIn('ALGORITHM:HEX', str(error))
+
+    def test_longest(self) -> None:
+        with open(self.path, 'a') as file:
+            file.truncate(checksums.LIST_MAX)
+        self.assertIsNotNone(self._load(self.path))
+        with open(self.path, 'a') as file:
+            file.write('!')
+        error = self.assertRaises(errors.ContentError, self._load, self.path)
+        self.assertIn('more than', str(error))
+
+    def test_refused_before_anything_is_asked(self) -> None:
+        for text in ('crc32:1', 'sha256:12', '12', 'ftp://h/SUMS', 'http://'):
+            for name in ('checksum', 'image_checksum'):
+                self.assertRaises(errors.OptionError, _request, **{name: text})
 
 
 class Download:

@@ -190,7 +190,7 @@ class FailureTest(copying.FileTestCase):
 
     def test_source_fails(self) -> None:
         cause = errors.Stalled('nothing for ever')
-        for chunks in ([IMAGE[:100]], [IMAGE] * 4):
+        for chunks in ([IMAGE[:1000]], [IMAGE] * 4):
             error = self._fails(
                 errors.Stalled, copying.Source([*chunks, cause])
             )

@@ -22,21 +22,25 @@ from fuel_agent_curl import copying
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.cmd import copy
+from fuel_agent_curl.image import digest
 from fuel_agent_curl.rules import events
 from tests import base
 
-_DIGEST = 'sha256:' + '0' * 64
+_DIGEST = digest.Checksum('sha256', '0' * 64)
 
 
 class TestSummary(base.TestCase):
     def summary(
-        self, image: pipeline.Result | None = None, **given: Any
+        self,
+        image: pipeline.Result | None = None,
+        checksum: digest.Checksum | None = None,
+        **given: Any,
     ) -> str:
         stats = events.Stats(attempts=2, resumes=1, received=1024, seconds=2.0)
         image = image or pipeline.Result(2048, 'gzip')
         return copy.summary(
             copying.Request(url='http://a/', target='disk', **given),
-            copying.Result(image, stats),
+            copying.Result(image, stats, checksum, checksum),
         )
 
     def test_without_a_checksum(self) -> None:
@@ -47,9 +51,7 @@ class TestSummary(base.TestCase):
         )
 
     def test_with_checks(self) -> None:
-        text = self.summary(
-            checksum=_DIGEST, image_checksum=_DIGEST, verify=True
-        )
+        text = self.summary(checksum=_DIGEST, verify=True)
         self.assertIn(
             'sha256 of the download verified, sha256 of the image verified,'
             ' read back and compared',

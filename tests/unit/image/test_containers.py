@@ -201,7 +201,7 @@ class ContainerTest(ContainersTestCase):
         for name, pack in PACK.items():
             opened = containers.open_container([pack(b'')])
             self.assertEqual(name, opened.container)
-        opened = containers.open_container([b'BZh0'])
+        opened = containers.open_container([b'BZh0' + bytes(MIB)])
         self.assertEqual('raw', opened.container)
 
     def test_errors_of_the_source_stay(self) -> None:
