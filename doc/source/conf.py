@@ -13,6 +13,10 @@
 """How the documentation is built; see tox -e docs."""
 
 from importlib import metadata
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / 'ext'))
 
 project = 'fuel-agent-curl'
 copyright = 'The fuel-agent-curl authors'
@@ -24,6 +28,7 @@ extensions = [
     'oslo_config.sphinxext',
     'reno.sphinxext',
     'sphinx.ext.autodoc',
+    'verbs',
 ]
 html_theme = 'openstackdocs'
 openstackdocs_auto_name = False

@@ -72,7 +72,7 @@ examples:
       http://server/image.img /srv/image.img
 
 exit codes: 0 the image is there; 2 usage; 10 and up one for each class of
-error, listed in the README; 130 Ctrl-C; 143 SIGTERM.
+error, listed in the documentation; 130 Ctrl-C; 143 SIGTERM.
 """
 
 _PROBE = """\
@@ -150,19 +150,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     top.add_argument('verb', nargs='?', help=argparse.SUPPRESS)
     top.add_argument('rest', nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     before = top.parse_args(argv)
-    makers: dict[str, Callable[[], Parser]] = {
-        'copy': _copy_parser,
-        'demo': _demo_parser,
-        'probe': _probe_parser,
-    }
-    if before.verb not in makers:
+    if before.verb not in PARSERS:
         top.error(
-            'a verb is missing: %s' % ', '.join(makers)
+            'a verb is missing: %s' % ', '.join(PARSERS)
             if before.verb is None
             else 'no such verb: %s (choose from %s)'
-            % (before.verb, ', '.join(makers))
+            % (before.verb, ', '.join(PARSERS))
         )
-    parser = makers[before.verb]()
+    parser = PARSERS[before.verb]()
     # Intermixed: 'copy URL --attempts 3 MIRROR TARGET' is as good as any.
     after = parser.parse_intermixed_args(before.rest)
     if before.verb == 'copy':
@@ -359,6 +354,14 @@ def _converter(option: options_module.Option) -> Callable[[str], typing.Any]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return convert
+
+
+#: What makes the parser of each verb.
+PARSERS: dict[str, Callable[[], Parser]] = {
+    'copy': _copy_parser,
+    'demo': _demo_parser,
+    'probe': _probe_parser,
+}
 
 
 def _check_operands(parser: Parser, arguments: argparse.Namespace) -> None:
