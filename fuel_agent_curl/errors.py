@@ -365,3 +365,9 @@ class TargetVanished(DeviceError):
     """The device went away while it was being written."""
 
     exit_code = 49
+
+
+class TargetUnsuitable(DeviceError):
+    """The target is of a kind that takes no image, as a character device."""
+
+    exit_code = 51

@@ -89,6 +89,7 @@ def copy(
     image_checksum: str | None = None,
     direct_io: bool = True,
     verify: bool = False,
+    in_place: bool = False,
     bmap: bmap_module.BlockMap | None = None,
     observe: Observer | None = None,
 ) -> Result:
@@ -108,6 +109,8 @@ def copy(
         no check.
     :param direct_io: write past the page cache where the target takes it.
     :param verify: read everything back from the medium and compare.
+    :param in_place: write over a regular file, in place of one beside it that
+        replaces it in the end.
     :param bmap: write its ranges alone, each compared with its checksum, and
         leave the rest of the target as it is. The first mebibyte is blank
         until the end, though, and after a copy that failed.
@@ -126,7 +129,10 @@ def copy(
         sink: sink_module.Sink
         if bmap is None:
             sink = opened.sink = opening.open_target(
-                target, direct_io=direct_io, verify=verify
+                target,
+                direct_io=direct_io,
+                verify=verify,
+                in_place=in_place,
             )
             tasks.append(sink.write)
         else:
@@ -140,11 +146,16 @@ def copy(
             observe(sink)
         if bmap is not None:
             sink.check_length(bmap.length)
+            sink.check_space(bmap.mapped)
         # This makes the first request, if there was none. What is needed only
         # for what it brings is imported while that comes.
         packed = download.length
-        if bmap is None and container == 'raw' and packed is not None:
-            sink.check_length(packed)
+        if bmap is None and packed is not None:
+            if container == 'raw':
+                sink.check_length(packed)
+            # What it is unpacked to may be longer for its zeros alone, which
+            # become holes: that is not known before.
+            sink.check_space(packed)
         from fuel_agent_curl.image import containers
 
         # Where a checksum says what the image is, that decides.
@@ -279,17 +290,19 @@ def _move(
     # From the first piece on: a source without a usable byte leaves the target
     # as it was, one that fails later never leaves the image of before.
     chunks = iter(image.chunks)
-    first = next(chunks, None)
-    if first is None and sink.kind == 'device':
+    first: octets.Buffer | None = next(chunks, None)
+    while first is not None and not first:
+        first = next(chunks, None)
+    if first is None:
         raise errors.ImageTooShort(
-            'the image is empty; the device is left as it was',
+            'the image is empty; %s is left as it was' % sink.path,
             hint='check the URL: an empty image is hardly what is meant',
         )
     sink.begin()
     buffers = relay.Relay(tasks, cancel, sink.idle)
     try:
         taken = 0
-        for chunk in itertools.chain((first or b'',), chunks):
+        for chunk in itertools.chain((first,), chunks):
             taken += len(chunk)
             if image.length is not None and taken > image.length:
                 raise errors.ImageTooLong(

@@ -152,6 +152,10 @@ class Census:
         inode = (status.st_dev, status.st_ino)
         return list(self._of_inode(inode, 'it', 0, None, set()))
 
+    def is_mount_point(self, path: str) -> bool:
+        """Return whether something is mounted on ``path``, a real path."""
+        return any(mount.point == path for mount in self._mounts)
+
     def elsewhere(self, number: int) -> list[Holder]:
         """Return where others have the device ``number``, or part of it.
 

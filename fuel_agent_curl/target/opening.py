@@ -12,7 +12,10 @@
 
 """Opening a target: what it is, and whether it may be written to.
 
-Everything that can be known before a byte is written is found out here.
+Everything that can be known before a byte is written is found out here. What
+is allowed is a list: block devices, regular files, pipes, terminals,
+/dev/null, and whatever a descriptor of ours is open on. All else is refused
+by its kind.
 """
 
 from __future__ import annotations
@@ -22,9 +25,13 @@ import errno
 import fcntl
 import logging
 import os
+import re
 import stat
+import sys
+import time
 
 from fuel_agent_curl import errors
+from fuel_agent_curl.target import beside
 from fuel_agent_curl.target import blockdev
 from fuel_agent_curl.target import holders
 from fuel_agent_curl.target import oserrors
@@ -34,9 +41,27 @@ from fuel_agent_curl.target import targets
 
 LOG = logging.getLogger(__name__)
 
+#: Standard output, as a target.
+STDOUT = '-'
+
 # Each turn lost means that the file was removed or made by somebody else in
 # that very moment.
 _TURNS = 10
+
+# As many symbolic links are followed as the kernel would (path_resolution(7)).
+_LINKS = 40
+
+# How often it is looked whether somebody reads a pipe by now, in seconds.
+_TICK = 0.05
+
+# Where /dev/fd, /dev/stdout and the like lead to.
+_DESCRIPTORS = re.compile(r'/proc/(\d+)(/task/\d+)?/fd')
+
+# admin-guide/devices.txt
+_NULL = os.makedev(1, 3)
+
+# Drivers of terminals that make a new one when they are opened.
+_MASTERS = ('system', 'pty:master')
 
 
 def open_target(
@@ -44,19 +69,29 @@ def open_target(
     *,
     direct_io: bool = True,
     verify: bool = False,
+    in_place: bool = False,
+    deadline: float | None = None,
 ) -> sink.Sink:
     """Return the sink that writes to ``path``; nothing is written yet.
 
-    Symbolic links are followed. A regular file is created where there is
-    nothing, but never under /dev, where it would be a mistyped device that
-    fills the memory. A block device is opened exclusively, a file locked:
-    whoever else writes to it is refused.
+    Symbolic links are followed. '-', /dev/stdout, /dev/fd/N and the like are
+    written to as they were opened. A regular file is replaced when all of its
+    image is there, one that is not there yet appears then; but never under
+    /dev, where it would be a mistyped device that fills the memory. A block
+    device is opened exclusively, a file locked: whoever else writes to it is
+    refused.
 
     :param direct_io: write past the page cache where the target takes it.
     :param verify: read everything back before the image looks complete.
+    :param in_place: write over a regular file, which is empty until then. So
+        is one of several names, and one that cannot be replaced.
+    :param deadline: monotonic time until which somebody has to have opened
+        the other end of a pipe; None: however long that takes.
     :raises errors.DeviceError: of the class that says what is wrong.
+    :raises errors.DeadlineExceeded: as said.
     """
-    return _open_path(path, storage.Options(direct_io, verify))
+    options = storage.Options(direct_io, verify)
+    return _open_path(path, options, in_place, deadline)
 
 
 def open_storage(
@@ -67,24 +102,34 @@ def open_storage(
 ) -> storage.Storage:
     """Return a sink that can skip parts of the image; see ``open_target``.
 
+    What the target has there stays, so a file that exists is written in
+    place.
+
     :raises errors.OptionError: for a pipe, a terminal and the like.
     """
-    options = storage.Options(direct_io, verify, keep=True)
-    opened = _open_path(path, options)
+    options = storage.Options(direct_io, verify, mapped=True)
+    opened = _open_path(path, options, True, None)
     assert isinstance(opened, storage.Storage)
     return opened
 
 
 def _open_path(
-    path: str | os.PathLike[str], options: storage.Options
+    path: str | os.PathLike[str],
+    options: storage.Options,
+    in_place: bool,
+    deadline: float | None,
 ) -> sink.Sink:
     name = os.fspath(path)
     if not name:
         # Which os.path takes for the current directory.
         raise oserrors.refusal(errors.TargetMissing, 'the target has no name')
     try:
+        number = _descriptor(name)
+        if number is not None:
+            what = 'standard output' if name == STDOUT else name
+            return _open_descriptor(what, number, options)
         for _turn in range(_TURNS):
-            opened = _open(name, options)
+            opened = _open(name, options, in_place, deadline)
             if opened is not None:
                 return opened
     except OSError as exc:
@@ -96,24 +141,170 @@ def _open_path(
     )
 
 
-def _open(path: str, options: storage.Options) -> sink.Sink | None:
+def _open(
+    path: str,
+    options: storage.Options,
+    in_place: bool,
+    deadline: float | None,
+) -> sink.Sink | None:
     """Open what is at ``path`` now; None: it was gone the next moment."""
-    access = os.O_RDWR if options.reads else os.O_WRONLY
     try:
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
     except FileNotFoundError:
-        return _create(path, access, options)
+        return _create(path, options, in_place and not options.mapped)
+    mode = status.st_mode
+    if stat.S_ISBLK(mode):
+        return _open_device(path, status.st_rdev, options)
+    if stat.S_ISREG(mode):
+        return _open_file(path, options, in_place)
+    _refuse_kind(path, status)
+    _refuse_stream(path, options)
+    # Not by its real path: that of a pipe without a name cannot be opened.
+    if stat.S_ISFIFO(mode):
+        return sink.Stream(path, _open_pipe(path, deadline))
+    return sink.Stream(
+        path, os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    )
+
+
+# Streams.
+
+
+def _descriptor(path: str) -> int | None:
+    """Return the descriptor of ours that ``path`` leads to; None: none."""
+    if path == STDOUT:
+        return 1
+    for _link in range(_LINKS):
+        directory, name = os.path.split(path)
+        if name.isdigit():
+            match = _DESCRIPTORS.fullmatch(os.path.realpath(directory))
+            if match and int(match[1]) == os.getpid():
+                return int(name)
+        try:
+            path = os.path.join(directory, os.readlink(path))
+        except OSError:
+            break
+    return None
+
+
+def _open_descriptor(
+    path: str, number: int, options: storage.Options
+) -> sink.Sink:
+    """Open what a descriptor is open on: at its offset, which is shared."""
+    standard = {
+        0: sys.__stdin__,
+        1: sys.__stdout__,
+        2: sys.__stderr__,
+    }
+    try:
+        if standard.get(number, path) is None:
+            # What has that number by now is something of ours.
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        status = os.fstat(number)
+        access = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
+    except OSError as exc:
+        raise oserrors.refusal(
+            errors.TargetMissing,
+            '%s is not open' % path,
+            os_errno=exc.errno,
+        ) from exc
+    if access == os.O_RDONLY:
+        raise oserrors.refusal(
+            errors.TargetUnsuitable, '%s is open for reading only' % path
+        )
+    mode = status.st_mode
+    if stat.S_ISBLK(mode):
+        _refuse_users(path, holders.Census().of_device(status.st_rdev))
+    elif stat.S_ISREG(mode):
+        _refuse_users(path, holders.Census().of_file(status))
+    elif not stat.S_ISSOCK(mode):
+        _refuse_kind(path, status)
+    _refuse_stream(path, options)
+    if stat.S_ISFIFO(mode) or os.isatty(number):
+        # One of our own: that it does not wait is to be nobody else's
+        # concern. It fails where the other end is gone, or not ours.
+        try:
+            own = '/proc/self/fd/%d' % number
+            flags = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK
+            return sink.Stream(path, os.open(own, flags))
+        except OSError as exc:
+            LOG.debug('%s cannot be opened again: %s', path, exc.strerror)
+    fd = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 0)
+    return sink.Stream(path, fd, shared=True)
+
+
+def _open_pipe(path: str, deadline: float | None) -> int:
+    """Open a pipe as soon as somebody reads it.
+
+    A blocking open would end neither at the deadline nor, in a thread, for a
+    signal.
+    """
+    said = False
+    while True:
+        try:
+            return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as exc:
+            if exc.errno != errno.ENXIO:
+                raise
+        if not said:
+            LOG.info('waiting until somebody reads %s', path)
+            said = True
+        left = _TICK
+        if deadline is not None:
+            left = min(_TICK, deadline - time.monotonic())
+        if left <= 0:
+            raise errors.DeadlineExceeded(
+                'the deadline has passed, and nobody reads %s' % path
+            )
+        time.sleep(left)
+
+
+def _refuse_kind(path: str, status: os.stat_result) -> None:
+    """Refuse what is neither a pipe, a terminal nor /dev/null."""
+    mode = status.st_mode
     if stat.S_ISDIR(mode):
         raise oserrors.refusal(
             errors.TargetIsDirectory, '%s is a directory' % path
         )
-    if stat.S_ISBLK(mode):
-        return _open_device(path, access, options)
-    if stat.S_ISREG(mode):
-        return _open_file(path, access, options)
+    if stat.S_ISFIFO(mode):
+        return
+    what = 'nothing that an image can be written to'
     if stat.S_ISSOCK(mode):
-        raise errors.DeviceError('%s is a socket' % path)
-    if options.keep:
+        what = 'a socket'
+    elif stat.S_ISCHR(mode):
+        number = status.st_rdev
+        if number == _NULL or _is_terminal(number):
+            return
+        what = 'a character device (%d:%d) that takes no image' % (
+            os.major(number),
+            os.minor(number),
+        )
+    raise oserrors.refusal(errors.TargetUnsuitable, '%s is %s' % (path, what))
+
+
+def _is_terminal(number: int) -> bool:
+    """Return whether a character device is one, by the drivers there are.
+
+    To open it and ask may start what it stands for: a watchdog, a tape.
+    """
+    try:
+        with open('/proc/tty/drivers') as drivers:
+            lines = [line.split() for line in drivers]
+    except OSError:
+        return False
+    for *_names, major, minors, kind in lines:
+        first, _dash, last = minors.partition('-')
+        if (
+            int(major) == os.major(number)
+            and int(first) <= os.minor(number) <= int(last or first)
+            and kind not in _MASTERS
+        ):
+            return True
+    return False
+
+
+def _refuse_stream(path: str, options: storage.Options) -> None:
+    if options.mapped:
         raise errors.OptionError(
             '%s takes every byte in order, so a block map is of no use: a'
             ' device or a file is needed' % path
@@ -122,21 +313,20 @@ def _open(path: str, options: storage.Options) -> sink.Sink | None:
         raise errors.OptionError(
             '%s cannot be read back, so it cannot be verified' % path
         )
-    # Not by its real path: that of /dev/stdout cannot be opened.
-    fd = os.open(path, os.O_WRONLY | os.O_NOCTTY)
-    return sink.Stream(path, fd)
+
+
+# Block devices.
 
 
 def _open_device(
-    path: str, access: int, options: storage.Options
-) -> sink.Sink:
-    number = os.stat(path).st_rdev
+    path: str, number: int, options: storage.Options
+) -> sink.Sink | None:
     census = holders.Census()
     _refuse_users(path, census.of_device(number))
     try:
         # EBUSY where it is mounted, or used by md, dm, swap or another copy;
         # the same for a disk one of whose partitions is (open(2)).
-        fd = os.open(path, access | os.O_EXCL)
+        fd = os.open(path, os.O_RDWR | os.O_EXCL)
     except OSError as exc:
         if exc.errno != errno.EBUSY:
             raise
@@ -147,6 +337,9 @@ def _open_device(
             os_errno=errno.EBUSY,
         ) from exc
     try:
+        if os.fstat(fd).st_rdev != number:
+            os.close(fd)
+            return None
         if blockdev.is_read_only(fd):
             raise OSError(errno.EROFS, 'the device is read-only')
         if not blockdev.size(fd):
@@ -155,22 +348,6 @@ def _open_device(
     except BaseException:
         os.close(fd)
         raise
-
-
-def _open_file(
-    path: str, access: int, options: storage.Options
-) -> sink.Sink | None:
-    _refuse_dev(path, 'a regular file')
-    try:
-        fd = os.open(path, access)
-    except FileNotFoundError:
-        return None
-    try:
-        _refuse_users(path, holders.Census().of_file(os.fstat(fd)))
-    except BaseException:
-        os.close(fd)
-        raise
-    return _lock(path, fd, options, created=False)
 
 
 def _refuse_users(path: str, found: Sequence[holders.Holder]) -> None:
@@ -184,8 +361,69 @@ def _refuse_users(path: str, found: Sequence[holders.Holder]) -> None:
         raise error
 
 
+# Regular files.
+
+
+def _open_file(
+    path: str, options: storage.Options, in_place: bool
+) -> sink.Sink | None:
+    _refuse_dev(path, 'a regular file')
+    # It is opened for writing even where it is to be replaced: a file that
+    # may not be written to, or is being executed, is not to be either.
+    try:
+        fd = os.open(path, os.O_RDWR if options.reads else os.O_WRONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        census = holders.Census()
+        _refuse_users(path, census.of_file(os.fstat(fd)))
+        if not beside.lock(fd):
+            raise oserrors.refusal(
+                errors.TargetBusy,
+                '%s is being written by another process' % path,
+            )
+        if not beside.is_at(path, fd):
+            # A copy that ended has replaced or removed it meanwhile.
+            os.close(fd)
+            return None
+        real = os.path.realpath(path)
+        if options.mapped:
+            return targets.PatchedFile(path, fd, options, name=real)
+        if not in_place and not _must_stay(path, real, fd, census):
+            made = beside.make(path, real, 0o600)
+            if made is not None:
+                return targets.NewFile(path, *made, options, real, fd)
+        return targets.File(path, fd, options, name=real)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _must_stay(
+    path: str, real: str, fd: int, census: holders.Census
+) -> str | None:
+    """Return why a file cannot be replaced by another; None: it can."""
+    status = os.fstat(fd)
+    directory = os.stat(os.path.dirname(real))
+    user = os.geteuid()
+    why = None
+    if status.st_nlink > 1:
+        why = 'it has several names'
+    elif census.is_mount_point(real):
+        why = 'it is mounted there'
+    elif directory.st_mode & stat.S_ISVTX and user not in (
+        0,
+        status.st_uid,
+        directory.st_uid,
+    ):
+        why = 'in its directory, only its owner may replace it'
+    if why is not None:
+        LOG.info('%s is written in place: %s', path, why)
+    return why
+
+
 def _create(
-    path: str, access: int, options: storage.Options
+    path: str, options: storage.Options, in_place: bool
 ) -> sink.Sink | None:
     _refuse_dev(path, 'no device')
     real = os.path.realpath(path)
@@ -193,46 +431,34 @@ def _create(
         raise oserrors.refusal(
             errors.TargetMissing, '%s: no such directory' % path
         )
+    made = None if in_place else beside.make(path, real, 0o666)
+    if made is not None:
+        new = targets.NewFile(path, *made, options, real, None)
+        if not os.path.lexists(real):
+            return new
+        new.abort()
+        return None
     try:
-        fd = os.open(real, access | os.O_CREAT | os.O_EXCL, 0o666)
+        fd = os.open(real, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
         return None
-    return _lock(path, fd, options, created=True)
+    try:
+        if not beside.lock(fd):
+            # Whoever has locked it since uses it now.
+            raise oserrors.refusal(
+                errors.TargetBusy,
+                '%s is being written by another process' % path,
+            )
+        if beside.is_at(real, fd):
+            return targets.File(path, fd, options, name=real, created=True)
+        os.close(fd)
+        return None
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def _refuse_dev(path: str, what: str) -> None:
     real = os.path.realpath(path)
     if real.startswith('/dev/') and not real.startswith('/dev/shm/'):  # noqa: S108
         raise oserrors.refusal(errors.TargetMissing, '%s is %s' % (path, what))
-
-
-def _lock(
-    path: str, fd: int, options: storage.Options, *, created: bool
-) -> sink.Sink | None:
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            # If we made it, whoever has locked it since uses it now.
-            raise oserrors.refusal(
-                errors.TargetBusy,
-                '%s is being written by another process' % path,
-            ) from exc
-        except OSError as exc:
-            LOG.info('%s cannot be locked: %s', path, exc.strerror)
-        if not _is_at(path, fd):
-            # A copy that failed has removed it while we were waiting for
-            # nothing but our turn: what we wrote would be nowhere.
-            os.close(fd)
-            return None
-        return targets.File(path, fd, options, created=created)
-    except BaseException:
-        os.close(fd)
-        raise
-
-
-def _is_at(path: str, fd: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(fd))
-    except FileNotFoundError:
-        return False

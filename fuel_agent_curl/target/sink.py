@@ -24,9 +24,11 @@ import errno
 import logging
 import os
 import select
+import stat
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl.target import filesystem
 from fuel_agent_curl.target import oserrors
 
 LOG = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ _WORDS = {
 class Sink(abc.ABC):
     """Where an image goes.
 
-    :ivar path: as it was given.
+    :ivar path: as it was given, or 'standard output'.
     :ivar written: bytes of the image taken so far.
     :ivar phase: what it is busy with: 'copying', then 'syncing', then, where
         that is asked for, 'verifying'.
@@ -119,6 +121,13 @@ class Sink(abc.ABC):
         """
 
     @abc.abstractmethod
+    def check_space(self, count: int) -> None:
+        """Refuse what would take ``count`` bytes of a file system.
+
+        :raises errors.TargetFull: when there are fewer.
+        """
+
+    @abc.abstractmethod
     def begin(self) -> None:
         """Make the target one that does not look complete."""
 
@@ -163,22 +172,40 @@ class Sink(abc.ABC):
 
 
 class Stream(Sink):
-    """A pipe, a terminal, /dev/null: what goes in cannot be taken back.
+    """A pipe, a terminal, /dev/null, or whatever a descriptor is open on.
 
-    :param fd: opened here, so that its being non-blocking is nobody else's
-        concern. It is the sink's from here on.
+    What goes in cannot be taken back.
+
+    :param fd: the sink's from here on.
+    :param shared: others have it too (dup(2)): their flags stay as they are,
+        and where it is a file, its bytes go where theirs would. Else it was
+        opened for this.
     """
 
     kind = 'stream'
 
-    def __init__(self, path: str, fd: int) -> None:
+    def __init__(self, path: str, fd: int, *, shared: bool = False) -> None:
         super().__init__(path, fd)
-        # Whoever reads a pipe may have stopped for good.
-        os.set_blocking(fd, False)
+        mode = os.fstat(fd).st_mode
+        self._is_file = stat.S_ISREG(mode)
+        self._has_medium = self._is_file or stat.S_ISBLK(mode)
+        # Whoever reads a pipe may have stopped for good. Where a write would
+        # wait for that, it is one that finds room when poll(2) has said so.
+        self._piece: int | None = None
+        if not shared:
+            os.set_blocking(fd, False)
+        elif not self._has_medium:
+            self._piece = select.PIPE_BUF
         self._interrupted = os.eventfd(0)
 
     def check_length(self, length: int) -> None:
-        """Do nothing: a stream has no length."""
+        if self._has_medium:
+            start = os.lseek(self._fd, 0, os.SEEK_CUR)
+            filesystem.check_length(self.path, self._fd, start + length)
+
+    def check_space(self, count: int) -> None:
+        if self._is_file:
+            filesystem.check_space(self.path, self._fd, count, old=False)
 
     def begin(self) -> None:
         """Do nothing: there is nothing yet to look complete."""
@@ -190,8 +217,10 @@ class Stream(Sink):
         with self._mapped('writing to'):
             while rest:
                 self._at = self.written
+                if self._piece is not None:
+                    self._wait()
                 try:
-                    count = os.write(self._fd, rest)
+                    count = os.write(self._fd, rest[: self._piece])
                 except BlockingIOError:
                     self._wait()
                     continue
@@ -211,6 +240,9 @@ class Stream(Sink):
     def finish(self) -> None:
         self._become(Life.PUBLISHED)
         self._at = None
+        if self._has_medium:
+            with self._mapped('syncing'):
+                os.fsync(self._fd)
         with self._mapped('closing'):
             self._close()
         self._become(Life.CLOSED, 'complete')

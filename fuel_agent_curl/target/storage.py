@@ -34,6 +34,7 @@ import logging
 import mmap
 import os
 
+from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl.target import readback
 from fuel_agent_curl.target import sink
@@ -70,17 +71,17 @@ class Options:
 
     :ivar direct_io: past the page cache if the target takes it.
     :ivar verify: read everything back and compare.
-    :ivar keep: parts of the image may be skipped.
+    :ivar mapped: parts of the image may be skipped.
     """
 
     direct_io: bool = True
     verify: bool = False
-    keep: bool = False
+    mapped: bool = False
 
     @property
     def reads(self) -> bool:
-        """Whether the target is read, too."""
-        return self.verify or self.keep
+        """Whether a file is read, too."""
+        return self.verify or self.mapped
 
 
 class Storage(sink.Sink):
@@ -105,7 +106,11 @@ class Storage(sink.Sink):
         self._dirty_from = 0
         self._proof = readback.Regions() if options.verify else None
 
-    # What the two do in their own ways.
+    #: What the target has where the first mebibyte goes stays, but for what
+    #: the image has there.
+    _reads_first = False
+
+    # What the kinds do in their own ways.
 
     @abc.abstractmethod
     def _blank(self) -> None:
@@ -130,9 +135,8 @@ class Storage(sink.Sink):
     def begin(self) -> None:
         if self.life is not sink.Life.UNTOUCHED:
             return
-        if self._options.keep:
-            with self._mapped('reading'):
-                self._read_first()
+        if self._reads_first:
+            self._read_first()
         if self._options.direct_io:
             self._try_direct()
         self._become(sink.Life.BLANK, 'incomplete')
@@ -161,7 +165,7 @@ class Storage(sink.Sink):
     def skip(self, length: int) -> None:
         """Leave the next ``length`` bytes as they are on the target.
 
-        What a file does not have yet becomes a hole. Only with ``keep``.
+        What a file does not have yet becomes a hole.
         """
         self.begin()
         with self._mapped('writing to'):
@@ -264,10 +268,26 @@ class Storage(sink.Sink):
             self.state = 'blank'
 
     def _read_first(self) -> None:
-        """Read what the target has where the first mebibyte goes."""
+        """Read what the target has where the first mebibyte goes.
+
+        A bad sector there is no reason not to write to it.
+        """
         start = 0
-        while count := os.preadv(self._fd, [self._first[start:]], start):
-            start += count
+        try:
+            with self._mapped('reading'):
+                while start < FIRST:
+                    self._at = start
+                    view = self._first[start:]
+                    count = os.preadv(self._fd, [view], start)
+                    if not count:
+                        break
+                    start += count
+        except errors.DeviceError as error:
+            if self._options.mapped:
+                raise
+            LOG.warning(
+                '%s; what is behind a short image is lost', error.message
+            )
 
     def _held(self) -> memoryview:
         """Return what was held back."""

@@ -10,7 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The two kinds of storage: a regular file and a block device."""
+"""The kinds of storage: regular files, and block devices.
+
+A file is replaced by one that was written beside it, or written in place, or
+patched: written where its block map says so.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,9 @@ import logging
 import os
 
 from fuel_agent_curl import errors
+from fuel_agent_curl.target import beside
 from fuel_agent_curl.target import blockdev
+from fuel_agent_curl.target import filesystem
 from fuel_agent_curl.target import oserrors
 from fuel_agent_curl.target import sink
 from fuel_agent_curl.target import storage
@@ -30,7 +36,11 @@ LOG = logging.getLogger(__name__)
 class File(storage.Storage):
     """A regular file: as long as the image, with holes for its zeros.
 
-    :param created: remove it on failure; else it existed, and is emptied.
+    What it has is taken away before anything is written.
+
+    :param name: where it is; ``path`` may be a symbolic link, and relative
+        to a directory that is left.
+    :param created: it was not there before, and is removed on failure.
     """
 
     kind = 'file'
@@ -41,31 +51,27 @@ class File(storage.Storage):
         fd: int,
         options: storage.Options,
         *,
-        created: bool,
+        name: str,
+        created: bool = False,
     ) -> None:
         super().__init__(path, fd, options)
+        self._name = name
         self._created = created
-        # ``path`` may be a symbolic link, and the directory may be left.
-        self._real = os.path.realpath(path)
-        # So far, there may be something else than a hole.
-        self._old = os.fstat(fd).st_size if options.keep else 0
 
     def _blank(self) -> None:
-        length = os.fstat(self._fd).st_size
-        if self._options.keep:
-            self._pwrite_zeros(0, min(length, storage.FIRST))
-            self._fdatasync()
-        elif length:
+        if os.fstat(self._fd).st_size:
             # Everything has to go, or the holes would show it.
             os.ftruncate(self._fd, 0)
             os.fsync(self._fd)
 
     def check_length(self, length: int) -> None:
-        """Do nothing: how much fits, holes and all, nobody knows before."""
+        filesystem.check_length(self.path, self._fd, length)
+
+    def check_space(self, count: int) -> None:
+        filesystem.check_space(self.path, self._fd, count, old=True)
 
     def _write_zeros(self, start: int, stop: int) -> None:
-        # The rest is a hole.
-        self._pwrite_zeros(start, min(stop, self._old))
+        """Do nothing: a hole is left."""
 
     def _check_room(self, stop: int) -> None:
         """Do nothing: the file system says when it is full."""
@@ -75,11 +81,11 @@ class File(storage.Storage):
         os.ftruncate(self._fd, self.written)
 
     def _end(self) -> None:
-        if not self._is_there():
+        if not beside.is_at(self._name, self._fd):
             raise oserrors.refusal(
                 errors.TargetVanished,
                 '%s was removed or replaced while it was being written'
-                % self.path,
+                % self._name,
             )
         if self._created:
             self._sync_name()
@@ -88,7 +94,7 @@ class File(storage.Storage):
         """Have the file found after a crash, too (see fsync(2))."""
         try:
             directory = os.open(
-                os.path.dirname(self._real), os.O_RDONLY | os.O_DIRECTORY
+                os.path.dirname(self._name), os.O_RDONLY | os.O_DIRECTORY
             )
         except PermissionError:
             # One may write to a directory that one may not read.
@@ -102,14 +108,6 @@ class File(storage.Storage):
         finally:
             os.close(directory)
 
-    def _is_there(self) -> bool:
-        """Return whether the name still is that of our file."""
-        try:
-            there = os.stat(self._real)
-        except FileNotFoundError:
-            return False
-        return os.path.samestat(there, os.fstat(self._fd))
-
     def _take_back(self) -> None:
         if self.life is not sink.Life.UNTOUCHED:
             # The space it takes is given back, too.
@@ -119,23 +117,144 @@ class File(storage.Storage):
 
     def _clear(self) -> None:
         super()._clear()
-        if not self._options.keep and not os.fstat(self._fd).st_size:
+        if not os.fstat(self._fd).st_size:
             self.state = 'blank'
 
     def _remove(self) -> None:
         try:
             # Before the lock is let go, and only if it is ours.
-            if self._is_there():
-                os.unlink(self._real)
+            if beside.is_at(self._name, self._fd):
+                os.unlink(self._name)
             self.state = 'untouched'
         except OSError as exc:
-            LOG.warning('%s could not be removed: %s', self.path, exc)
+            LOG.warning('%s could not be removed: %s', self._name, exc)
+
+
+class NewFile(File):
+    """A regular file that is to take the place of another, or of none.
+
+    Until then, what is there is untouched.
+
+    :param name: where it is now, beside ``real``.
+    :param real: the name that it gets.
+    :param old: what is there now, open and locked; None: nothing is. It is
+        the sink's from here on.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        name: str,
+        fd: int,
+        options: storage.Options,
+        real: str,
+        old: int | None,
+    ) -> None:
+        self._real = real
+        self._old = old
+        self._state = 'untouched'
+        super().__init__(path, fd, options, name=name, created=True)
+
+    @property
+    def state(self) -> str:
+        """What is like at the target: of this file, once it is there."""
+        return self._state if self._name == self._real else 'untouched'
+
+    @state.setter
+    def state(self, state: str) -> None:
+        self._state = state
+
+    def check_space(self, count: int) -> None:
+        try:
+            filesystem.check_space(self.path, self._fd, count, old=False)
+        except errors.TargetFull as error:
+            if self._old is not None:
+                error.hint = 'make room, or have it written in place'
+            raise
+
+    def _end(self) -> None:
+        if not self._is_as_before():
+            raise oserrors.refusal(
+                errors.TargetVanished,
+                '%s was made or replaced while its image was being written'
+                % self.path,
+            )
+        if not beside.is_at(self._name, self._fd):
+            raise oserrors.refusal(
+                errors.TargetVanished,
+                '%s was removed while it was being written' % self._name,
+            )
+        if self._old is not None:
+            beside.inherit(self._old, self._fd)
+        with self._mapped('renaming to'):
+            os.rename(self._name, self._real)
+        self._name = self._real
+        self._sync_name()
+
+    def _is_as_before(self) -> bool:
+        """Return whether nobody has put something else there."""
+        try:
+            there = os.lstat(self._real)
+        except FileNotFoundError:
+            return True
+        return self._old is not None and os.path.samestat(
+            there, os.fstat(self._old)
+        )
+
+    def _remove(self) -> None:
+        super()._remove()
+        if self._old is not None and self.state == 'untouched':
+            self.state = 'blank'
+
+    def _close(self) -> None:
+        try:
+            super()._close()
+        finally:
+            old, self._old = self._old, None
+            if old is not None:
+                os.close(old)
+
+
+class PatchedFile(File):
+    """A regular file of which parts stay: what is behind the image, too."""
+
+    _reads_first = True
+
+    def __init__(
+        self, path: str, fd: int, options: storage.Options, *, name: str
+    ) -> None:
+        super().__init__(path, fd, options, name=name)
+        # So far, there may be something else than a hole.
+        self._old = os.fstat(fd).st_size
+
+    def check_space(self, count: int) -> None:
+        """Do nothing: how much of it has room already is not known."""
+
+    def _blank(self) -> None:
+        self._pwrite_zeros(0, min(self._old, storage.FIRST))
+        self._fdatasync()
+
+    def _held(self) -> memoryview:
+        return self._first[: min(max(self.written, self._old), storage.FIRST)]
+
+    def _write_zeros(self, start: int, stop: int) -> None:
+        self._pwrite_zeros(start, min(stop, self._old))
+
+    def _settle(self) -> None:
+        os.ftruncate(self._fd, max(self.written, self._old))
+
+    def _take_back(self) -> None:
+        storage.Storage._take_back(self)
+
+    def _clear(self) -> None:
+        storage.Storage._clear(self)
 
 
 class Device(storage.Storage):
-    """A block device."""
+    """A block device; what is behind a short image stays."""
 
     kind = 'device'
+    _reads_first = True
 
     def __init__(self, path: str, fd: int, options: storage.Options) -> None:
         super().__init__(path, fd, options)
@@ -150,6 +269,9 @@ class Device(storage.Storage):
                 'the image of %d bytes does not fit on %s of %d bytes'
                 % (length, self.path, self._size),
             )
+
+    def check_space(self, count: int) -> None:
+        """Do nothing: its length is its room."""
 
     def _settle(self) -> None:
         """Do nothing: a device has a length of its own."""
@@ -166,10 +288,7 @@ class Device(storage.Storage):
         self._fdatasync()
 
     def _held(self) -> memoryview:
-        if self._options.keep:
-            # Behind a short image, too, there is what there was.
-            return self._first[: min(self._size, storage.FIRST)]
-        return super()._held()
+        return self._first[: min(self._size, storage.FIRST)]
 
     def _write_zeros(self, start: int, stop: int) -> None:
         # Blocks of an image may be shorter than the sectors here.

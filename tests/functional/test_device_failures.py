@@ -208,22 +208,33 @@ class FailureTest(copying.DeviceTestCase):
 
     def test_damaged_image(self) -> None:
         packed = gzip.compress(IMAGE, 1)
-        # What the first bytes tell is told before the target is touched.
-        for damaged, cls, left in (
-            (packed[:-1], errors.TruncatedError, self.assert_blank),
-            (
-                gzip.compress(b'tiny')[:-1],
-                errors.TruncatedError,
-                self.assert_untouched,
-            ),
-            (packed + b'!', errors.TrailingGarbageError, self.assert_blank),
-            (packed[:-8] + bytes(8), errors.CorruptError, self.assert_blank),
+        for damaged, cls in (
+            (packed[:-1], errors.TruncatedError),
+            (packed + b'!', errors.TrailingGarbageError),
+            (packed[:-8] + bytes(8), errors.CorruptError),
         ):
             target = self.device()
             self.assertRaises(
                 cls, pipeline.copy, copying.whole(damaged), target.path
             )
-            left(target)
+            self.assert_blank(target)
+
+    def test_image_of_which_nothing_can_be_unpacked(self) -> None:
+        packed = gzip.compress(IMAGE, 1)
+        target = self.device()
+        for damaged in (
+            gzip.compress(b'tiny')[:-1],
+            packed[:10],
+            packed[:10] + b'\xff' * 40 + packed[50:],
+        ):
+            error = self.assertRaises(
+                errors.ContentError,
+                pipeline.copy,
+                copying.whole(damaged),
+                target.path,
+            )
+            self.assertEqual('untouched', error.target_state)
+            self.assert_untouched(target)
 
     def test_checksum(self) -> None:
         target = self.device()

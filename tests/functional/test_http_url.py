@@ -24,6 +24,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 import zlib
@@ -209,11 +210,15 @@ class TestEnd(_HttpUrlTestCase):
             self.assert_ended()
             del stream
 
-    def test_a_full_target_ends_it(self) -> None:
+    def test_a_target_that_fails_ends_it(self) -> None:
+        path = os.path.join(self.directory, 'pipe')
+        os.mkfifo(path)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        timer = threading.Timer(0.5, os.close, (reader,))
+        timer.start()
+        self.addCleanup(timer.join)
         stream = self.open()
-        error = self.assertRaises(
-            errors.DeviceError, stream.target, '/dev/full'
-        )
+        error = self.assertRaises(errors.WriteError, stream.target, path)
         self.assertIsInstance(error, fuel_agent_errors.BaseError)
         self.assert_ended()
         del stream

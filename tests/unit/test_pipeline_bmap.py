@@ -80,6 +80,9 @@ class CopyTest(copying.FileTestCase):
                 for ranges in (RANGES, LATE):
                     self.old(b'\xaa' * length)
                     before = (b'\xaa' * length).ljust(len(IMAGE), b'\0')
+                    after = blockmaps.laid_over(
+                        IMAGE, ranges, before[: len(IMAGE)]
+                    )
                     pipeline.copy(
                         copying.whole(IMAGE),
                         self.path,
@@ -87,11 +90,8 @@ class CopyTest(copying.FileTestCase):
                         direct_io=direct_io,
                         verify=True,
                     )
-                    self.assert_image(
-                        blockmaps.laid_over(
-                            IMAGE, ranges, before[: len(IMAGE)]
-                        )
-                    )
+                    # What is behind the image, too.
+                    self.assert_image(after + before[len(IMAGE) :])
 
     def test_any_block_size(self) -> None:
         for size in (1, 512, 1000, 65536, MIB + 1, 8 * MIB):
@@ -139,13 +139,13 @@ class CopyTest(copying.FileTestCase):
         pipeline.copy(
             copying.whole(IMAGE), self.path, bmap=_map(LATE), verify=True
         )
-        first = [(0, MIB), (MIB, MIB)]
+        first = (0, MIB)
         self.assertEqual(
             [
-                *first,
+                first,
                 (500 * _BLOCK, 500 * _BLOCK + 201 * _BLOCK),
                 (900 * _BLOCK, 951 * _BLOCK),
-                first[0],
+                first,
             ],
             reads,
         )
@@ -283,7 +283,16 @@ class FailureTest(copying.FileTestCase):
             raise OSError(errno.EIO, 'Input/output error')
 
         self.patch(os, 'preadv', failing)
-        self._fails(errors.WriteError, copying.whole(IMAGE))
+        self.old(b'\xaa' * len(IMAGE))
+        error = self.assertRaises(
+            errors.WriteError,
+            pipeline.copy,
+            copying.whole(IMAGE),
+            self.path,
+            bmap=_map(RANGES),
+        )
+        self.assertIn('reading', str(error))
+        self.assertEqual('untouched', error.target_state)
         self.assertEqual(b'', self.content().strip(b'\xaa'))
         self.assertEqual(len(IMAGE), len(self.content()))
 

@@ -45,21 +45,34 @@ class FailureTest(copying.FileTestCase):
     ) -> BaseException:
         """Fail with and without a file there, and look at what is left."""
         options.setdefault('container', 'auto')
-        self.assertRaises(
-            cls,
-            pipeline.copy,
-            source,
-            self.path,
-            **options,
-        )
-        self.assert_nothing()
-        self.old()
-        error = self.assertRaises(
-            cls, pipeline.copy, source, self.path, **options
-        )
-        self.assertEqual(b'', self.content())
-        os.unlink(self.path)
-        assert isinstance(error, BaseException)
+        for in_place in (False, True):
+            self.assertRaises(
+                cls,
+                pipeline.copy,
+                source,
+                self.path,
+                in_place=in_place,
+                **options,
+            )
+            self.assert_nothing()
+            self.old()
+            error = self.assertRaises(
+                cls,
+                pipeline.copy,
+                source,
+                self.path,
+                in_place=in_place,
+                **options,
+            )
+            assert isinstance(error, BaseException)
+            state = getattr(error, 'target_state', '')
+            left = {'untouched': b'old' * MIB, 'blank': b''}
+            self.assertIn(state, left)
+            self.assertEqual(left[state], self.content())
+            if not in_place:
+                self.assertEqual('untouched', state)
+            self.assertEqual(['target'], os.listdir(self.directory))
+            os.unlink(self.path)
         return error
 
     def test_what_is_left_is_said(self) -> None:
@@ -140,18 +153,39 @@ class FailureTest(copying.FileTestCase):
             self.assert_nothing()
 
     def test_damage_in_the_first_bytes(self) -> None:
-        """No byte of the image is known: what was there stays."""
-        packed = gzip.compress(copying.IMAGE[:1000])
+        """What cannot be unpacked at all is no reason to touch anything."""
+        packed = gzip.compress(IMAGE, 1)
+        for damaged in (
+            gzip.compress(b'tiny')[:-1],
+            packed[:12],
+            packed[:10] + b'\xff' * 40 + packed[50:],
+        ):
+            for in_place in (False, True):
+                self.old()
+                error = self.assertRaises(
+                    errors.ContentError,
+                    pipeline.copy,
+                    copying.whole(damaged),
+                    self.path,
+                    in_place=in_place,
+                )
+                self.assertEqual('untouched', error.target_state)
+                self.assertEqual(b'old' * MIB, self.content())
+
+    def test_empty_image(self) -> None:
+        """There is nothing that it could be meant for."""
         self.old()
-        old = self.content()
-        for damaged in (packed[:-1], packed[:9], packed[:20] + packed[40:]):
-            self.assertRaises(
-                errors.ContentError,
-                pipeline.copy,
-                copying.whole(damaged),
-                self.path,
-            )
-            self.assertEqual(old, self.content())
+        for in_place in (False, True):
+            for chunks in ([], [b''], [b'', b'']):
+                error = self.assertRaises(
+                    errors.ImageTooShort,
+                    pipeline.copy,
+                    copying.Source(chunks, 0),
+                    self.path,
+                    in_place=in_place,
+                )
+                self.assertEqual('untouched', error.target_state)
+                self.assertEqual(b'old' * MIB, self.content())
 
     def test_checksum(self) -> None:
         good = 'sha256:' + hashlib.sha256(IMAGE).hexdigest()
@@ -327,19 +361,30 @@ class FailureTest(copying.FileTestCase):
 
     def test_file_removed_or_replaced_meanwhile(self) -> None:
         """Written to nowhere is no success."""
-        for replaced in (False, True):
+        for in_place in (False, True):
+            written = self.path + ('' if in_place else '.fuel-agent-curl')
+            for replaced in (False, True):
 
-            def chunks(replaced: bool = replaced) -> Iterator[bytes]:
-                yield IMAGE
-                os.unlink(self.path)
+                def chunks(
+                    written: str = written, replaced: bool = replaced
+                ) -> Iterator[bytes]:
+                    yield IMAGE
+                    os.unlink(written)
+                    if replaced:
+                        self._put(written)
+
+                error = self.assertRaises(
+                    errors.TargetVanished,
+                    pipeline.copy,
+                    copying.Source(chunks()),
+                    self.path,
+                    in_place=in_place,
+                )
+                self.assertIn(written, str(error))
                 if replaced:
-                    self.old()
-
-            error = self.assertRaises(
-                errors.TargetVanished, pipeline.write, chunks(), self.path
-            )
-            self.assertIn(self.path, str(error))
-        self.assertEqual(b'old' * MIB, self.content())
+                    self.assertEqual([written], self._files())
+                    os.unlink(written)
+                self.assert_nothing()
 
     def test_file_replaced_meanwhile_is_not_removed(self) -> None:
         def chunks() -> Iterator[bytes | BaseException]:
@@ -349,6 +394,89 @@ class FailureTest(copying.FileTestCase):
             yield errors.Stalled('x')
 
         self.assertRaises(
-            errors.Stalled, pipeline.copy, copying.Source(chunks()), self.path
+            errors.Stalled,
+            pipeline.copy,
+            copying.Source(chunks()),
+            self.path,
+            in_place=True,
         )
         self.assertEqual(b'old' * MIB, self.content())
+
+    def test_what_others_put_there_meanwhile_stays(self) -> None:
+        for before in (False, True):
+            if before:
+                self.old()
+
+            def chunks() -> Iterator[bytes]:
+                yield IMAGE
+                self._put(self.path + '-new')
+                os.rename(self.path + '-new', self.path)
+
+            error = self.assertRaises(
+                errors.TargetVanished,
+                pipeline.copy,
+                copying.Source(chunks()),
+                self.path,
+            )
+            self.assertEqual('untouched', error.target_state)
+            self.assertEqual(b'theirs', self.content())
+            self.assertEqual([self.path], self._files())
+            os.unlink(self.path)
+
+    def test_old_file_removed_meanwhile(self) -> None:
+        """Nothing is lost by having the image there."""
+        self.old()
+
+        def chunks() -> Iterator[bytes]:
+            yield IMAGE
+            os.unlink(self.path)
+
+        pipeline.copy(copying.Source(chunks()), self.path)
+        self.assert_image(IMAGE)
+
+    def test_cannot_be_renamed_in_the_end(self) -> None:
+        self.old()
+
+        def failing(source: str, target: str) -> None:
+            if target == self.path:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            rename(source, target)
+
+        rename = os.rename
+        self.patch(os, 'rename', failing)
+        error = self.assertRaises(
+            errors.WriteError, pipeline.copy, copying.whole(IMAGE), self.path
+        )
+        self.assertIn('renaming', str(error))
+        self.assertEqual('untouched', error.target_state)
+        self.assertEqual(b'old' * MIB, self.content())
+        self.assertEqual([self.path], self._files())
+
+    def test_cannot_be_synced_when_it_is_renamed(self) -> None:
+        """Then nobody knows which of the two a crash would leave."""
+
+        def failing(fd: int) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        for before, state in ((False, 'untouched'), (True, 'blank')):
+            if before:
+                self.old()
+            with fixtures.MonkeyPatch('os.fsync', failing):
+                error = self.assertRaises(
+                    errors.WriteError,
+                    pipeline.copy,
+                    copying.whole(IMAGE),
+                    self.path,
+                )
+            self.assertEqual(state, error.target_state)
+            self.assert_nothing()
+
+    def _put(self, path: str) -> None:
+        with open(path, 'wb') as file:
+            file.write(b'theirs')
+
+    def _files(self) -> list[str]:
+        return [
+            os.path.join(self.directory, name)
+            for name in sorted(os.listdir(self.directory))
+        ]

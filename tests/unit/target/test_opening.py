@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
 import fcntl
 import os
@@ -146,8 +147,40 @@ class OpenTest(base.TestCase):
 
     def test_socket(self) -> None:
         self.patch(os, 'stat', _stat_saying(stat.S_IFSOCK))
-        error = self._refused(errors.DeviceError, self.path)
+        error = self._refused(errors.TargetUnsuitable, self.path)
         self.assertIn('is a socket', str(error))
+
+    def test_character_devices(self) -> None:
+        """All but /dev/null and terminals, and without opening them."""
+        self.patch(os, 'open', _unwanted)
+        for path, numbers in (
+            ('/dev/zero', '(1:5)'),
+            ('/dev/full', '(1:7)'),
+            ('/dev/random', '(1:8)'),
+            ('/dev/ptmx', '(5:2)'),
+        ):
+            error = self._refused(errors.TargetUnsuitable, path)
+            self.assertIn(numbers, str(error))
+        for number in (
+            *((10, 130), (9, 0), (13, 63), (21, 0), (90, 0)),
+            *((128, 0), (0, 3), (1, 4), (254, 0)),
+        ):
+            self.patch(
+                os, 'stat', _stat_saying(stat.S_IFCHR, os.makedev(*number))
+            )
+            self._refused(errors.TargetUnsuitable, self.path)
+
+    def test_nothing_known_of_terminals(self) -> None:
+        real = open
+
+        def missing(path: Any, *args: Any, **options: Any) -> Any:
+            if path == '/proc/tty/drivers':
+                raise FileNotFoundError(errno.ENOENT, 'no such file')
+            return real(path, *args, **options)
+
+        self.patch(builtins, 'open', missing)
+        opening.open_target('/dev/null').abort()
+        self._refused(errors.TargetUnsuitable, '/dev/tty')
 
     def test_second_copy(self) -> None:
         self._touch()
@@ -157,16 +190,22 @@ class OpenTest(base.TestCase):
             self.assertEqual(b'old', other.read())
 
     def test_second_copy_through_a_link(self) -> None:
-        first = opening.open_target(self.path)
-        self.addCleanup(first.abort)
         os.symlink(self.path, self.path + '-link')
-        self._refused(errors.TargetBusy, self.path + '-link')
-        self.assertTrue(os.path.exists(self.path))
+        for in_place in (False, True):
+            first = opening.open_target(self.path, in_place=in_place)
+            before = os.listdir(self.directory)
+            for path in (self.path, self.path + '-link'):
+                self._refused(errors.TargetBusy, path)
+            self.assertEqual(before, os.listdir(self.directory))
+            first.abort()
+            self.assertEqual(['target-link'], os.listdir(self.directory))
 
     def test_file_locked_by_another_while_we_made_it(self) -> None:
         """It is theirs, then, and stays."""
         self.patch(fcntl, 'flock', _blocking)
-        self._refused(errors.TargetBusy, self.path)
+        self.assertRaises(
+            errors.TargetBusy, opening.open_target, self.path, in_place=True
+        )
         self.assertTrue(os.path.exists(self.path))
 
     def test_no_locks_there(self) -> None:
@@ -192,12 +231,15 @@ class OpenTest(base.TestCase):
             flock(fd, operation)
 
         self.patch(fcntl, 'flock', racing)
-        sink = opening.open_target(self.path)
-        sink.write(b'new')
-        sink.finish()
-        with open(self.path, 'rb') as target:
-            self.assertEqual(b'new', target.read())
-        self.assertEqual(2, len(seen))
+        for in_place in (False, True):
+            seen.clear()
+            self._touch()
+            sink = opening.open_target(self.path, in_place=in_place)
+            sink.write(b'new')
+            sink.finish()
+            with open(self.path, 'rb') as target:
+                self.assertEqual(b'new', target.read())
+            self.assertEqual(2, len(seen))
 
     def test_file_made_by_another_in_the_same_moment(self) -> None:
         turns: list[str] = []
@@ -211,9 +253,12 @@ class OpenTest(base.TestCase):
             return real(path, *args, **kwargs)
 
         self.patch(os, 'stat', racing)
-        sink = opening.open_target(self.path)
-        sink.abort()
-        self.assertTrue(os.path.exists(self.path))
+        for in_place in (False, True):
+            turns.clear()
+            sink = opening.open_target(self.path, in_place=in_place)
+            sink.abort()
+            self.assertEqual(['target'], os.listdir(self.directory))
+            os.unlink(self.path)
 
     def test_removed_and_made_all_the_time(self) -> None:
         self.patch(os.path, 'samestat', lambda a, b: False)
@@ -242,8 +287,12 @@ def _blocking(fd: int, operation: int) -> None:
     raise BlockingIOError(errno.EWOULDBLOCK, 'locked')
 
 
-def _stat_saying(kind: int) -> Any:
+def _unwanted(path: Any, *args: Any, **options: Any) -> int:
+    raise AssertionError('opened: %s' % path)
+
+
+def _stat_saying(kind: int, number: int = 0) -> Any:
     def fake(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
-        return os.stat_result((kind | 0o600, *([0] * 9)))
+        return os.stat_result((kind | 0o600, *([0] * 9)), {'st_rdev': number})
 
     return fake

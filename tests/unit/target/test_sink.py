@@ -60,13 +60,13 @@ class LifeTest(base.TestCase):
 
 
 class StateTest(copying.FileTestCase):
-    def _open(self) -> sink.Sink:
-        target = opening.open_target(self.path)
+    def _open(self, *, in_place: bool = False) -> sink.Sink:
+        target = opening.open_target(self.path, in_place=in_place)
         self.addCleanup(target.abort)
         return target
 
     def test_of_a_file(self) -> None:
-        target = self._open()
+        target = self._open(in_place=True)
         self.assertEqual('untouched', target.state)
         target.begin()
         self.assertEqual('blank', target.state)
@@ -87,8 +87,19 @@ class StateTest(copying.FileTestCase):
             self.assertEqual('untouched', target.state)
             self.assertFalse(os.path.exists(self.path))
 
+    def test_of_a_file_that_is_replaced(self) -> None:
+        """It is another that becomes incomplete."""
+        for old in (False, True):
+            if old:
+                self.old()
+            target = self._open()
+            target.write(b'x' * 2 * MIB)
+            self.assertEqual('untouched', target.state)
+            target.finish()
+            self.assertEqual('complete', target.state)
+
     def test_after_the_last_sync_failed(self) -> None:
-        target = self._open()
+        target = self._open(in_place=True)
         target.write(b'x' * 2 * MIB)
         with copying.fail_sync(2):
             self.assertRaises(errors.WriteError, target.finish)

@@ -1,0 +1,104 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""How long a file may be, and what room there is for it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import stat
+
+from fuel_agent_curl import errors
+from fuel_agent_curl.octets import GIB
+from fuel_agent_curl.target import blockdev
+from fuel_agent_curl.target import oserrors
+
+#: What the kernel calls those whose files have a length of 32 bits.
+_FAT = ('vfat', 'msdos')
+
+# What stat(2) counts in, whatever the block size.
+_BLOCK = 512
+
+
+def check_length(path: str, fd: int, length: int) -> None:
+    """Refuse a length that no room would help with.
+
+    :raises errors.TargetTooSmall: for a file above the limit of the process,
+        or of a FAT, and for a device.
+    """
+    longest, whose = _longest(fd)
+    if longest is not None and length > longest:
+        raise oserrors.refusal(
+            errors.TargetTooSmall,
+            '%s would have to be %d bytes long, but %d is all that %s'
+            % (path, length, longest, whose),
+        )
+
+
+def _longest(fd: int) -> tuple[int | None, str]:
+    """Return how long a file, or device, may be, and what decides that."""
+    status = os.fstat(fd)
+    if stat.S_ISBLK(status.st_mode):
+        # Not by ``fd``: to look moves its offset, which others may share.
+        own = os.open('/proc/self/fd/%d' % fd, os.O_RDONLY)
+        try:
+            return blockdev.size(own), 'it has'
+        finally:
+            os.close(own)
+    limit, _hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit != resource.RLIM_INFINITY:
+        return limit, 'this process may write (ulimit -f)'
+    if _kind(status.st_dev) in _FAT:
+        return 4 * GIB - 1, 'a file may have on FAT'
+    return None, ''
+
+
+def check_space(path: str, fd: int, count: int, *, old: bool) -> None:
+    """Refuse what would not fit on the file system; quotas are not known.
+
+    :param count: bytes that will take room there.
+    :param old: the room that the file has now will be used again.
+    :raises errors.TargetFull: with how much is missing.
+    """
+    status = os.fstatvfs(fd)
+    if not status.f_blocks:
+        # It has no bound, or does not say.
+        return
+    # The last blocks of many a file system are root's.
+    blocks = status.f_bavail if os.geteuid() else status.f_bfree
+    free = blocks * status.f_frsize
+    if old:
+        free += os.fstat(fd).st_blocks * _BLOCK
+    if count > free:
+        raise oserrors.refusal(
+            errors.TargetFull,
+            '%s has no room for the image: it takes %d bytes, %d are free,'
+            ' %d are missing' % (path, count, free, count - free),
+        )
+
+
+def _kind(device: int) -> str:
+    """Return what the kernel calls the file system, '' where it is not seen.
+
+    :param device: its number, an ``st_dev``.
+    """
+    number = '%d:%d' % (os.major(device), os.minor(device))
+    try:
+        with open('/proc/self/mountinfo', errors='replace') as mounts:
+            for line in mounts:
+                fields, _dash, rest = line.partition(' - ')
+                if fields.split(' ')[2:3] == [number]:
+                    return rest.split(' ')[0]
+    except OSError:
+        pass
+    return ''
