@@ -75,7 +75,7 @@ class DescriptorTest(copying.FileTestCase):
     def test_what_is_behind_stays(self) -> None:
         self.old(b'0123456789')
         with self._open(os.O_RDWR) as fd:
-            pipeline.copy(copying.whole(b'abc'), '/dev/fd/%d' % fd)
+            pipeline.write([b'abc'], '/dev/fd/%d' % fd)
         self.assert_image(b'abc3456789')
 
     def test_failure_leaves_what_was_written(self) -> None:
