@@ -142,6 +142,9 @@ class _FuelAgentTestCase(base.FunctionalTestCase):
 
 
 class TestDeployment(_FuelAgentTestCase):
+    #: A device of more than a gibibyte is filled.
+    timeout = 600
+
     def test_an_image_arrives_through_faults(self) -> None:
         packed = self.make_image().pack()
         self.serve(packed)
