@@ -62,7 +62,7 @@ ONLY = {
 BARE = 'errors octets harmful config.options config.settings'
 PURE = (
     '__future__ collections dataclasses datetime email enum functools hashlib '
-    'itertools math re string typing urllib'
+    'ipaddress itertools math re string typing urllib'
 )
 
 

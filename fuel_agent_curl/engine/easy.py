@@ -73,10 +73,10 @@ def _authorities() -> str | None:
     return ssl.get_default_verify_paths().cafile
 
 
-@functools.cache
-def _warn_no_proxy(entry: str) -> None:
-    """Warn of an entry of no_proxy that has no meaning, once."""
-    LOG.warning('no_proxy: %r is no host, domain or network', entry)
+@functools.lru_cache(maxsize=64)
+def _say(level: int, text: str) -> None:
+    """Log what holds for many attempts, once."""
+    LOG.log(level, '%s', text)
 
 
 class Receiver(Protocol):
@@ -229,16 +229,7 @@ class Attempt:
         settings, address = self._settings, self.address
         set_option = self.handle.setopt
         set_option(pycurl.URL, address.url)
-        self._proxy = proxies.chosen(
-            address.origin.scheme, settings.proxy, os.environ
-        )
-        set_option(pycurl.PROXY, self._proxy)
-        direct, unknown = proxies.exceptions(
-            settings.no_proxy, os.environ, address.origin
-        )
-        set_option(pycurl.NOPROXY, direct)
-        for entry in unknown:
-            _warn_no_proxy(entry)
+        self._set_proxy()
         fields = self._set_range()
         if address.credentials is not None:
             set_option(pycurl.USERNAME, address.credentials[0])
@@ -250,6 +241,30 @@ class Attempt:
             if settings.key:
                 set_option(pycurl.SSLKEY, settings.key)
         set_option(pycurl.HTTPHEADER, fields)
+
+    def _set_proxy(self) -> None:
+        origin = self.address.origin
+        proxy = proxies.chosen(origin.scheme, self._settings.proxy, os.environ)
+        if proxy:
+            excepted, unknown = proxies.excepted(
+                self._settings.no_proxy, os.environ, origin
+            )
+            for entry in unknown:
+                _say(
+                    logging.WARNING,
+                    'no_proxy: %r is no host, domain or network' % entry,
+                )
+            if excepted:
+                _say(
+                    logging.INFO,
+                    'Asking %s without the proxy %s, as no_proxy says'
+                    % (origin.host, addresses.proxy(proxy)),
+                )
+                proxy = ''
+        self._proxy = proxy
+        self.handle.setopt(pycurl.PROXY, proxy)
+        # It is in the environment still.
+        self.handle.setopt(pycurl.NOPROXY, '')
 
     def _set_range(self) -> list[str | bytes]:
         """Ask for the range; return the fields that go with it."""

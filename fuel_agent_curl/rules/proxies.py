@@ -14,7 +14,7 @@
 
 Rules only: settings and environment come in. libcurl would read the
 variables itself (libcurl-env); it is told instead, so that an error can name
-the proxy that was used.
+the proxy, and so that ``no_proxy`` can be what sites write there.
 """
 
 from __future__ import annotations
@@ -24,13 +24,9 @@ import re
 
 from fuel_agent_curl.rules import redirects
 
-# What libcurl compares a host name with (CURLOPT_NOPROXY): it, or a domain.
-_HOST = re.compile(r'[0-9A-Za-z._-]+')
-# An address, perhaps in brackets, or a network of addresses.
-_ADDRESS = re.compile(
-    r'[0-9A-Fa-f.]*[:.][0-9A-Fa-f]*[:.][0-9A-Fa-f:.]*'
-    r'(/[0-9]{1,3})?'
-)
+_HOST = re.compile(r'[0-9A-Za-z_-][0-9A-Za-z._-]*')
+# An IPv6 address with a port has brackets.
+_ENTRY = re.compile(r'(?:\[(.+)\]|([^:]+))(?::([0-9]{1,5}))?|(.*:.*:.*)')
 # 10.* and 192.168.*.*
 _OCTETS = re.compile(r'((?:[0-9]{1,3}\.){1,3})(?:\*\.)*\*')
 
@@ -51,50 +47,67 @@ def chosen(
     return next(filter(None, map(environment.get, names)), '')
 
 
-def exceptions(
+def excepted(
     given: str | None,
     environment: Mapping[str, str],
     origin: redirects.Origin,
-) -> tuple[str, list[str]]:
-    """Return who is asked without the proxy, in the words of libcurl.
+) -> tuple[bool, list[str]]:
+    """Tell whether ``origin`` is asked without the proxy.
 
     :param given: the setting; None: as the environment says.
-    :param origin: what is asked now: entries for another port are left out.
-    :return: the list, and the entries that mean nothing.
+    :return: that, and the entries that mean nothing.
     """
     if given is None:
         names = 'no_proxy', 'NO_PROXY'
         given = next(filter(None, map(environment.get, names)), '')
-    taken, unknown = [], []
+    found = False
+    unknown = []
     for entry in re.split(r'[\s,]+', given):
-        if entry == '*':
-            return '*', []
-        name, port = _split(entry)
-        text = _translated(name)
-        if text is None:
+        try:
+            found = _fits(entry, origin) or found
+        except ValueError:
             unknown.append(entry)
-        elif text and port in (None, origin.port):
-            taken.append(text)
-    return ','.join(taken), unknown
+    return found, unknown
 
 
-def _split(entry: str) -> tuple[str, int | None]:
-    """Part host and port; an IPv6 address with one has brackets."""
-    found = re.fullmatch(r'(?:\[(.*)\]|([^:]*))(?::([0-9]{1,5}))?', entry)
-    if found is None:
-        return entry, None
-    port = found[3]
-    return found[1] or found[2] or '', int(port) if port else None
+def _fits(entry: str, origin: redirects.Origin) -> bool:
+    """Tell whether an entry names the origin.
 
-
-def _translated(name: str) -> str | None:
-    """Return what libcurl calls it; None: nothing."""
-    octets = _OCTETS.fullmatch(name)
-    if octets:
+    :raises ValueError: if it names nothing.
+    """
+    if entry in ('', '*'):
+        return bool(entry)
+    parts = _ENTRY.fullmatch(entry)
+    if parts is None:
+        raise ValueError(entry)
+    name = parts[1] or parts[2] or parts[4]
+    if octets := _OCTETS.fullmatch(name):
         count = octets[1].count('.')
-        return '%s%s/%d' % (octets[1], '.'.join('0' * (4 - count)), 8 * count)
-    # libcurl takes a domain for all hosts below it, with the dot or without.
-    name = name.removeprefix('*.')
-    if not name or _HOST.fullmatch(name) or _ADDRESS.fullmatch(name):
-        return name
-    return None
+        name = octets[1] + '.'.join('0' * (4 - count)) + '/%d' % (8 * count)
+    if ':' in name or re.fullmatch('[0-9./]+', name):
+        found = _within(origin.host, name)
+    else:
+        found = _below(origin.host, name)
+    return found and parts[3] in (None, str(origin.port))
+
+
+def _below(host: str, domain: str) -> bool:
+    """Tell whether a host is, or is in, a domain."""
+    # All of them name the domain itself, too, as they do with curl.
+    domain = domain.removeprefix('*').removeprefix('.').removesuffix('.')
+    if not _HOST.fullmatch(domain):
+        raise ValueError(domain)
+    return ('.' + host.removesuffix('.')).endswith('.' + domain.lower())
+
+
+def _within(host: str, network: str) -> bool:
+    """Tell whether a host is an address, and in a network."""
+    # Slow to import, and seldom of use.
+    import ipaddress
+
+    addresses = ipaddress.ip_network(network, strict=False)
+    try:
+        host = host.partition('%')[0].strip('[]')
+        return ipaddress.ip_address(host) in addresses
+    except ValueError:
+        return False

@@ -18,8 +18,6 @@ from fuel_agent_curl.rules import proxies
 from fuel_agent_curl.rules import redirects
 from tests import base
 
-ORIGIN = redirects.Origin('http', 'server', 8080)
-
 
 class TestChosen(base.TestCase):
     def test_the_setting_comes_first(self) -> None:
@@ -46,42 +44,68 @@ class TestChosen(base.TestCase):
         self.assertEqual('all', proxies.chosen('http', None, environment))
 
 
-class TestExceptions(base.TestCase):
+class TestExcepted(base.TestCase):
+    def excepted(self, given: str, host: str, port: int = 8080) -> bool:
+        origin = redirects.Origin('http', host, port)
+        found, unknown = proxies.excepted(given, {}, origin)
+        self.assertEqual([], unknown)
+        return found
+
     def test_the_setting_comes_first(self) -> None:
         environment = {'no_proxy': 'a', 'NO_PROXY': 'b'}
-        for given, expected in (('c', 'c'), ('', ''), (None, 'a')):
-            found = proxies.exceptions(given, environment, ORIGIN)
-            self.assertEqual((expected, []), found)
+        for given, host in (('c', 'c'), ('', None), (None, 'a')):
+            for name in 'abc':
+                found = proxies.excepted(
+                    given, environment, redirects.Origin('http', name, 80)
+                )
+                self.assertEqual((name == host, []), found)
         environment['no_proxy'] = ''
-        found = proxies.exceptions(None, environment, ORIGIN)
-        self.assertEqual(('b', []), found)
+        found = proxies.excepted(
+            None, environment, redirects.Origin('http', 'b', 80)
+        )
+        self.assertEqual((True, []), found)
 
-    def test_as_sites_write_it(self) -> None:
-        for given, expected in (
-            ('a,b', 'a,b'),
-            (' a b,\tc,, ,d\n', 'a,b,c,d'),
-            ('.corp', '.corp'),
-            ('*.corp', 'corp'),
-            ('*', '*'),
-            ('a, *', '*'),
-            ('a:8080', 'a'),
-            ('a:80', ''),
-            ('*.corp:8080', 'corp'),
-            ('10.0.0.0/8', '10.0.0.0/8'),
-            ('10.1.2.3', '10.1.2.3'),
-            ('10.1.2.3:8080,10.1.2.3:80', '10.1.2.3'),
-            ('10.*', '10.0.0.0/8'),
-            ('192.168.*.*', '192.168.0.0/16'),
-            ('192.168.7.*', '192.168.7.0/24'),
-            ('::1', '::1'),
-            ('[::1]', '::1'),
-            ('[fe80::1]:8080,[fe80::2]:80', 'fe80::1'),
-            ('fd00::/8', 'fd00::/8'),
+    def test_hosts_and_domains(self) -> None:
+        for host, fitting, others in (
+            (
+                'a.corp',
+                '* corp .corp *.corp CORP *corp corp. a.corp a.corp:8080 '
+                '*.corp:8080 x,a.corp',
+                'acorp orp p.corp b.a.corp a.corp:80 *.corp:443 10.0.0.0/8',
+            ),
+            ('corp', 'corp .corp *.corp', 'a.corp'),
+            ('a.corp.', 'corp a.corp a.corp.', 'a'),
+            ('a_b', 'a_b', 'b'),
         ):
-            found = proxies.exceptions(given, {}, ORIGIN)
-            self.assertEqual((expected, []), found, given)
+            for entry in fitting.split():
+                self.assertTrue(self.excepted(entry, host), entry)
+            for entry in others.split():
+                self.assertFalse(self.excepted(entry, host), entry)
+
+    def test_addresses_and_networks(self) -> None:
+        for host, fitting, others in (
+            (
+                '10.1.2.3',
+                '10.1.2.3 10.1.2.3:8080 10.0.0.0/8 10.9.9.9/8 10.* 10.*.* '
+                '10.1.2.* 10.0.0.0/8:8080 10.1.2.3/32',
+                '10.1.2.4 10.1.2.3:80 10.2.* 11.* 11.0.0.0/8 ::1 fd00::/8',
+            ),
+            ('[::1]', '::1 [::1] [::1]:8080 0:0::1 ::/0', '[::1]:80 ::2 1.1.1.1'),
+            ('[fe80::1]%lo', 'fe80::/10 fe80::1', 'fe80::2'),
+        ):
+            for entry in fitting.split():
+                self.assertTrue(self.excepted(entry, host), entry)
+            for entry in others.split():
+                self.assertFalse(self.excepted(entry, host), entry)
+
+    def test_entries_in_any_order_and_with_any_blanks(self) -> None:
+        for given in 'x a', 'a x', ' x,,a ', 'x,\ta\n', 'x , a', 'a', 'x,*':
+            self.assertTrue(self.excepted(given, 'a'))
+        for given in '', ' ', ',', 'x y':
+            self.assertFalse(self.excepted(given, 'a'))
 
     def test_what_has_no_meaning(self) -> None:
+        origin = redirects.Origin('http', 'a', 80)
         for entry in (
             'http://a',
             '<local>',
@@ -91,6 +115,14 @@ class TestExceptions(base.TestCase):
             'a:b',
             'a/8',
             'user@a',
+            '10.0.0.0/33',
+            '300.1.1.1',
+            '1.2.3',
+            '..a',
+            '[]',
+            '*.',
         ):
-            found = proxies.exceptions('a, ' + entry, {}, ORIGIN)
-            self.assertEqual(('a', [entry]), found)
+            found = proxies.excepted('a, ' + entry, {}, origin)
+            self.assertEqual((True, [entry]), found)
+            found = proxies.excepted(entry, {}, origin)
+            self.assertEqual((False, [entry]), found)
