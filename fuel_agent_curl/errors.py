@@ -19,7 +19,10 @@ they are listed in README.rst and never change their meaning.
 
 from __future__ import annotations
 
+import copy
+import errno
 import re
+from typing import Self
 import urllib.parse
 
 _UNPRINTABLE = re.compile(r'[^\x20-\x7e\xa0-\uffff]+')
@@ -109,6 +112,12 @@ class Error(Exception):
             text += '; ' + self.hint
         return text
 
+    def again(self) -> Self:
+        """Return a copy that can be raised once more, without traceback."""
+        other = copy.copy(self)
+        other.__cause__ = self.__cause__
+        return other
+
 
 class OptionError(Error, ValueError):
     """An option, URL or checksum that cannot be used; nothing was asked."""
@@ -121,6 +130,40 @@ class ResourceError(Error):
 
     exit_code = 11
     os_errno: int | None = None
+
+
+#: What an errno means that no server has a part in, and what to do.
+_SHORTAGES = {
+    errno.EMFILE: ('open files', 'raise their limit (ulimit -n)'),
+    errno.ENFILE: ('open files in the whole system', None),
+    errno.ENOMEM: ('memory', None),
+    errno.ENOBUFS: ('memory for the network', None),
+    errno.EAGAIN: ('threads', 'raise their limit (ulimit -u)'),
+    # epoll_ctl(2): fs.epoll.max_user_watches.
+    errno.ENOSPC: ('watched descriptors', None),
+}
+
+
+def shortage(error: BaseException) -> ResourceError | None:
+    """Return what the exception means if it is for want of a resource.
+
+    Not for one that may come from a file: there, ENOSPC is a full disk.
+    """
+    number = getattr(error, 'errno', None)
+    if isinstance(error, MemoryError):
+        number = errno.ENOMEM
+    elif isinstance(error, RuntimeError) and 'new thread' in str(error):
+        # As threading says it, whatever pthread_create(3) returned.
+        number = errno.EAGAIN
+    if number not in _SHORTAGES:
+        return None
+    what, hint = _SHORTAGES[number]
+    made = ResourceError(
+        'no more %s (%s)' % (what, errno.errorcode[number]), hint=hint
+    )
+    made.os_errno = number
+    made.__cause__ = error
+    return made
 
 
 class NetworkError(Error):

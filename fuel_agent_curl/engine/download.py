@@ -20,10 +20,10 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import logging
 import math
-import random
-import threading
+import sys
 import time
 import types
+import typing
 import weakref
 
 from fuel_agent_curl import errors
@@ -31,24 +31,17 @@ from fuel_agent_curl import octets
 from fuel_agent_curl.config import prefixes
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import address
-from fuel_agent_curl.engine import exchange
 from fuel_agent_curl.engine import handover
-from fuel_agent_curl.engine import multi
-from fuel_agent_curl.engine import plan
-from fuel_agent_curl.engine import window as window_module
+from fuel_agent_curl.engine import thread
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.image import metalink
-from fuel_agent_curl.rules import budget
 from fuel_agent_curl.rules import events
-from fuel_agent_curl.rules import sources
 
 LOG = logging.getLogger(__name__)
 
 Observer = Callable[[events.Event], None]
 
-# How long closing waits for the network thread, in seconds. It ends at once,
-# but for a resolver that libcurl waits for; that may go on by itself.
-_CLOSE_WAIT = 1.0
+_Part = typing.TypeVar('_Part', bytes, memoryview)
 
 # Each chunk costs some hundred bytes besides those it holds.
 _LEAST_CHUNK = 512
@@ -57,119 +50,23 @@ _LEAST_CHUNK = 512
 _DOCUMENT_MAX = 128 * octets.MIB
 
 
-class _Engine:
-    """What the network thread owns; it knows nothing of the Download."""
-
-    def __init__(
-        self,
-        urls: Sequence[str],
-        settings: settings_module.Settings,
-        checksum: bool,
-        expected: int | None,
-        pieces: metalink.Pieces | None,
-        observe: Observer | None,
-    ) -> None:
-        self.stats = events.Stats()
-        self._answered = threading.Event()
-        self._usable = False
-        self._loop = multi.Loop()
-        self.window = window_module.Window(
-            settings.window,
-            _chunk_size(settings, pieces),
-            self._loop.wake,
-            pieces,
-        )
-        self._observe = observe
-        self._closing = False
-        self._began = time.monotonic()
-        sources_ = []
-        for url in urls:
-            # Those that differ by what is redacted are counted together.
-            mirror = self.stats.mirrors.setdefault(
-                errors.redact(url), events.MirrorStats()
-            )
-            sources_.append(sources.Source(url, mirror))
-        self._context = exchange.Context(
-            settings=settings,
-            window=self.window,
-            loop=self._loop,
-            sources=sources.Sources(sources_, joined=checksum),
-            expected=expected,
-            stats=self.stats,
-            budget=budget.Budget(settings.max_recv_speed, self._began),
-            checksum=checksum,
-            deadline=(
-                self._began + settings.deadline
-                if settings.deadline
-                else math.inf
-            ),
-            random=random.random,
-            observe=self._happened,
-        )
-        # A daemon: the interpreter's exit never waits for the network.
-        self._thread = threading.Thread(
-            target=self._run, name='fuel-agent-curl', daemon=True
-        )
-        self._thread.start()
-
-    @property
-    def length(self) -> int | None:
-        return self._context.length
-
-    def _run(self) -> None:
-        try:
-            self._work()
-        except BaseException as error:
-            self.window.fail(error)
-        finally:
-            self.stats.seconds = time.monotonic() - self._began
-            self._answered.set()
-            self._loop.close()
-
-    def _work(self) -> None:
-        moving = plan.Plan(self._context)
-        while not self._closing:
-            wait = moving.tick(time.monotonic())
-            self.stats.seconds = time.monotonic() - self._began
-            if moving.done:
-                self.window.finish(self._context.length or 0)
-                return
-            for attempt, code, text in self._loop.turn(wait):
-                moving.finished(attempt, code, text)
-
-    def _happened(self, event: events.Event) -> None:
-        if event.kind == 'started':
-            self._usable = True
-            self._answered.set()
-        if self._observe is not None:
-            self._observe(event)
-
-    def wait(self) -> None:
-        """Wait for the first usable answer.
-
-        What fails after it is raised where the bytes are read, never here:
-        it would depend on which thread came first.
-        """
-        self._answered.wait()
-        if not self._usable:
-            self.window.check()
-
-    def close(self) -> None:
-        """End everything; from any thread, any number of times."""
-        self._closing = True
-        self.window.fail(errors.Error('the download was closed'))
-        self._loop.wake()
-        if self._thread is not threading.current_thread():
-            self._thread.join(_CLOSE_WAIT)
-
-
 class Download:
     """An iterator over the bytes of a representation; made by ``fetch``.
 
     Each item is a ``bytes`` of at most ``settings.chunk_size``; the consumer
-    may keep it. An ``errors.Error`` is raised where the download fails; the
-    bytes that came before are right, but not all. Leaving the ``with`` block
-    or dropping the last reference ends the download.
+    may keep it. An ``errors.Error`` is raised where the download fails, and
+    again whenever more is asked for; the bytes that came before are right,
+    but not all. Leaving the ``with`` block or dropping the last reference
+    ends the download, and so does the interpreter's exit.
+
+    One thread at a time reads, whichever it is; another that asks meanwhile,
+    or a signal handler that does, gets an ``errors.Error`` and does no harm.
+    An exception that comes out of a signal handler while reading loses
+    nothing: the next call hands on what that one would have. ``close`` may
+    be called from anywhere, ``length``, ``stats`` and ``url`` be read.
+
+    In the child of a fork, reading one that was under way is an
+    ``errors.Error``; the parent's goes on.
 
     :ivar url: as it was given, redacted.
     :ivar stats: counters; they go on changing until the end.
@@ -177,26 +74,43 @@ class Download:
 
     def __init__(
         self,
-        engine: _Engine,
+        engine: thread.NetworkThread,
         url: str,
-        check: digest.Digest | None,
+        checks: Sequence[handover.Check],
         chunk_size: int,
+        listener: thread.Listener | None,
     ) -> None:
         self.url = errors.redact(url)
         self.stats = engine.stats
         self._engine = engine
-        self._handover = handover.Handover(engine.window, check, chunk_size)
+        self._handover = handover.Handover(engine.window, checks, chunk_size)
+        # What each call to come raises, or whether all was handed on.
         self._error: errors.Error | None = None
+        self._ended = False
+        self._reader: dict[str, object] = {}
+        # It lives as long as this object, see there.
+        self._listener = listener
         # Not self.close: that would keep this object alive.
         self._finalizer = weakref.finalize(self, engine.close)
+        # ``thread`` ends all of them together.
+        self._finalizer.atexit = False
 
     def __repr__(self) -> str:
         return '<Download of %s, %s bytes>' % (self.url, self.length)
 
     @property
     def length(self) -> int | None:
-        """Complete length in bytes, None where the server states none."""
+        """Complete length in bytes, None where the server states none.
+
+        It may change until the first byte is handed on, where the server
+        has another representation by then.
+        """
         return self._engine.length
+
+    @property
+    def position(self) -> int:
+        """Bytes that were handed on."""
+        return self._handover.position
 
     def __enter__(self) -> Download:
         return self
@@ -213,7 +127,7 @@ class Download:
         return self
 
     def __next__(self) -> bytes:
-        return bytes(self.next_view())
+        return self._read(bytes)
 
     def views(self) -> Iterator[memoryview]:
         """Iterate without a copy: each view is valid until the next.
@@ -231,30 +145,99 @@ class Download:
         return self._handover.keep(view)
 
     def next_view(self) -> memoryview:
-        """Return the next view; what ended in an error never just ends.
+        """Return the next view.
 
         :raises StopIteration: after the last.
         """
-        if self._error is not None:
-            raise self._error
+        return self._read(_as_it_is)
+
+    def _read(self, form: Callable[[memoryview], _Part]) -> _Part:
+        me = object()
+        # Many may ask at the same time, one of them sets it.
+        if self._reader.setdefault('', me) is not me and self._is_read():
+            raise errors.Error('the download is being read by another call')
         try:
-            return next(self._handover)
-        except StopIteration:
-            raise
-        except errors.Error as error:
-            self._error = error
-            raise
+            part = self._peek(form)
         except BaseException:
-            # Ctrl-C, for one. The generator is exhausted by it.
-            self._error = errors.Error('reading was interrupted')
+            self._reader = {}
             raise
+        handover = self._handover
+        before = handover.position
+        after = before + len(part)
+        nobody: dict[str, object] = {}
+        _let_signals_in()
+        # A signal handler's exception comes at a call or a jump back. There
+        # is none from here on: either the bytes are returned and counted,
+        # or neither. (Out of a trace function one comes at any line.)
+        try:
+            handover.position = after
+            self._reader = nobody
+            return part
+        except BaseException:
+            handover.position = before
+            raise
+
+    def _peek(self, form: Callable[[memoryview], _Part]) -> _Part:
+        """Return the bytes at ``position``; what has ended stays so."""
+        if self._error is not None:
+            raise self._error.again()
+        if self._ended:
+            raise StopIteration
+        try:
+            view = self._handover.peek()
+            if view is not None:
+                return form(view)
+        except (errors.Error, MemoryError) as error:
+            failure = errors.shortage(error) or error
+            assert isinstance(failure, errors.Error)
+            # Not the one that is raised: what that was raised through, and
+            # all that is used there, would live as long as this object.
+            self._error = failure.again()
+            self._finish()
+            raise failure from failure.__cause__
+        self._ended = True
+        self._finish()
+        raise StopIteration
+
+    def _finish(self) -> None:
+        self._finalizer()
+        self._handover.release()
+
+    def _is_read(self) -> bool:
+        """Tell whether any call but this one is within ``_read``.
+
+        One that ended by a signal handler's exception may not have said so.
+        """
+        calls = 0
+        for top in sys._current_frames().values():
+            frame: types.FrameType | None = top
+            while frame is not None:
+                if frame.f_code is Download._read.__code__:
+                    calls += frame.f_locals.get('self') is self
+                frame = frame.f_back
+        return calls > 1
 
     def close(self) -> None:
         """End the download, wherever it is; may be called again.
 
-        A consumer waiting in another thread gets an ``errors.Error``.
+        From any thread, a signal handler and the observer, too. It waits a
+        second at most for the network thread. A consumer waiting in another
+        thread gets an ``errors.Error``, and so does whoever reads on.
         """
-        self._finalizer()
+        self._finish()
+        self._engine.join()
+
+
+def _let_signals_in() -> None:
+    """Have those dealt with that came while another thread was running.
+
+    The interpreter does when a function begins; a caller of ``next`` would
+    find them raised, and what that returned lost.
+    """
+
+
+def _as_it_is(view: memoryview) -> memoryview:
+    return view
 
 
 def _chunk_size(
@@ -303,29 +286,36 @@ def fetch(
         attempts are used up.
     """
     settings = settings or settings_module.Settings()
+    # One for all, the Metalink document included.
+    deadline = math.inf
+    if settings.deadline:
+        deadline = time.monotonic() + settings.deadline
     urls = list(dict.fromkeys([url, *mirrors]))
     for each in urls:
         address.read(each)
     if prefixes.is_metalink(url):
         try:
-            said = metalink.parse(_document(url, settings))
+            said = metalink.parse(_document(url, settings, deadline))
         except errors.ContentError as error:
             error.url = error.url or errors.redact(url)
             raise
         return _begin(
             list(dict.fromkeys([*said.urls, *mirrors])),
             settings,
+            deadline,
             checksum or said.checksum,
             observe,
             said.length,
             said.pieces,
         )
-    return _begin(urls, settings, checksum, observe)
+    return _begin(urls, settings, deadline, checksum, observe)
 
 
-def _document(url: str, settings: settings_module.Settings) -> bytes:
+def _document(
+    url: str, settings: settings_module.Settings, deadline: float
+) -> bytes:
     """Return a small document."""
-    with _begin([url], settings, None, None) as download:
+    with _begin([url], settings, deadline, None, None) as download:
         document = gather(download, _DOCUMENT_MAX)
     if len(document) > _DOCUMENT_MAX:
         raise errors.ContentError(
@@ -349,26 +339,39 @@ def gather(chunks: Iterable[bytes], most: int) -> bytes:
 def _begin(
     urls: Sequence[str],
     settings: settings_module.Settings,
+    deadline: float,
     checksum: str | None,
     observe: Observer | None,
     expected: int | None = None,
     pieces: metalink.Pieces | None = None,
 ) -> Download:
-    check = digest.Digest(digest.parse(checksum)) if checksum else None
+    checks = [digest.Digest(digest.parse(checksum))] if checksum else []
     if pieces and _chunk_size(settings, pieces) > settings.window // 4:
         LOG.info('Pieces of %d bytes are too large to check', pieces.size)
         pieces = None
-    engine = _Engine(
-        urls,
-        settings,
-        check is not None or pieces is not None,
-        expected,
-        pieces,
-        observe,
-    )
+    listener = thread.Listener(observe) if observe else None
+    try:
+        engine = thread.NetworkThread(
+            urls,
+            settings,
+            checksum=bool(checks) or pieces is not None,
+            expected=expected,
+            pieces=pieces,
+            listener=listener,
+            deadline=deadline,
+            chunk_size=_chunk_size(settings, pieces),
+        )
+        # Before it starts: from then on, whatever comes, there is somebody
+        # whose end ends it.
+        download = Download(
+            engine, urls[0], checks, settings.chunk_size, listener
+        )
+        engine.start()
+    except (OSError, MemoryError, RuntimeError) as error:
+        raise errors.shortage(error) or error from error
     try:
         engine.wait()
     except BaseException:
-        engine.close()
+        download.close()
         raise
-    return Download(engine, urls[0], check, settings.chunk_size)
+    return download

@@ -10,91 +10,135 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+"""The chunks on their way from the window to the consumer, in order.
 
-"""The chunks on their way from the window to the consumer, in order."""
+Apart from the window because it is the consumer's alone: no other thread
+knows of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
-import functools
+from collections.abc import Sequence
+from typing import Protocol
 
 from fuel_agent_curl.engine import window as window_module
-from fuel_agent_curl.image import digest
+
+
+class Check(Protocol):
+    """What is computed of everything that passes."""
+
+    def copy(self) -> Check:
+        """Return another that goes on from here."""
+
+    def update(self, buffer: memoryview) -> None:
+        """Take the next bytes.
+
+        :raises errors.Error: if they are wrong.
+        """
+
+    def verify(self) -> None:
+        """There are no more.
+
+        :raises errors.Error: if they were not what they should be.
+        """
 
 
 class Handover:
-    """Iterates over views, each valid until the next, or given back.
+    """Hands on views, each valid until the next or until it is given back.
 
-    :param check: what the chunks are compared with, before the last of them
-        is handed on; None: nothing.
+    An exception may come between any two steps, from a signal handler, and
+    the consumer may go on all the same. So all that is done before
+    ``position`` changes can be done again, to the same end.
+
+    :param checks: what the bytes have to pass before the last chunk is
+        handed on.
     :param size: the longest view, in bytes.
+    :ivar position: bytes that the consumer has; it is the caller's to move.
     """
 
     def __init__(
         self,
         window: window_module.Window,
-        check: digest.Digest | None,
+        checks: Sequence[Check],
         size: int,
     ) -> None:
-        self._lent = _Lent(window)
-        # Generators that do not know this object: a cycle would keep all the
-        # window's buffers until it is found.
-        self._views = _chunks(window, check, self._lent)
-        if window.chunk_size > size:
-            self._views = _cut(self._views, size)
+        self.position = 0
+        self._window = window
+        self._size = size
+        # How many chunks the checks have seen.
+        self._checked: tuple[int, Sequence[Check]] = 0, checks
+        # The last that was handed on, if it was not kept.
+        self._lent: tuple[memoryview, window_module.Chunk] | None = None
 
-    def __next__(self) -> memoryview:
-        return next(self._views)
+    def peek(self) -> memoryview | None:
+        """Return the bytes from ``position`` on, None at the end.
+
+        :raises errors.Error: what the download, or a check, fails with.
+        """
+        index, at = divmod(self.position, self._window.chunk_size)
+        self._take_back(index)
+        self._window.let_go(index)
+        chunk = self._window.take(index)
+        if self._checked[1]:
+            # The last chunk is handed on after the comparison only, and
+            # which one is the last is known when no other follows.
+            following = chunk and self._window.take(index + 1)
+            self._check(chunk)
+            self._check(following)
+            if following is None:
+                for check in self._checked[1]:
+                    check.verify()
+        if chunk is None or at == chunk.filled:
+            return None
+        view = chunk.content[at : at + self._size]
+        self._lent = view, chunk
+        return view
+
+    def _check(self, chunk: window_module.Chunk | None) -> None:
+        count, checks = self._checked
+        if chunk is not None and chunk.index == count:
+            checks = [check.copy() for check in checks]
+            for check in checks:
+                check.update(chunk.content)
+            self._checked = count + 1, checks
+
+    def _take_back(self, index: int) -> None:
+        """End the last view; give its chunk back if it is past that."""
+        if self._lent is None:
+            return
+        view, chunk = self._lent
+        # At most once: two chunks must never have the same buffer.
+        self._lent = None
+        try:
+            view.release()
+        except BufferError:
+            # The consumer has made something of it that it still uses: the
+            # buffer is left to that.
+            return
+        if chunk.index < index:
+            self._window.give_back(chunk)
 
     def keep(self, view: object) -> Callable[[], None] | None:
         """Have ``view`` stay valid; see ``download.Download.keep``."""
-        return self._lent.keep(view)
-
-
-class _Lent:
-    """The view that the consumer has, if it has not kept it."""
-
-    def __init__(self, window: window_module.Window) -> None:
-        self._window = window
-        self._view: memoryview | None = None
-
-    def lend(self, view: memoryview) -> Iterator[memoryview]:
-        self._view = view
-        yield view
-        if self._view is not None:
-            self._window.give_back(self._view)
-            self._view = None
-
-    def keep(self, view: object) -> Callable[[], None] | None:
-        if self._view is None or view is not self._view:
+        if self._lent is None or view is not self._lent[0]:
             return None
-        give_back = functools.partial(self._window.give_back, self._view)
-        self._view = None
-        return give_back
+        kept, chunk = self._lent
+        if len(kept) < chunk.filled:
+            return None
+        self._lent = None
+        give_back = self._window.give_back
+        # Given back twice, the buffer would be that of two chunks.
+        once = [chunk]
 
+        def release() -> None:
+            if once:
+                kept.release()
+                give_back(once.pop())
 
-def _chunks(
-    window: window_module.Window, check: digest.Digest | None, lent: _Lent
-) -> Iterator[memoryview]:
-    held: memoryview | None = None
-    while (view := window.take()) is not None:
-        if check is not None:
-            check.update(view)
-            # The last chunk is handed on after the comparison only, and
-            # which one is the last is known when no other follows.
-            view, held = held, view
-        if view is not None:
-            yield from lent.lend(view)
-    if check is not None:
-        check.verify()
-    if held is not None:
-        yield from lent.lend(held)
+        return release
 
-
-def _cut(views: Iterator[memoryview], size: int) -> Iterator[memoryview]:
-    """Hand the views on in parts of at most ``size`` bytes."""
-    for view in views:
-        for at in range(0, len(view), size):
-            with view[at : at + size] as part:
-                yield part
+    def release(self) -> None:
+        """Let go of everything; what was lent is the consumer's."""
+        self._lent = None
+        self._checked = 0, ()

@@ -26,7 +26,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 import os
 import selectors
-import threading
 import time
 
 import pycurl
@@ -36,6 +35,21 @@ from fuel_agent_curl.engine import easy
 # libcurl wants a call now and then even with nothing to do: some resolvers
 # and timers are only looked at then.
 _LONGEST_WAIT = 1.0
+
+
+class _Wakeup:
+    """An eventfd, closed when nobody uses it any more.
+
+    No lock is needed to write to it, then: a signal handler may.
+    """
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._close = os.close
+
+    def __del__(self) -> None:
+        if hasattr(self, 'fd'):
+            self._close(self.fd)
 
 
 class _Pool:
@@ -106,13 +120,15 @@ class Loop:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._lock = threading.Lock()
-        self._closed = False
-        self._selector.register(self._wakeup, selectors.EVENT_READ)
         self._attempts: dict[pycurl.Curl, tuple[easy.Attempt, _Pool]] = {}
-        # The last one takes what is added.
-        self._pools = [_Pool(self._selector)]
+        try:
+            self._wakeup: _Wakeup | None = _Wakeup()
+            self._selector.register(self._wakeup.fd, selectors.EVENT_READ)
+            # The last one takes what is added.
+            self._pools = [_Pool(self._selector)]
+        except BaseException:
+            self._selector.close()
+            raise
 
     def add(self, attempt: easy.Attempt) -> None:
         """Start the attempt; it goes where redirects lead by itself."""
@@ -151,11 +167,11 @@ class Loop:
 
     def wake(self) -> None:
         """End the wait of ``turn``; from any thread, at any time."""
-        # Under the lock: a descriptor closed meanwhile may be another file's
-        # by now, perhaps the target's.
-        with self._lock:
-            if not self._closed:
-                os.eventfd_write(self._wakeup, 1)
+        # Held here: a descriptor closed meanwhile may be another file's by
+        # now, perhaps the target's.
+        wakeup = self._wakeup
+        if wakeup is not None:
+            os.eventfd_write(wakeup.fd, 1)
 
     def turn(self, timeout: float) -> Iterator[tuple[easy.Attempt, int, str]]:
         """Wait for events at most ``timeout`` seconds, and act on them.
@@ -170,8 +186,8 @@ class Loop:
                 wait = min(wait, pool.due - now)
         ready = self._selector.select(max(wait, 0.0))
         for key, events in ready:
-            if key.fd == self._wakeup:
-                os.eventfd_read(self._wakeup)
+            if key.data is None:
+                os.eventfd_read(key.fd)
             else:
                 key.data.ready(key.fd, events)
         now = time.monotonic()
@@ -218,6 +234,4 @@ class Loop:
         for pool in self._pools:
             pool.close()
         self._selector.close()
-        with self._lock:
-            self._closed = True
-            os.close(self._wakeup)
+        self._wakeup = None

@@ -121,6 +121,12 @@ class Plan:
             and self._next >= length
         )
 
+    def close(self) -> None:
+        """End every transfer; what they brought stays."""
+        for moving in self._transfers:
+            moving.drop()
+        self._transfers = []
+
     # What a transfer asks for.
 
     def sole(self, asking: transfer.Transfer) -> bool:

@@ -59,10 +59,13 @@ class HandedOn:
 
 
 class Checkpoints:
-    """The digests of the chunks that were handed on so far."""
+    """The digests of the chunks that were handed on so far.
+
+    :ivar count: how many there were.
+    """
 
     def __init__(self) -> None:
-        self._count = 0
+        self.count = 0
         self._digest = 0
         self._kept = array.array('I')
 
@@ -72,14 +75,14 @@ class Checkpoints:
     def add(self, crc: int) -> None:
         """One chunk more was handed on; ``crc`` is its CRC-32."""
         self._digest = _fold(crc, self._digest)
-        self._count += 1
-        if _has_checkpoint(self._count):
+        self.count += 1
+        if _has_checkpoint(self.count):
             self._kept.append(self._digest)
 
     def handed_on(self, chunk_size: int) -> HandedOn:
         """Return what they say, of chunks of that many bytes."""
         return HandedOn(
-            self._count * chunk_size,
+            self.count * chunk_size,
             chunk_size,
             self._digest,
             tuple(self._kept),

@@ -14,35 +14,49 @@
 
 Bytes arrive at their offset in the representation and leave in order as
 whole chunks. A writer leases room in a chunk's buffer, copies into it what
-it receives, once, and commits it; buffers are used again. A lock is held
-where a chunk passes from one thread to the other only, not for each piece
-of at most 16 KiB that libcurl hands over.
+it receives, once, and commits it; buffers are used again.
+
+The two threads share no lock: one that a thread was interrupted in, by a
+signal, or that was held when the process forked, would never be released.
+What both change is changed by one call into C, which is a single step for
+other threads and for signal handlers; what is told is told by a queue.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 import mmap
-import threading
+import queue
 
 from zlib_ng import zlib_ng
 
+from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 from fuel_agent_curl.engine import reread
 from fuel_agent_curl.image import metalink
 
 # Shorter ones would waste pages, and a process has so many mappings only.
-_LEAST_MAPPED = 64 * 1024
+_LEAST_MAPPED = 64 * octets.KIB
 
 
-class _Chunk:
-    """A buffer, how many bytes of it are in place, and their CRC-32."""
+class Chunk:
+    """A buffer, where its bytes belong, and how many of them are in place.
 
-    __slots__ = ('crc', 'filled', 'view')
+    :ivar index: its place among the chunks of the representation.
+    :ivar buffer: as long as each chunk but the last.
+    """
 
-    def __init__(self, view: memoryview) -> None:
-        self.view = view
+    __slots__ = ('buffer', 'filled', 'index')
+
+    def __init__(self, index: int, buffer: memoryview) -> None:
+        self.index = index
+        self.buffer = buffer
         self.filled = 0
-        self.crc = 0
+
+    @property
+    def content(self) -> memoryview:
+        """What is in place, where that is whole from the beginning on."""
+        return self.buffer[: self.filled]
 
 
 class Cursor:
@@ -88,16 +102,23 @@ class Window:
         self._chunks = capacity // self.chunk_size
         self._wake = wake
         self._pieces = pieces
-        self._changed = threading.Condition()
-        # By index in the representation: being filled, and complete.
-        self._filling: dict[int, _Chunk] = {}
-        self._ready: dict[int, _Chunk] = {}
-        self._free: list[memoryview] = []
-        self._taken = 0
-        self._wanted: int | None = None
+        # The network thread's, by index in the representation: being filled,
+        # and the CRC-32 of those complete but not known to be handed on.
+        self._filling: dict[int, Chunk] = {}
+        self._sums: dict[int, int] = {}
         self._crcs = reread.Checkpoints()
+        self._wanted: int | None = None
+        # The consumer's: how many it has taken, and those of them that it
+        # did not give back.
+        self._taken = 0
+        self._held: list[Chunk] = []
+        # Of both.
+        self._ready: dict[int, Chunk] = {}
+        self._free: list[memoryview] = []
+        self._errors: list[BaseException] = []
         self._end: int | None = None
-        self._error: BaseException | None = None
+        self._released = False
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     # The network thread.
 
@@ -106,14 +127,15 @@ class Window:
 
         :return: a buffer, the position in it, and how many bytes fit from
             there on; None where the window has no room for it now.
+        :raises OSError: if there is no memory for it.
         """
         index, at = divmod(offset, self.chunk_size)
         if index >= self._taken + self._chunks:
             return None
         chunk = self._filling.get(index)
         if chunk is None:
-            chunk = self._filling[index] = _Chunk(self._buffer())
-        return chunk.view, at, self.chunk_size - at
+            chunk = self._filling[index] = Chunk(index, self._buffer())
+        return chunk.buffer, at, self.chunk_size - at
 
     def commit(self, offset: int, count: int) -> bool:
         """``count`` bytes from ``offset`` on, in one lease, are in place.
@@ -130,17 +152,17 @@ class Window:
             size = min(size, self.length - start)
         if chunk.filled < size:
             return True
-        if self._pieces and not self._pieces.match(start, chunk.view[:size]):
+        if self._pieces and not self._pieces.match(start, chunk.buffer[:size]):
             chunk.filled = 0
             return False
         if size == self.chunk_size:
             del self._filling[index]
             # Now, while the bytes are in the processor's cache.
-            chunk.crc = zlib_ng.crc32(chunk.view)
-            with self._changed:
-                self._ready[index] = chunk
-                if index == self._taken:
-                    self._changed.notify_all()
+            self._sums[index] = zlib_ng.crc32(chunk.buffer)
+            self._note_taken()
+            self._ready[index] = chunk
+            if index == self._taken:
+                self._tell()
         return True
 
     def before(self, offset: int, count: int) -> bytes:
@@ -152,7 +174,7 @@ class Window:
         chunk = self._filling.get(index)
         if chunk is None:
             return b''
-        return bytes(chunk.view[max(0, at - count) : at])
+        return bytes(chunk.buffer[max(0, at - count) : at])
 
     def has_room(self, stop: int) -> bool:
         """Tell whether all up to ``stop`` fits in the window now."""
@@ -160,11 +182,12 @@ class Window:
 
     def want(self, stop: int) -> bool:
         """Call ``wake`` once all up to ``stop`` fits; True if it does now."""
-        with self._changed:
-            self._wanted = stop
-            if self.has_room(stop):
-                self._wanted = None
-        return self._wanted is None
+        # In this order: the consumer makes room first, and looks then.
+        self._wanted = stop
+        if self.has_room(stop):
+            self._wanted = None
+            return True
+        return False
 
     @property
     def ample(self) -> int:
@@ -173,87 +196,157 @@ class Window:
 
     def rewind(self) -> reread.HandedOn:
         """Forget what was not handed on yet; return what was."""
-        with self._changed:
-            for chunks in (self._filling, self._ready):
-                self._free.extend(chunk.view for chunk in chunks.values())
-                chunks.clear()
-            return self._crcs.handed_on(self.chunk_size)
+        self._free.extend(chunk.buffer for chunk in self._filling.values())
+        self._filling.clear()
+        while self._ready:
+            try:
+                _index, chunk = self._ready.popitem()
+            except KeyError:
+                # The consumer was faster.
+                break
+            self._free.append(chunk.buffer)
+        self._note_taken()
+        self._sums.clear()
+        return self._crcs.handed_on(self.chunk_size)
 
     def finish(self, length: int) -> None:
         """All ``length`` bytes are here and proven complete.
 
         :raises RuntimeError: if they are not: a bug, and no false success.
         """
-        with self._changed:
-            self._ready.update(self._filling)
-            self._filling.clear()
-            size = self.chunk_size
-            handed_on = self._taken * size
-            found = {at * size: c.filled for at, c in self._ready.items()}
-            places = range(handed_on, length, size)
-            if handed_on > length or found != {
-                at: min(size, length - at) for at in places
-            }:
-                raise RuntimeError('not the %d bytes that it is' % length)
-            self._end = length
-            self._changed.notify_all()
-
-    # Either thread.
+        self._note_taken()
+        size = self.chunk_size
+        handed_on = self._crcs.count
+        found = dict.fromkeys(self._sums, size)
+        found.update({at: c.filled for at, c in self._filling.items()})
+        places = range(handed_on, -(-length // size))
+        if handed_on * size > length or found != {
+            at: min(size, length - at * size) for at in places
+        }:
+            raise RuntimeError('not the %d bytes that it is' % length)
+        self._ready.update(self._filling)
+        self._filling.clear()
+        self._end = length
+        self._tell()
 
     def fail(self, error: BaseException) -> None:
         """Nothing more will come; the first error counts."""
-        with self._changed:
-            if self._error is None and self._end is None:
-                self._error = error
-            self._changed.notify_all()
+        if self._end is None:
+            self._errors.append(error)
+        self._tell()
 
-    # The consumer.
+    def left(self) -> None:
+        """The network thread ends: free what is not to be handed on."""
+        self._filling.clear()
+        self._sums.clear()
+        self._free_all()
 
-    def check(self) -> None:
-        """Raise what ``fail`` was given, if it was."""
-        if self._error is not None:
-            raise self._error
-
-    def take(self) -> memoryview | None:
-        """Return the next chunk, None after the last; wait for it.
-
-        The view is the caller's until ``give_back``; several may be.
-
-        :raises BaseException: what ``fail`` was given.
-        """
-        with self._changed:
-            while self._taken not in self._ready:
-                self.check()
-                if self._end is not None:
-                    return None
-                self._changed.wait()
-            self.check()
-            chunk = self._ready.pop(self._taken)
-            view = chunk.view[: chunk.filled]
-            self._crcs.add(chunk.crc)
-            self._taken += 1
-            wake = self._wanted is not None and self.has_room(self._wanted)
-            if wake:
-                self._wanted = None
-        if wake:
-            self._wake()
-        return view
-
-    def give_back(self, view: memoryview) -> None:
-        """The chunk's buffer may be used again; the view is no more.
-
-        From any thread.
-        """
-        buffer = view.obj
-        view.release()
-        self._free.append(memoryview(buffer))
+    def _note_taken(self) -> None:
+        # What it holds it has taken, noted or not; it gives nothing back
+        # before it has noted it. So in this order.
+        held = [chunk.index + 1 for chunk in tuple(self._held)]
+        taken = max(self._taken, *held, 0)
+        while self._crcs.count < taken:
+            self._crcs.add(self._sums.pop(self._crcs.count))
 
     def _buffer(self) -> memoryview:
         try:
             return self._free.pop()
         except IndexError:
-            if self.chunk_size < _LEAST_MAPPED:
-                return memoryview(bytearray(self.chunk_size))
-            # A whole chunk is aligned, then, and may be written as it is.
+            # One that is as long is aligned, then, and may be written as it
+            # is. All of the mapping goes back to the system in the end.
+            size = self.chunk_size
+            length = min(-(-_LEAST_MAPPED // size), self._chunks) * size
             flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            return memoryview(mmap.mmap(-1, self.chunk_size, flags))
+            mapped = memoryview(mmap.mmap(-1, length, flags))
+            buffer, *others = (
+                mapped[at : at + size] for at in range(0, length, size)
+            )
+            self._free.extend(others)
+            return buffer
+
+    # Any thread, and a signal handler.
+
+    def close(self, error: BaseException) -> None:
+        """Nothing more is wanted: ``take`` raises ``error``, or an earlier."""
+        self._errors.append(error)
+        self._free_all()
+        self._tell()
+
+    def inherit(self, error: BaseException) -> None:
+        """This is a copy in the child of a fork: nothing will ever come."""
+        self._errors = [error]
+        self._free_all()
+        self._tell()
+
+    def give_back(self, chunk: Chunk) -> None:
+        """The chunk's buffer may be used again."""
+        self._free.append(chunk.buffer)
+        if self._released:
+            self._free.clear()
+
+    def _free_all(self) -> None:
+        self._released = True
+        self._free.clear()
+        if self._errors:
+            self._ready.clear()
+            self._held.clear()
+
+    def _tell(self) -> None:
+        # One is enough: whoever gets it looks at everything. More would
+        # become many while the consumer need not wait.
+        if self._news.empty():
+            self._news.put(None)
+
+    # The consumer.
+
+    def check(self) -> None:
+        """Raise what ``fail`` or ``close`` was given, if it was."""
+        if self._errors:
+            error = self._errors[0]
+            raise error.again() if isinstance(error, errors.Error) else error
+
+    def take(self, index: int) -> Chunk | None:
+        """Return a chunk, None behind the last; wait for it.
+
+        They are taken in order, but each again and again until ``let_go``:
+        whoever was interrupted may ask once more.
+
+        :raises BaseException: what ``fail`` or ``close`` was given.
+        """
+        while True:
+            self.check()
+            for chunk in self._held:
+                if chunk.index == index:
+                    if self._taken <= index:
+                        self._taken = index + 1
+                    self._make_room_known()
+                    return chunk
+            if index in self._ready:
+                self._hold(index)
+                continue
+            if self._end is not None and index * self.chunk_size >= self._end:
+                return None
+            self._make_room_known()
+            self._news.get()
+
+    def _hold(self, index: int) -> None:
+        try:
+            # One call that moves it: it is never in neither of them.
+            self._held.extend(map(self._ready.pop, (index,)))
+        except KeyError:
+            # The network thread has forgotten it.
+            pass
+
+    def let_go(self, index: int) -> None:
+        """Take no chunk before ``index`` any more."""
+        if self._held and self._held[0].index < index:
+            self._held[:] = [
+                each for each in self._held if each.index >= index
+            ]
+
+    def _make_room_known(self) -> None:
+        wanted = self._wanted
+        if wanted is not None and self.has_room(wanted):
+            self._wanted = None
+            self._wake()

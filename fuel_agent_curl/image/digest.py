@@ -18,6 +18,7 @@ digest of what passes by and compares the two at the end.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
 import typing
@@ -142,6 +143,12 @@ class Digest:
         self.checksum = checksum
         self.what = what
         self._hash = new(checksum.algorithm)
+
+    def copy(self) -> Digest:
+        """Return another that goes on from here."""
+        other = copy.copy(self)
+        other._hash = self._hash.copy()
+        return other
 
     def update(self, buffer: octets.Buffer) -> None:
         """Add ``buffer``; the interpreter lock is not held for long ones."""

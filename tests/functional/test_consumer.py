@@ -26,7 +26,7 @@ import time
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
-from fuel_agent_curl.engine import download
+from fuel_agent_curl.engine import thread
 from fuel_agent_curl.harmful import faults
 from tests.support import engine
 
@@ -173,14 +173,14 @@ class TestEnd(engine.EngineTestCase):
             self.assertRaises(errors.DigestMismatch, list, download)
 
     def test_what_fails_later_is_raised_where_the_bytes_are_read(self) -> None:
-        real = download._Engine.wait
+        real = thread.NetworkThread.wait
 
-        def late(engine: download._Engine) -> None:
+        def late(made: thread.NetworkThread) -> None:
             self.assertTrue(self.server.wait(2, 20))
             time.sleep(0.3)
-            real(engine)
+            real(made)
 
-        self.patch(download._Engine, 'wait', late)
+        self.patch(thread.NetworkThread, 'wait', late)
         self.server.script(faults.cut(9000), then=faults.status(404))
         made = self.fetch()
         self.assertRaises(errors.StatusError, list, made)

@@ -27,16 +27,17 @@ from tests.unit.engine.test_window import WindowTestCase
 class _Taking:
     """Takes one chunk in a thread of its own."""
 
-    def __init__(self, made: window.Window) -> None:
+    def __init__(self, made: window.Window, index: int = 0) -> None:
         self._made = made
+        self._index = index
         self._got: list[bytes | BaseException | None] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         try:
-            view = self._made.take()
-            self._got.append(None if view is None else bytes(view))
+            chunk = self._made.take(self._index)
+            self._got.append(None if chunk is None else bytes(chunk.content))
         except BaseException as error:
             self._got.append(error)
 
@@ -55,7 +56,7 @@ class TestEnd(WindowTestCase):
         made.length = 15
         self.put(made, 0, content(15))
         self.assertEqual(content(15)[:10], self.take(made, 1))
-        taken = _Taking(made)
+        taken = _Taking(made, 1)
         self.assertFalse(taken.is_done(0.05))
         made.finish(15)
         self.assertEqual(content(15)[10:], taken.result())
@@ -65,7 +66,7 @@ class TestEnd(WindowTestCase):
         self.put(made, 0, content(33))
         made.finish(33)
         self.assertEqual(content(33), b''.join(self.drain(made)))
-        self.assertIsNone(made.take())
+        self.assertIsNone(self.take_chunk(made))
 
     def test_a_length_that_is_not_here_is_no_end(self) -> None:
         """Never a false success: what is missing would not show."""
@@ -100,7 +101,7 @@ class TestEnd(WindowTestCase):
         made.fail(KeyError('first'))
         made.fail(ValueError('second'))
         for _again in range(2):
-            self.assertRaises(KeyError, made.take)
+            self.assertRaises(KeyError, made.take, 0)
             self.assertRaises(KeyError, made.check)
 
     def test_an_end_that_comes_after_an_error_is_none(self) -> None:
@@ -108,7 +109,7 @@ class TestEnd(WindowTestCase):
         self.put(made, 0, content(10))
         made.fail(KeyError())
         made.finish(10)
-        self.assertRaises(KeyError, made.take)
+        self.assertRaises(KeyError, made.take, 0)
 
     def test_an_error_after_the_end_is_too_late(self) -> None:
         """Closing a download whose network thread is done already."""
