@@ -48,6 +48,7 @@ class WriteTest(copying.DeviceTestCase):
                     pipeline.copy(
                         copying.whole(image),
                         target.path,
+                        container='raw',
                         direct_io=direct_io,
                         verify=True,
                     )
