@@ -68,6 +68,8 @@ class HttpUrl(artifact.Target):
             self._download = download.fetch(
                 first, mirrors=mirrors, settings=settings
             )
+        # Raw, unless a stage says that it is in a container.
+        self._end_matters = not settings.allow_unproven_end
         self.length: int | None = self._download.length
         LOG.debug(
             'The length of %s is %s', errors.redact(self.url), self.length
@@ -76,7 +78,12 @@ class HttpUrl(artifact.Target):
     def next(self) -> bytes:
         try:
             with _as_fuel_agent_errors():
-                chunk = next(self._download)
+                try:
+                    chunk = next(self._download)
+                except StopIteration:
+                    if self._end_matters:
+                        pipeline.check_end(self._download)
+                    raise
         except BaseException:
             # The end of the iteration is one, too.
             self.close()
@@ -91,7 +98,10 @@ class HttpUrl(artifact.Target):
         """
         try:
             with _as_fuel_agent_errors():
-                for view in self._download.views():
+                views = self._download.views()
+                if self._end_matters:
+                    views = pipeline.proven(views, self._download)
+                for view in views:
                     self.processed_bytes += view.nbytes
                     yield view
         finally:
@@ -109,6 +119,10 @@ class HttpUrl(artifact.Target):
         finally:
             self.close()
 
+    def in_container(self) -> None:
+        """Say that what the bytes are in has an end of its own."""
+        self._end_matters = False
+
     def close(self) -> None:
         """End the download; nothing where it has ended."""
         self._download.close()
@@ -125,6 +139,7 @@ class GunzipStream(artifact.Target):
         self._stream = stream
         chunks: Iterator[octets.Buffer]
         if isinstance(stream, HttpUrl):
+            stream.in_container()
             chunks = stream.views()
         else:
             chunks = iter(stream)

@@ -178,6 +178,7 @@ class Copy:
                 container=request.container,
                 decoder_memory=request.settings.decoder_memory,
                 trailing_data=request.settings.trailing_data,
+                allow_unproven_end=request.settings.allow_unproven_end,
                 image_checksum=_text(image_checksum),
                 direct_io=request.settings.direct_io,
                 verify=request.verify,
@@ -239,6 +240,11 @@ class LazySource:
     def length(self) -> int | None:
         """Complete length in bytes; None where the server states none."""
         return self._begun().length
+
+    @property
+    def end_proven(self) -> bool:
+        """See ``download.Download.end_proven``."""
+        return self._begun().end_proven
 
     @property
     def received(self) -> int:

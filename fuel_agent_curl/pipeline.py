@@ -49,11 +49,17 @@ Keeper = Callable[[object], Callable[[], None] | None]
 _Task = Callable[[memoryview], None]
 
 
+_Chunk = typing.TypeVar('_Chunk')
+
+
 class Source(typing.Protocol):
     """What ``copy`` needs of a ``download.Download``."""
 
     @property
     def length(self) -> int | None: ...
+
+    @property
+    def end_proven(self) -> bool: ...
 
     def views(self) -> Iterator[memoryview]: ...
 
@@ -86,6 +92,7 @@ def copy(
     container: str = 'auto',
     decoder_memory: int = 128 * octets.MIB,
     trailing_data: str = 'error',
+    allow_unproven_end: bool = False,
     image_checksum: str | None = None,
     direct_io: bool = True,
     verify: bool = False,
@@ -105,6 +112,7 @@ def copy(
     :param decoder_memory: the largest window of a decoder, in bytes.
     :param trailing_data: 'ignore' leaves out what is behind the end of the
         container; 'error' does so only with ``image_checksum``.
+    :param allow_unproven_end: take a raw image whose end nothing proves.
     :param image_checksum: 'ALGORITHM:HEX' of the image, unpacked; None for
         no check.
     :param direct_io: write past the page cache where the target takes it.
@@ -166,15 +174,20 @@ def copy(
             decoder_memory=decoder_memory,
             ignore_trailing=ignore,
         )
-        found = unpacked.container
+        found, chunks = unpacked.container, unpacked.chunks
         sink.check_length(unpacked.at_least)
+        # A container has an end of its own, a block map the length.
+        if found == 'raw' and not (
+            allow_unproven_end or image_checksum is not None or bmap
+        ):
+            chunks = proven(chunks, download)
         # What is in another container has a length that nobody knows yet.
         length = download.length if found == 'raw' else None
         if bmap is not None:
             _compare_lengths(length, bmap.length)
             length = bmap.length
         _move(
-            _Image(unpacked.chunks, download.keep, length),
+            _Image(chunks, download.keep, length),
             sink,
             tasks,
             check,
@@ -228,6 +241,31 @@ def _write_mapped(
             sink.skip(len(piece))
         else:
             sink.write(piece)
+
+
+def proven(chunks: Iterator[_Chunk], download: Source) -> Iterator[_Chunk]:
+    """Iterate over ``chunks`` of a download whose end something proves.
+
+    :raises errors.UnprovenEnd: before the first of them where nothing does;
+        after the last where another answer was the last to come.
+    """
+    check_end(download)
+    yield from chunks
+    check_end(download)
+
+
+def check_end(download: Source) -> None:
+    """Refuse what may be cut short without anybody knowing.
+
+    :raises errors.UnprovenEnd: if nothing proves the end of ``download``.
+    """
+    if not download.end_proven:
+        raise errors.UnprovenEnd(
+            'the server states no length and ends by closing the connection:'
+            ' an image cut short would look complete',
+            hint='give a checksum, a compressed image, or'
+            ' allow_unproven_end (--allow-unproven-end)',
+        )
 
 
 def _compare_lengths(length: int | None, expected: int) -> None:

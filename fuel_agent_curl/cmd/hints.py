@@ -54,6 +54,7 @@ _HINTS: dict[type[errors.Error], str] = {
     errors.DigestMismatch: 'compare the checksum with its source: this image'
     ' is another one, or was damaged before it was served',
     errors.ImageTooLong: 'check that this is the right image for the target',
+    errors.UnprovenEnd: 'give --checksum, or --allow-unproven-end',
     errors.WindowTooLarge: 'allow more by --decoder-memory, or compress the'
     ' image with a smaller window',
     errors.DeviceError: 'check the target, and the kernel log (dmesg)',

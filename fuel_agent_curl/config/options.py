@@ -233,6 +233,12 @@ OPTIONS: tuple[Option, ...] = (
         'container, such as a signature: ignore leaves them out, error '
         'does so only where a checksum of the image is given, which decides.',
     ),
+    Option(
+        'allow_unproven_end',
+        'Take a raw image from a server that states no length and ends by '
+        'closing the connection, where no checksum is given: that it was cut '
+        'short would not show.',
+    ),
 )
 
 # No field of Settings: it is of the URL, not of how it is fetched.

@@ -125,12 +125,14 @@ class Settings:
     decoder_memory: int = 128 * octets.MIB
     #: What to do about bytes behind the end of a container.
     trailing_data: str = 'error'
+    #: Take a raw image that may be cut short without anybody knowing.
+    allow_unproven_end: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'headers', tuple(self.headers))
         for name in BOUNDS:
             self._check_number(name)
-        for name in ('insecure', 'direct_io'):
+        for name in ('insecure', 'direct_io', 'allow_unproven_end'):
             # 'no' would be true.
             if not isinstance(getattr(self, name), bool):
                 raise errors.OptionError(

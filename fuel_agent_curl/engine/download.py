@@ -112,6 +112,18 @@ class Download:
         """Bytes that were handed on."""
         return self._handover.position
 
+    @property
+    def end_proven(self) -> bool:
+        """Something proves that all of it has come when it has ended.
+
+        Its length, how the body is framed, or a checksum. False where the
+        server states no length and ends the body by closing the connection
+        (HTTP/1.0): a body cut short looks the same. What is known once an
+        answer is there may change with the answer to a later attempt; after
+        the last byte it does not.
+        """
+        return self._engine.end_proven
+
     def __enter__(self) -> Download:
         return self
 

@@ -53,6 +53,8 @@ class Context:
     :ivar length: complete length in bytes, None until an answer states it.
     :ivar expected: what that has to be, None where it was not given.
     :ivar received: body bytes of the exchanges that have ended.
+    :ivar end_proven: a body cut short would show, by the last head accepted
+        or by the length.
     """
 
     settings: settings_module.Settings
@@ -68,6 +70,7 @@ class Context:
     length: int | None = None
     expected: int | None = None
     received: int = 0
+    end_proven: bool = True
 
     def report(
         self,
@@ -171,6 +174,9 @@ class Exchange:
             )
         source.accepted(pin)
         context.length = context.window.length = pin.length
+        context.end_proven = (
+            pin.length is not None or self.reception.proves_end
+        )
         self._on_accept(self, first)
 
     def begin(self) -> None:

@@ -57,6 +57,7 @@ class Reception:
         to go on at, should that have moved since the request was made.
     :ivar judgement: on the head; None before.
     :ivar pin: the representation as known after the head.
+    :ivar proves_end: a body cut short would show, by what the head says.
     :ivar stop: as given, or None where the answer is a whole one.
     :ivar cursor: where the next bytes go; ``easy`` moves it as well.
     :ivar window_full: it was for want of room, not of budget, that the last
@@ -79,6 +80,7 @@ class Reception:
         on_start: Callable[[int], int],
     ) -> None:
         self.judgement: answer.Judgement | None = None
+        self.proves_end = True
         self.cursor = window_module.Cursor()
         self.surplus = 0
         self.window_full = False
@@ -144,6 +146,7 @@ class Reception:
         if head.status == 206:
             self._check_overlap(judgement)
         self.pin = judgement.pinned
+        self.proves_end = http.proves_end(head)
         self._to_skip = self.offset - judgement.start
         if self.pin.coding and not judgement.start:
             self._magic = _GZIP

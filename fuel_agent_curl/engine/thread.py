@@ -127,6 +127,10 @@ class NetworkThread:
     def length(self) -> int | None:
         return self._context.length
 
+    @property
+    def end_proven(self) -> bool:
+        return self._context.end_proven or self._context.checksum
+
     def start(self) -> None:
         """Begin.
 

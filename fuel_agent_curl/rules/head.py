@@ -170,6 +170,22 @@ def content_length(head: Head) -> int | None:
     return int(value)
 
 
+def proves_end(head: Head) -> bool:
+    """Tell whether the body's end shows: a body cut short is told from it.
+
+    RFC 9112 section 6.3: a length or the chunked coding; where there is
+    neither, the body ends with the connection, whatever that ends by. The
+    frames of HTTP/2 and HTTP/3 mark their last one.
+
+    :raises errors.ProtocolError: as ``content_length`` does.
+    """
+    return (
+        head.version not in ('1.0', '1.1')
+        or content_length(head) is not None
+        or _transfer_coded(head)
+    )
+
+
 def _transfer_coded(head: Head) -> bool:
     """Tell whether the body is chunked.
 

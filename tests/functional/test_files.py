@@ -195,3 +195,37 @@ class TestTrailingData(FilesTestCase):
                 url,
                 self.target,
             )
+
+
+class TestEnd(FilesTestCase):
+    """A server that states no length and ends by closing."""
+
+    def test_raw(self) -> None:
+        answers = [faults.http_1_0(), faults.cut(MIB)]
+        flags: tuple[str, ...]
+        for flags in (), ('--container', 'raw'):
+            self.server.script(answers)
+            self.check_failure(
+                39, '--allow-unproven-end', *flags, self.url, self.target
+            )
+            self.assertFalse(os.path.exists(self.target))
+        for flags in (
+            ('--allow-unproven-end',),
+            ('--checksum', _sha256(self.image)),
+            ('--image-checksum', _sha256(self.image)),
+        ):
+            self.server.script(faults.http_1_0())
+            self.check_success(*flags, self.url)
+            os.unlink(self.target)
+        self.server.script(faults.chunked())
+        self.check_success(self.url)
+
+    def test_in_a_container(self) -> None:
+        url = self.server.url('/images/disk.img.gz')
+        self.server.script(faults.http_1_0(), path='/images/disk.img.gz')
+        self.check_success(url)
+        self.server.script(
+            [faults.http_1_0(), faults.cut(len(self.packed) - 9)],
+            path='/images/disk.img.gz',
+        )
+        self.check_failure(32, 'ends within', url, self.target)

@@ -347,6 +347,28 @@ class TestFraming(engine.EngineTestCase):
             self.assertIsNone(download.length)
             self.assert_same(self.content, b''.join(download))
 
+    def test_what_proves_the_end(self) -> None:
+        whole, closed, chunked = (
+            [faults.ignore_range(), *framing]
+            for framing in ((), (faults.http_1_0(),), (faults.chunked(),))
+        )
+        broken = faults.reset(9000)
+        for first, then, checksum, expected in (
+            (whole, (), None, True),
+            (chunked, (), None, True),
+            (closed, (), None, False),
+            (closed, (), self.checksum(), True),
+            ([*closed, faults.cut(9000)], (), None, False),
+            # Of several answers, the last one counts.
+            ([*chunked, broken], closed, None, False),
+            ([*closed, broken], chunked, None, True),
+        ):
+            self.server.script(first, then=then)
+            with self.fetch(checksum=checksum) as download:
+                for _chunk in download:
+                    pass
+                self.assertEqual(expected, download.end_proven, str(first))
+
     def test_http_1_0_body_ended_by_reset_is_resumed(self) -> None:
         self.assert_arrives(
             [faults.http_1_0(), faults.reset(9000)], ranges=[None, 9000]

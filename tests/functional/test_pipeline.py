@@ -203,6 +203,7 @@ class OverlapTest(base.FunctionalTestCase):
 
         class Source:
             length = 4 * MIB
+            end_proven = True
 
             def views(self) -> Iterator[memoryview]:
                 for _number in range(4):

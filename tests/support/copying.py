@@ -73,6 +73,7 @@ class Source:
     ) -> None:
         self._chunks = chunks
         self.length = length
+        self.end_proven = True
         self.closed = threading.Event()
         self._buffer = bytearray()
         self._view: memoryview | None = None

@@ -42,6 +42,7 @@ class FakeDownload:
         self, chunks: list[bytes | BaseException], length: int | None
     ) -> None:
         self.length = length
+        self.end_proven = True
         self.closed = 0
         self._views = self._iterate(chunks)
 
@@ -105,6 +106,29 @@ class TestHttpUrl(ArtifactTestCase):
     def test_the_url_may_be_any_object(self) -> None:
         self.answer(b'')
         self.assertEqual('3', artifact.HttpUrl(3).url)  # type: ignore[arg-type]
+
+    def test_an_end_that_nothing_proves_is_refused(self) -> None:
+        for consume in (list, lambda s: [*s.views()], self._write):
+            self.answer(b'one', b'two', length=None)
+            self.download.end_proven = False
+            stream = artifact.HttpUrl(URL)
+            error: Any = self.assertRaises(errors.UnprovenEnd, consume, stream)
+            self.assertIsInstance(error, fuel_agent_errors.BaseError)
+            self.assertNotEqual(0, self.download.closed)
+            self.assertFalse(os.path.exists(self.path))
+
+    def _write(self, stream: artifact.HttpUrl) -> None:
+        stream.target(self.path)
+
+    def test_such_an_end_may_be_allowed(self) -> None:
+        cfg.CONF.set_override('allow_unproven_end', True, opts.GROUP)
+        self.addCleanup(
+            cfg.CONF.clear_override, 'allow_unproven_end', opts.GROUP
+        )
+        self.answer(b'one', b'two', length=None)
+        self.download.end_proven = False
+        artifact.HttpUrl(URL).target(self.path)
+        self.assertEqual(b'onetwo', self.written())
 
     def test_length_is_none_where_none_is_stated(self) -> None:
         self.answer(b'one', length=None)

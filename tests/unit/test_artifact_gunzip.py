@@ -22,9 +22,11 @@ import zlib
 
 from fuel_agent import errors as fuel_agent_errors
 from fuel_agent.utils import artifact as fuel_agent_artifact
+from oslo_config import cfg
 
 from fuel_agent_curl import artifact
 from fuel_agent_curl import errors
+from fuel_agent_curl.config import opts
 from fuel_agent_curl.octets import MIB
 from tests.unit.test_artifact import ArtifactTestCase
 from tests.unit.test_artifact import URL
@@ -112,6 +114,35 @@ class TestGunzipStream(ArtifactTestCase):
             self.assertIsInstance(
                 error, fuel_agent_errors.HttpUrlConnectionError
             )
+
+    def test_the_end_is_that_of_the_container(self) -> None:
+        packed = gzip.compress(self.IMAGE)
+        for consume in (list, lambda s: s.target(self.path)):
+            self.answer(packed, length=None)
+            self.download.end_proven = False
+            consume(artifact.GunzipStream(artifact.HttpUrl(URL)))
+            self.answer(packed[:-1], length=None)
+            self.download.end_proven = False
+            stream = artifact.GunzipStream(artifact.HttpUrl(URL))
+            self.assertRaises(errors.TruncatedError, consume, stream)
+
+    def test_bytes_behind_the_end(self) -> None:
+        packed = gzip.compress(self.IMAGE) + b'{"signed": true}'
+        self.answer(packed)
+        stream = artifact.GunzipStream(artifact.HttpUrl(URL))
+        self.assertRaises(errors.TrailingGarbageError, list, stream)
+        cfg.CONF.set_override('trailing_data', 'ignore', opts.GROUP)
+        self.addCleanup(cfg.CONF.clear_override, 'trailing_data', opts.GROUP)
+        self.answer(packed)
+        stream = artifact.GunzipStream(artifact.HttpUrl(URL))
+        self.assertEqual(self.IMAGE, b''.join(stream))
+
+    def test_what_is_no_image_is_unpacked(self) -> None:
+        """What comes of it is the deployment's business."""
+        page = b'<!DOCTYPE html>' * 99
+        self.answer(gzip.compress(page))
+        stream = artifact.GunzipStream(artifact.HttpUrl(URL))
+        self.assertEqual(page, b''.join(stream))
 
     def test_a_target_that_fails_ends_the_download(self) -> None:
         self.answer(gzip.compress(b'one'))

@@ -178,6 +178,7 @@ class Download:
     """As much of a download as a copy looks at."""
 
     length: int | None = 100
+    end_proven = False
 
     def __init__(self) -> None:
         self.stats = events.Stats()
@@ -207,6 +208,7 @@ class TestLazySource(base.TestCase):
         self.source.close()
         self.assertEqual(0, self.fetched)
         self.assertEqual(100, self.source.length)
+        self.assertFalse(self.source.end_proven)
         self.assertEqual(60, sum(map(len, self.source.views())))
         self.assertEqual(1, self.fetched)
         self.source.close()

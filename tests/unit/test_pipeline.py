@@ -22,6 +22,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import errno
 import gzip
+import hashlib
 import lzma
 import os
 import threading
@@ -31,9 +32,11 @@ import fixtures
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
+from fuel_agent_curl.image import bmap
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import sink
+from tests.support import blockmaps
 from tests.support import copying
 
 IMAGE = copying.IMAGE
@@ -392,3 +395,67 @@ class WriteTest(copying.FileTestCase):
         sink.finish()
         sink.abort()
         self.assert_image(IMAGE)
+
+
+class EndTest(copying.FileTestCase):
+    """A raw image whose end nothing proves."""
+
+    def _source(self, *chunks: bytes) -> copying.Source:
+        source = copying.Source(chunks or (IMAGE,))
+        source.end_proven = False
+        return source
+
+    def test_refused_before_anything_is_written(self) -> None:
+        self.old()
+        old = self.content()
+        for container in 'auto', 'raw':
+            error = self.assertRaises(
+                errors.UnprovenEnd,
+                pipeline.copy,
+                self._source(),
+                self.path,
+                container=container,
+            )
+            self.assertEqual('untouched', error.target_state)
+            self.assertIn('--allow-unproven-end', str(error))
+            self.assertEqual(old, self.content())
+
+    def test_taken_where_something_else_proves_it(self) -> None:
+        digest = 'sha256:' + hashlib.sha256(IMAGE).hexdigest()
+        cases: list[tuple[copying.Source, dict[str, Any]]] = [
+            (self._source(gzip.compress(IMAGE)), {}),
+            (self._source(), {'image_checksum': digest}),
+            (self._source(), {'allow_unproven_end': True}),
+        ]
+        for source, options in cases:
+            pipeline.copy(source, self.path, **options)
+            self.assert_image(IMAGE)
+
+    def test_taken_where_a_block_map_has_the_length(self) -> None:
+        blocks = -(-len(IMAGE) // 4096)
+        document = blockmaps.document(IMAGE, [(0, blocks - 1)])
+        block_map = bmap.parse(document)
+        pipeline.copy(self._source(), self.path, bmap=block_map)
+        self.assert_image(IMAGE)
+        self.assertRaises(
+            errors.ImageTooShort,
+            pipeline.copy,
+            self._source(IMAGE[:-1]),
+            self.path,
+            bmap=block_map,
+        )
+
+    def test_refused_where_the_last_answer_does_not_prove_it(self) -> None:
+        """Others were begun by answers that did."""
+
+        def chunks() -> Iterator[bytes]:
+            yield IMAGE[:MIB]
+            source.end_proven = False
+            yield IMAGE[MIB:]
+
+        source = copying.Source(chunks())
+        error = self.assertRaises(
+            errors.UnprovenEnd, pipeline.copy, source, self.path
+        )
+        self.assertNotEqual('complete', error.target_state)
+        self.assert_nothing()

@@ -60,6 +60,7 @@ OTHER: dict[str, Any] = {
     'direct_io': False,
     'decoder_memory': 1 << 20,
     'trailing_data': 'ignore',
+    'allow_unproven_end': True,
 }
 
 

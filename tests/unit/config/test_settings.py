@@ -70,6 +70,7 @@ class TestSettings(_SettingsTestCase):
                 'direct_io': True,
                 'decoder_memory': 128 * MIB,
                 'trailing_data': 'error',
+                'allow_unproven_end': False,
             },
             dataclasses.asdict(settings.Settings()),
         )

@@ -219,6 +219,24 @@ class TestContentRange(base.TestCase):
             )
 
 
+class TestEnd(base.TestCase):
+    def test_what_proves_it(self) -> None:
+        length = ('content-length', '5')
+        for version, pairs, expected in (
+            ('1.1', [], False),
+            ('1.0', [], False),
+            ('1.1', [('connection', 'close')], False),
+            ('1.1', [('transfer-encoding', 'identity')], False),
+            ('1.1', [length], True),
+            ('1.0', [length], True),
+            ('1.1', [('transfer-encoding', 'chunked')], True),
+            ('2', [], True),
+            ('3', [], True),
+        ):
+            made = head.Head(200, version, '', tuple(pairs))
+            self.assertEqual(expected, head.proves_end(made), str(made))
+
+
 class TestContentLength(base.TestCase):
     def length(self, *values: str) -> int | None:
         return head.content_length(
