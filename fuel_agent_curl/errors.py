@@ -14,7 +14,7 @@
 
 An error says what happened, to which URL, at which byte and in which attempt;
 ``retry.decide`` alone says what to do about it. Exit codes are an interface:
-they are listed in README.rst and never change their meaning.
+they are listed in doc/source/errors.rst and never change their meaning.
 """
 
 from __future__ import annotations
