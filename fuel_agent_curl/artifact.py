@@ -85,7 +85,7 @@ class HttpUrl(artifact.Target):
                         pipeline.check_end(self._download)
                     raise
         except BaseException:
-            # The end of the iteration is one, too.
+            # StopIteration included: the thread ends with the bytes.
             self.close()
             raise
         self.processed_bytes += len(chunk)
@@ -167,7 +167,8 @@ class GunzipStream(artifact.Target):
             self._end()
 
     def _end(self) -> None:
-        # A damaged container is no reason for the download to go on.
+        # The download ends where the container is damaged: it would go on
+        # filling the window, and nothing else ends it.
         if isinstance(self._stream, HttpUrl):
             self._stream.close()
 

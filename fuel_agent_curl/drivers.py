@@ -62,7 +62,7 @@ class _Curl:
         """
         theirs = super().parse_image_meta  # type: ignore[misc]
         if theirs.__module__ != nailgun.__name__:
-            # Somebody has put another one in its place, and means it.
+            # A deployer's own subclass or patch is used as it is.
             return theirs()  # type: ignore[no-any-return]
         image = self.data['ks_meta']['image_data']['/']['uri']
         name = posixpath.basename(urllib.parse.urlsplit(image).path)
@@ -81,7 +81,7 @@ class _Curl:
 def _read(url: str) -> bytes:
     """Return what ``url`` names, which is to be small."""
     settings = opts.settings_from(cfg.CONF)
-    # The deployment does not depend on it: no longer waits than fuel-agent's.
+    # Missing metadata fails nothing, so the waits are fuel-agent's short ones.
     settings = opts.settings_from(
         cfg.CONF, backoff_max=min(settings.backoff, settings.backoff_max)
     )

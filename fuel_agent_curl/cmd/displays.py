@@ -149,7 +149,7 @@ class JsonDisplay(Display):
             self._warn()
 
     def _warn(self) -> None:
-        # The copy is what matters, not who watches it.
+        # A display that cannot be written never ends the copy.
         error = self._output.error
         if error is not None and not self._warned:
             self._warned = True
@@ -193,7 +193,7 @@ class BarDisplay(Display):
         percent = seen.percent
         if percent is not None:
             self._bar.n, self._bar.total = percent, 100
-            # What is wrong needs the room more than the bar does.
+            # An error is shown in the place of the bar.
             bar = '{n:3d}%| {desc}' if trouble else '{n:3d}%|{bar:20}| {desc}'
             self._bar.bar_format = bar
         if trouble:

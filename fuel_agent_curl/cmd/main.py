@@ -132,7 +132,7 @@ class _Run:
         if isinstance(error, SystemExit):
             return 0
         if isinstance(error, BrokenPipeError):
-            # Whoever read stdout has seen enough.
+            # The reader of stdout is gone, as after ``| head``.
             return 128 + signal.SIGPIPE
         from fuel_agent_curl.cmd import ending
 
@@ -198,7 +198,7 @@ def _complain(text: str) -> None:
     try:
         print('fuel-agent-curl: error: %s' % text, file=sys.stderr)
     except OSError:
-        # Nobody is there to read it; the exit code still says it.
+        # stderr is closed: the exit code still tells.
         pass
 
 

@@ -121,7 +121,7 @@ class Output(io.TextIOBase):
                     self._size -= len(self._lines.popleft())
                 self._changed.notify_all()
         if self._ended:
-            # Better late than never.
+            # The thread has ended: this one writes.
             self._run()
         return len(text)
 

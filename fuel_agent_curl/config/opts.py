@@ -120,7 +120,7 @@ def _values(
     values = {
         option.dest: _read(conf[GROUP], option.dest, option.secret)
         for option in OPTS
-        # What is not asked for may be as wrong as it likes.
+        # A wrong value of what is overridden raises nothing.
         if option.dest not in overrides
     }
     values.update(overrides)

@@ -132,7 +132,8 @@ class Takeovers:
             slow, challenger = challenge.slow, challenge.challenger
             if challenge.won:
                 slow.drop()
-                # Not before: one that fails leaves all to the slow one.
+                # After the win: a challenger that fails leaves all of the
+                # rest to the slow one.
                 pieces += self._cut(challenger.segment.stop, slow.segment.stop)
             elif not slow.under_way:
                 challenger.drop()

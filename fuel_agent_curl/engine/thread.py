@@ -235,7 +235,7 @@ class NetworkThread:
         try:
             listener.observe(event)
         except BaseException as error:
-            # Not from here: whoever reports has nothing to do with it.
+            # It ends the download, and does not unwind who reported.
             failure = errors.Error('the observer failed: %r' % error)
             failure.__cause__ = error
             self.window.fail(failure)

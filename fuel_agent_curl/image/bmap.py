@@ -37,7 +37,8 @@ if typing.TYPE_CHECKING:
 DOCUMENT_MAX = 8 * octets.MIB
 
 _VERSION = re.compile(r'([0-9]{1,4})\.([0-9]{1,4})')
-# Enough for every image; Python refuses to read a number of any length.
+# int() raises for thousands of digits (sys.set_int_max_str_digits); these
+# are enough for any image.
 _NUMBER = re.compile(r'[0-9]{1,18}')
 _RANGE = re.compile(r'([0-9]{1,18})(?:\s*-\s*([0-9]{1,18}))?')
 

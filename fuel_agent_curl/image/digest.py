@@ -120,11 +120,11 @@ def new(algorithm: str, data: octets.Buffer = b'') -> hashlib._Hash:
 
     :raises errors.OptionError: for an algorithm that there is not.
     """
-    # Here: OpenSSL takes its time, and many images have no checksum.
+    # Here: importing OpenSSL takes long, and many images have no checksum.
     import hashlib
 
     try:
-        # Against accidents, md5 is fine where FIPS rules forbid it else.
+        # A FIPS build refuses md5 otherwise; ours is against accidents.
         return hashlib.new(algorithm, data, usedforsecurity=False)
     except ValueError as exc:
         raise errors.OptionError(

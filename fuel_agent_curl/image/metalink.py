@@ -148,7 +148,7 @@ def _checksum(file: Element) -> str | None:
         try:
             return str(digest.parse('%s:%s' % (algorithm, given[name])))
         except errors.OptionError as error:
-            # Nobody has given it as an option.
+            # From a document: not the user's option, so not OptionError.
             raise errors.ContentError(
                 'the Metalink document: ' + error.message
             ) from error

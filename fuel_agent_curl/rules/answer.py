@@ -259,7 +259,7 @@ def _stored_coding(
     if coding in ('gzip', 'x-gzip') and complete is not None and shown:
         return coding
     if before is not None:
-        # How the server is set up it is not.
+        # An answer before had none, so this is no setting of the server.
         raise errors.ProtocolError(
             'the server applied the content coding %s all at once' % coding
         )

@@ -124,7 +124,7 @@ def tunnel_refused(head: http.Head, now: datetime.datetime) -> errors.Error:
     """
     text = 'the proxy refused the tunnel: %d %s' % (head.status, head.reason)
     if head.status < 400:
-        # It leads nowhere: whoever is on the way may have sent it.
+        # Not followed: anybody before the tunnel may have sent it.
         return errors.RedirectError(text.rstrip())
     error = errors.StatusError(text.rstrip())
     error.status = head.status

@@ -202,7 +202,7 @@ class Recovery:
     def _challenged_in_vain(self, failure: Failure) -> None:
         """Note it; the rival is still there, and nothing is lost."""
         source, judgement = self.source, failure.judgement
-        # That its ranges are no use at all is for others to find out.
+        # One challenge proves too little to take its ranges for useless.
         source.failed(failure.error, ranged=False)
         if judgement and judgement.verdict is not answer.Verdict.REREAD:
             source.learn(judgement)

@@ -176,7 +176,8 @@ class Sources:
     def asking(self, source: Source) -> None:
         """Note that ``source`` is asked now."""
         if not self.joined and source is not self._asked:
-            # What it proved earlier says nothing of another's bytes.
+            # A pin is of the server that the bytes handed on came from; since
+            # then another one's have been.
             source.pin = None
         self._asked = source
 
