@@ -209,7 +209,7 @@ class ReceiveError(NetworkError):
 
 
 class Stalled(NetworkError):
-    """Below low_speed_limit for low_speed_time seconds."""
+    """No byte in first_byte_timeout, or too few in low_speed_time seconds."""
 
     exit_code = 18
 

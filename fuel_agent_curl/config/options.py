@@ -101,6 +101,13 @@ OPTIONS: tuple[Option, ...] = (
         unit='seconds',
     ),
     Option(
+        'first_byte_timeout',
+        'Time from there to the first byte of the answer (in seconds): some '
+        'servers fetch all of a file before they send any of it. After one '
+        'in vain the next attempt is given twice as long, up to four times.',
+        unit='seconds',
+    ),
+    Option(
         'low_speed_limit',
         'A transfer that is slower than this for low_speed_time is stalled: '
         'it is given up and resumed (in bytes per second). The time in which '

@@ -58,6 +58,7 @@ _FIELD_VALUE = re.compile(r'[\t\x20-\x7e]*')
 #: The least and the largest value of every number among the settings.
 BOUNDS: dict[str, tuple[float, float]] = {
     'connect_timeout': (0.001, 86400),
+    'first_byte_timeout': (0.1, 86400),
     'low_speed_limit': (1, 2**40),
     'low_speed_time': (0.1, 86400),
     'attempts': (0, 2**31),
@@ -85,6 +86,9 @@ class Settings:
 
     #: Name resolution, TCP and TLS handshake together.
     connect_timeout: float = 10.0
+    #: From there to the first byte of the answer. A server that has the whole
+    #: file fetched or looked through first says nothing meanwhile.
+    first_byte_timeout: float = 60.0
     #: Bytes per second below which a transfer is stalled ...
     low_speed_limit: int = 1024
     #: ... when it lasts this long.

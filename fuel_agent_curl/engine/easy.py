@@ -104,6 +104,7 @@ class Attempt:
         Of redirects it knows nothing.
     :param fresh: use no connection and no address of an earlier attempt
         (one that failed may have left both dead).
+    :param patience: times as long as usual may be waited for the first byte.
     :ivar address: the one asked, after the redirects so far.
     :ivar connecting: no connection yet, at first or after a redirect.
     :ivar paused: the reception had no room, and ``unpause`` was not called
@@ -119,6 +120,7 @@ class Attempt:
         reception: Receiver,
         *,
         fresh: bool = False,
+        patience: float = 1.0,
     ) -> None:
         self.address = address
         self.connecting = True
@@ -127,6 +129,7 @@ class Attempt:
         self._request = request
         self._settings = settings
         self._fresh = fresh
+        self._patience = patience
         self._reception = reception
         self._cursor = reception.cursor
         self._heads = redirects.Heads()
@@ -195,7 +198,11 @@ class Attempt:
         # watchdog, it would take a slow consumer for a slow server.
         set_option(
             pycurl.LOW_SPEED_TIME,
-            math.ceil(settings.low_speed_time) + _SPEED_AVERAGE,
+            math.ceil(
+                max(settings.low_speed_time, settings.first_byte_timeout)
+                * self._patience
+            )
+            + _SPEED_AVERAGE,
         )
         set_option(pycurl.BUFFERSIZE, settings.buffer_size)
         set_option(
@@ -462,6 +469,11 @@ class Attempt:
             + self._proxy_heads.size
             + self._reception.received
         )
+
+    @property
+    def silent(self) -> bool:
+        """No byte of an answer has come, since the last redirect."""
+        return self._heads.silent
 
     @property
     def resolving(self) -> bool:

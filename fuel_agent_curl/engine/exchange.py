@@ -147,6 +147,7 @@ class Exchange:
             context.settings,
             self.reception,
             fresh=fresh,
+            patience=source.patience,
         )
 
     def _pin(self, kept: bool) -> answer.Representation | None:
@@ -213,8 +214,10 @@ class Exchange:
         error = dog.check(
             now,
             attempt.received,
-            connecting=attempt.connecting,
+            connecting=attempt.connecting or attempt.redirected,
             paused=attempt.paused,
+            silent=attempt.silent,
+            body=self.reception.received > 0,
         )
         if attempt.paused and self._has_room(now, offset):
             return attempt.unpause()

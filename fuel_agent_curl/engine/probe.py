@@ -100,7 +100,9 @@ def probe(
         loop.add(attempt)
         until = time.monotonic() + (
             settings.deadline
-            or settings.connect_timeout + settings.low_speed_time
+            or settings.connect_timeout
+            + settings.first_byte_timeout
+            + settings.low_speed_time
         )
         # The head and one byte are enough: a server without ranges would
         # send the whole image.
@@ -112,7 +114,10 @@ def probe(
                 ended = code, text
         error = attempt.result(*ended) if ended else None
         if glimpse.answer is None and error is None:
-            error = errors.Stalled('no answer in time')
+            error = errors.Stalled(
+                'no answer in time',
+                hint='if the server needs longer, raise first_byte_timeout',
+            )
         if error is not None:
             error.url = errors.redact(url)
             raise error

@@ -273,7 +273,7 @@ class Transfer:
         if not self._chained:
             self._highest = max(self._highest, self._offset)
             self._watchdog = watchdog.Watchdog(
-                self._settings, now, self._offset
+                self._settings, now, self._offset, self.source.patience
             )
         self._chained = False
         self._move(State.ATTEMPTING)
@@ -351,6 +351,9 @@ class Transfer:
 
     def _end_attempt(self) -> None:
         if self._exchange is not None:
+            waited = self._watchdog.waited
+            if waited is not None and waited < self._settings.low_speed_time:
+                self.source.patience = 1.0
             self._offset = self._exchange.end()
             self._exchange = None
 
@@ -370,6 +373,7 @@ class Transfer:
             ranged=ended.request.ranged,
             redirected=ended.redirected,
             challenging=self._challenging,
+            empty=not ended.reception.received,
             progressed=new >= self._settings.progress,
             kept=self._kept(),
             foretold=self._context.expected is not None,

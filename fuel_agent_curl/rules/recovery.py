@@ -73,6 +73,7 @@ class Failure:
     :ivar ranged: it asked for a range.
     :ivar redirected: it asked where a redirect had led to, not the URL.
     :ivar challenging: another transfer is still bringing the same bytes.
+    :ivar empty: it brought no byte of a body.
     :ivar progressed: it brought as many new bytes as count as progress.
     :ivar kept: bytes are kept that those of the next answer are to join.
     :ivar foretold: the complete length was given, not learnt from an answer.
@@ -84,6 +85,7 @@ class Failure:
     ranged: bool = False
     redirected: bool = False
     challenging: bool = False
+    empty: bool = False
     progressed: bool = False
     kept: bool = False
     foretold: bool = False
@@ -193,7 +195,9 @@ class Recovery:
     def _count(self, failure: Failure) -> None:
         error = failure.error
         self._stats.stalls += isinstance(error, errors.Stalled)
-        self.source.failed(error, failure.ranged, failure.progressed)
+        self.source.failed(
+            error, failure.ranged, failure.progressed, failure.empty
+        )
         self.fresh = True
         if failure.progressed:
             self._tried.clear()

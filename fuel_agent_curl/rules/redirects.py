@@ -119,6 +119,11 @@ class Heads:
         self._lines: list[bytes] = []
         self._head_size = 0
 
+    @property
+    def silent(self) -> bool:
+        """Whether no line of a head has come yet, but of interim ones."""
+        return self.head is None and not self._lines
+
     def take(self, line: bytes) -> http.Head | None:
         """Take a line; return the head that it ends, unless interim.
 

@@ -33,6 +33,9 @@ _WRONG_RANGES = 2
 # twice as many after each try in vain, and this many at the most.
 _RECOVERY_MAX = 256
 
+# A server that is dead has to be found so all the same.
+_PATIENCE_MAX = 4.0
+
 # What a mirror is used last for.
 _UNTRUSTED = (
     errors.Stalled,
@@ -51,6 +54,7 @@ class Source:
     :ivar named: the user named its origin; what was given goes there.
     :ivar location: where redirects of the URL led to, as long as that has
         not failed; segments share it.
+    :ivar patience: times as long as usual that it may take to begin.
     :ivar most: connections that it lets in at a time, as far as known.
     """
 
@@ -66,6 +70,7 @@ class Source:
         self.most = math.inf
         self.penalty = 0
         self.speed = 0.0
+        self.patience = 1.0
         self._undisturbed = 0
         self._recovery = 1
         self._recovering = False
@@ -120,13 +125,20 @@ class Source:
         return True
 
     def failed(
-        self, error: errors.Error, ranged: bool, progressed: bool = False
+        self,
+        error: errors.Error,
+        ranged: bool,
+        progressed: bool = False,
+        empty: bool = False,
     ) -> None:
         """Note a failure; a mirror that lied or stalled is used last.
 
         :param ranged: a range had been asked for.
         :param progressed: the attempt brought new bytes.
+        :param empty: it brought no byte at all.
         """
+        if empty and isinstance(error, errors.Stalled):
+            self.patience = min(2 * self.patience, _PATIENCE_MAX)
         if self._doubtful and not ranged and not progressed:
             # To read all again did not help either, and the server has
             # ranges: its next answer may prove more.

@@ -95,17 +95,40 @@ class Watchdog:
 
     :param began: monotonic time of the start.
     :param offset: byte of the representation it starts at.
+    :param patience: times as long as usual may be waited for the first byte
+        of the head, and then of the body.
+    :ivar waited: seconds that went by before the first byte of a body, None
+        before.
     """
 
     def __init__(
-        self, settings: settings_module.Settings, began: float, offset: int
+        self,
+        settings: settings_module.Settings,
+        began: float,
+        offset: int,
+        patience: float = 1.0,
     ) -> None:
         self._settings = settings
-        self._low_speed = LowSpeed(
-            settings.stall_limit, settings.low_speed_time
-        )
+        self._patience = patience
+        self._low_speed = self._watch_speed()
         self._received_before = 0
-        self.continued(began, offset, 0)
+        self._silent_since = began
+        self._may_be_silent = True
+        self.waited: float | None = None
+        self._start(began, offset)
+
+    def _watch_speed(self) -> LowSpeed:
+        return LowSpeed(
+            self._settings.stall_limit,
+            self._settings.low_speed_time * self._patience,
+        )
+
+    def _start(self, now: float, offset: int) -> None:
+        self._began = now
+        self._began_at = offset
+        self._connecting_since = now
+        self._sampled = -math.inf
+        self._samples = collections.deque([(now, offset)])
 
     def continued(self, now: float, offset: int, received: int) -> None:
         """Another request goes on, after ``received`` bytes of the last.
@@ -113,22 +136,29 @@ class Watchdog:
         The parts of a server that caps its ranges are watched together, so
         that one of a byte each is found too slow.
         """
-        self._began = now
-        self._began_at = offset
         self._received_before += received
-        self._connecting_since = now
-        self._sampled = -math.inf
-        self._samples = collections.deque([(now, offset)])
+        self._may_be_silent = False
+        self._start(now, offset)
 
     def check(
-        self, now: float, received: int, *, connecting: bool, paused: bool
+        self,
+        now: float,
+        received: int,
+        *,
+        connecting: bool,
+        paused: bool,
+        silent: bool = False,
+        body: bool = True,
     ) -> errors.Error | None:
         """Return the error to end the attempt with, None to go on.
 
         :param received: bytes that have arrived, those of heads included.
+        :param silent: no byte of the answer has come yet.
+        :param body: a byte of its body has.
         """
         if connecting:
             self._low_speed.suspend(now)
+            self._silent_since = now
             limit = self._settings.connect_timeout
             # libcurl's own timeout comes first, if it can.
             if now > self._connecting_since + limit + 1:
@@ -138,19 +168,40 @@ class Watchdog:
         if paused:
             self._low_speed.suspend(now)
             return None
+        if silent and self._may_be_silent:
+            self._low_speed.suspend(now)
+            return self._still_silent(now)
+        if body and self.waited is None:
+            self.waited = now - self._began
+            if self._patience > 1:
+                # From here on it is nothing that is waited for.
+                self._patience = 1.0
+                self._low_speed = self._watch_speed()
         self._low_speed.resume(now)
         if now < self._sampled + _EVERY:
             return None
         self._sampled = now
-        if self._low_speed.stalled(now, self._received_before + received):
-            return errors.Stalled(
-                'less than %d bytes/s for %g s'
-                % (
-                    self._settings.stall_limit,
-                    self._settings.low_speed_time,
-                )
-            )
-        return None
+        if not self._low_speed.stalled(now, self._received_before + received):
+            return None
+        return errors.Stalled(
+            'less than %d bytes/s for %g s'
+            % (
+                self._settings.stall_limit,
+                self._settings.low_speed_time * self._patience,
+            ),
+            hint=None
+            if body
+            else 'if the server needs longer, raise low_speed_time',
+        )
+
+    def _still_silent(self, now: float) -> errors.Error | None:
+        limit = self._settings.first_byte_timeout * self._patience
+        if now < self._silent_since + limit:
+            return None
+        return errors.Stalled(
+            'no byte of an answer in %g s' % limit,
+            hint='if the server needs longer, raise first_byte_timeout',
+        )
 
     def sample(self, now: float, offset: int) -> None:
         """Note how far the attempt is."""

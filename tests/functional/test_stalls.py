@@ -102,6 +102,44 @@ class TestStalls(engine.EngineTestCase):
         self.assert_arrives(faults.stall(None), requests=1, low_speed_time=20)
         self.assertLess(time.monotonic() - began, 10)
 
+    def test_a_long_silence_before_the_head_is_no_stall(self) -> None:
+        for connections in 1, 4:
+            self.server.requests.clear()
+            self.assert_arrives(
+                then=faults.stall(0, 1.2, in_head=True),
+                requests=1,
+                low_speed_time=0.3,
+                first_byte_timeout=20,
+                connections=connections,
+                segment_size=1 << 20,
+            )
+
+    def test_a_long_silence_after_a_redirect_is_no_stall(self) -> None:
+        self.server.script(
+            then=faults.stall(0, 1.2, in_head=True), path='/image'
+        )
+        self.server.script(then=faults.redirect('/image'), path='/away')
+        self.assert_arrives(
+            url=self.server.url('/away'),
+            requests=2,
+            low_speed_time=0.3,
+            first_byte_timeout=20,
+        )
+
+    def test_the_next_attempt_is_more_patient(self) -> None:
+        for in_head in False, True:
+            self.server.requests.clear()
+            outcome = self.assert_arrives(
+                then=faults.stall(0, 1.2, in_head=in_head),
+                requests=3,
+                low_speed_time=0.4,
+                first_byte_timeout=0.4,
+            )
+            hint = outcome.events[0].error.hint
+            self.assertIn(
+                'first_byte_timeout' if in_head else 'low_speed_time', hint
+            )
+
     def test_drip_below_the_limit(self) -> None:
         self.assert_noticed(
             faults.trickle(100, at=9000), noticed=4.0, requests=2

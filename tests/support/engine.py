@@ -137,12 +137,17 @@ class EngineTestCase(base.FunctionalTestCase):
         observe: Any = None,
         **settings: Any,
     ) -> fuel_agent_curl.Download:
-        """Begin a download with the settings of the tests."""
+        """Begin a download with the settings of the tests.
+
+        Unless it is given, first_byte_timeout is low_speed_time.
+        """
+        settings = {**SETTINGS, **settings}
+        settings.setdefault('first_byte_timeout', settings['low_speed_time'])
         return fuel_agent_curl.fetch(
             url or self.server.url(),
             mirrors=mirrors,
             checksum=checksum,
-            settings=fuel_agent_curl.Settings(**{**SETTINGS, **settings}),
+            settings=fuel_agent_curl.Settings(**settings),
             observe=observe,
         )
 

@@ -29,7 +29,10 @@ from tests.support import endpoints
 PROGRAM = [sys.executable, '-m', 'fuel_agent_curl.cmd.main']
 
 # Quick to notice, to come back and to give up.
-QUICK = ('--attempts', '2', '--backoff', '0.1', '--low-speed-time', '2')
+QUICK = (
+    *('--attempts', '2', '--backoff', '0.1'),
+    *('--low-speed-time', '2', '--first-byte-timeout', '2'),
+)
 
 
 class ProgramTestCase(base.FunctionalTestCase):

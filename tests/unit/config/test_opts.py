@@ -36,6 +36,7 @@ FIELDS = [field.name for field in dataclasses.fields(settings.Settings)]
 # One value for each option, none of them the default.
 OTHER: dict[str, Any] = {
     'connect_timeout': 3.5,
+    'first_byte_timeout': 30.0,
     'low_speed_limit': 10,
     'low_speed_time': 4.5,
     'attempts': 0,

@@ -46,6 +46,7 @@ class TestSettings(_SettingsTestCase):
         self.assertEqual(
             {
                 'connect_timeout': 10.0,
+                'first_byte_timeout': 60.0,
                 'low_speed_limit': 1024,
                 'low_speed_time': 10.0,
                 'attempts': 31,

@@ -86,6 +86,17 @@ class RequestTest(base.TestCase):
         one.failed(wrong, ranged=True)
         self.assertIsNone(one.request(5, None, unproven=False))
 
+    def test_patience_grows_when_there_was_no_byte_in_time(self) -> None:
+        one = source()
+        stalled = errors.Stalled('silent')
+        one.failed(errors.ReceiveError('reset'), ranged=False, empty=True)
+        one.failed(stalled, ranged=False, empty=False)
+        found = [one.patience]
+        for _time in range(3):
+            one.failed(stalled, ranged=False, empty=True)
+            found.append(one.patience)
+        self.assertEqual([1, 2, 4, 4], found)
+
     def reread_in_vain(self, ranges: bool | None) -> sources.Source:
         one = source()
         one.learn(

@@ -19,7 +19,10 @@ from fuel_agent_curl.rules import watchdog
 from tests import base
 
 SETTINGS = settings.Settings(
-    connect_timeout=3, low_speed_limit=1000, low_speed_time=4
+    connect_timeout=3,
+    first_byte_timeout=20,
+    low_speed_limit=1000,
+    low_speed_time=4,
 )
 
 
@@ -87,6 +90,86 @@ class WatchdogTest(base.TestCase):
         self.assertIsNone(dog.check(7.0, 0, connecting=True, paused=False))
         error = dog.check(7.6, 0, connecting=True, paused=False)
         self.assertIsInstance(error, errors.ConnectError)
+
+    def wait(
+        self, patience: float, head: float, body: float, size: int = 0
+    ) -> tuple[float, errors.Error | None]:
+        """Run for 300 s with a head, and a body, so many seconds later.
+
+        :param size: of the body, which comes at once.
+        """
+        dog = watchdog.Watchdog(SETTINGS, 100.0, 0, patience)
+        for step in range(300 * 20):
+            after = step / 20
+            error = dog.check(
+                100.0 + after,
+                200 * (after >= head) + size * (after >= body),
+                connecting=False,
+                paused=False,
+                silent=after < head,
+                body=after >= body,
+            )
+            if error is not None:
+                return after, error
+        return math.inf, None
+
+    def test_the_first_byte_of_the_head_has_a_time_of_its_own(self) -> None:
+        for patience, expected in (1, 20), (2, 40), (4, 80):
+            after, error = self.wait(patience, 300, 300)
+            self.assertIsInstance(error, errors.Stalled)
+            self.assertTrue(expected <= after <= expected + 1, after)
+            assert error is not None
+            self.assertIn('first_byte_timeout', error.hint or '')
+            # From there on, it is dead in time.
+            for head in 1, 19:
+                after, error = self.wait(patience, head, 300)
+                self.assertIsInstance(error, errors.Stalled)
+                late = after - head - 4 * patience
+                self.assertTrue(0 <= late <= 1, after)
+                assert error is not None
+                self.assertIn('low_speed_time', error.hint or '')
+
+    def test_patience_ends_with_the_first_byte_of_the_body(self) -> None:
+        after, error = self.wait(4, 30, 40, size=10**6)
+        self.assertIsInstance(error, errors.Stalled)
+        self.assertTrue(44 <= after <= 45, after)
+        assert error is not None
+        self.assertIsNone(error.hint)
+
+    def test_connecting_and_redirects_have_a_time_of_their_own(self) -> None:
+        dog = watchdog.Watchdog(SETTINGS, 0.0, 0)
+        self.assertIsNone(
+            dog.check(3, 0, connecting=True, paused=False, silent=True)
+        )
+        for now in 4, 22:
+            self.assertIsNone(
+                dog.check(now, 0, connecting=False, paused=False, silent=True)
+            )
+        # It has led elsewhere.
+        self.assertIsNone(
+            dog.check(24, 300, connecting=True, paused=False, silent=True)
+        )
+        self.assertIsNone(
+            dog.check(43.9, 300, connecting=False, paused=False, silent=True)
+        )
+        self.assertIsNotNone(
+            dog.check(44, 300, connecting=False, paused=False, silent=True)
+        )
+
+    def test_small_parts_have_no_patience_each(self) -> None:
+        self.dog.check(100, 0, connecting=False, paused=False)
+        self.dog.continued(101, 10, 10)
+        for now, stalled in (101, False), (103, False), (105, True):
+            error = self.dog.check(
+                now, 0, connecting=False, paused=False, silent=True
+            )
+            self.assertEqual(stalled, error is not None, str(now))
+
+    def test_tells_how_long_the_first_byte_took(self) -> None:
+        dog = watchdog.Watchdog(SETTINGS, 0.0, 0)
+        for now in 1, 2, 3, 4:
+            dog.check(now, 0, connecting=False, paused=False, body=now > 2)
+        self.assertEqual(3, dog.waited)
 
     def parts(self, size: int) -> tuple[float, errors.Error | None]:
         """Run for 20 s with a part of ``size`` bytes each 0.2 s."""
