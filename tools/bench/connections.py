@@ -43,10 +43,12 @@ MEMORY = (64 + 64) * octets.MIB
 
 _ARIA2 = 'aria2c -x16 -s16 -k1M'
 _LIMIT = 'arithmetic limit'
+# The shortest image.
+_SECTOR = 512
 _START_UP = contenders.COPY + ', start-up'
 _NOTES = (
     'only ours ends with the file synced',
-    'start-up: the same for an image of one byte',
+    'start-up: the same for an image of one sector',
 )
 
 
@@ -190,7 +192,7 @@ def _limit(seconds: float, text: str = '') -> figures.Row:
 def _start_up(bench: _Bench) -> figures.Row:
     """Measure what it takes to copy nothing to speak of."""
     candidate = _ours(CONNECTIONS, _START_UP)
-    (row,) = bench.take_turns([candidate], bench.paced(1))
+    (row,) = bench.take_turns([candidate], bench.paced(_SECTOR))
     return row
 
 
