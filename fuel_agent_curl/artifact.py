@@ -237,11 +237,14 @@ def _write(
     keep: pipeline.Keeper = lambda chunk: None,
 ) -> None:
     LOG.debug('Writing to %s', filename)
+    settings = opts.settings_from(cfg.CONF)
     with _as_fuel_agent_errors():
         written = pipeline.write(
             chunks,
             filename,
-            direct_io=opts.settings_from(cfg.CONF).direct_io,
+            direct_io=settings.direct_io,
+            wipe_leftovers=settings.wipe_leftovers,
+            any_sector_size=settings.any_sector_size,
             length=length,
             cancel=cancel,
             keep=keep,

@@ -181,6 +181,8 @@ class Copy:
                 allow_unproven_end=request.settings.allow_unproven_end,
                 image_checksum=_text(image_checksum),
                 direct_io=request.settings.direct_io,
+                wipe_leftovers=request.settings.wipe_leftovers,
+                any_sector_size=request.settings.any_sector_size,
                 verify=request.verify,
                 bmap=bmap,
                 observe=self._opened,

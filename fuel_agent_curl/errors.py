@@ -410,6 +410,12 @@ class TargetVanished(DeviceError):
     exit_code = 49
 
 
+class NotForThisSectorSize(DeviceError):
+    """The image's partition table counts in sectors of another length."""
+
+    exit_code = 50
+
+
 class TargetUnsuitable(DeviceError):
     """The target is of a kind that takes no image, as a character device."""
 

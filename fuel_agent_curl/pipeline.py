@@ -96,6 +96,8 @@ def copy(
     image_checksum: str | None = None,
     direct_io: bool = True,
     verify: bool = False,
+    wipe_leftovers: bool = False,
+    any_sector_size: bool = False,
     in_place: bool = False,
     bmap: bmap_module.BlockMap | None = None,
     observe: Observer | None = None,
@@ -117,10 +119,12 @@ def copy(
         no check.
     :param direct_io: write past the page cache where the target takes it.
     :param verify: read everything back from the medium and compare.
+    :param wipe_leftovers: see ``opening.open_target``, as for the next one.
+    :param any_sector_size: write a GPT for sectors of another length.
     :param in_place: write over a regular file, in place of one beside it that
         replaces it in the end.
     :param bmap: write its ranges alone, each compared with its checksum, and
-        leave the rest of the target as it is. The first mebibyte is blank
+        leave the rest of the target as it is. What that is known by is gone
         until the end, though, and after a copy that failed.
     :param observe: called once, with the sink: what it has written, and what
         the target is like, can be looked at from any thread.
@@ -140,12 +144,18 @@ def copy(
                 target,
                 direct_io=direct_io,
                 verify=verify,
+                wipe_leftovers=wipe_leftovers,
+                any_sector_size=any_sector_size,
                 in_place=in_place,
             )
             tasks.append(sink.write)
         else:
             sink = opened.sink = opening.open_storage(
-                target, direct_io=direct_io, verify=verify
+                target,
+                direct_io=direct_io,
+                verify=verify,
+                wipe_leftovers=wipe_leftovers,
+                any_sector_size=any_sector_size,
             )
             tasks.append(bmap_module.Check(bmap).update)
             cutter = bmap_module.Cutter(bmap)
@@ -285,6 +295,8 @@ def write(
     target: str | os.PathLike[str],
     *,
     direct_io: bool = True,
+    wipe_leftovers: bool = False,
+    any_sector_size: bool = False,
     length: int | None = None,
     cancel: Callable[[], None] = lambda: None,
     keep: Keeper = lambda chunk: None,
@@ -300,7 +312,12 @@ def write(
     :param keep: asked for each chunk whether it may be used for longer.
     """
     with _Target() as opened:
-        sink = opening.open_target(target, direct_io=direct_io)
+        sink = opening.open_target(
+            target,
+            direct_io=direct_io,
+            wipe_leftovers=wipe_leftovers,
+            any_sector_size=any_sector_size,
+        )
         opened.sink = sink
         image = _Image(chunks, keep, length)
         _move(image, sink, [sink.write], None, cancel)

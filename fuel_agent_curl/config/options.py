@@ -229,6 +229,16 @@ OPTIONS: tuple[Option, ...] = (
         'Write past the page cache (O_DIRECT) where the target takes it.',
     ),
     Option(
+        'wipe_leftovers',
+        'Blank all that libblkid knows a whole disk by behind the image, not '
+        'only what hides the image from it.',
+    ),
+    Option(
+        'any_sector_size',
+        'Write an image with a GPT for sectors of another length than those '
+        'of the disk.',
+    ),
+    Option(
         'decoder_memory',
         'The largest window (zstd) or dictionary (xz) that an image may take '
         'to be unpacked (in bytes).',

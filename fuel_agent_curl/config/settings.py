@@ -32,6 +32,15 @@ CHOICES = {
     'trailing_data': ('error', 'ignore'),
 }
 
+# What is True or False.
+_SWITCHES = (
+    'insecure',
+    'direct_io',
+    'wipe_leftovers',
+    'any_sector_size',
+    'allow_unproven_end',
+)
+
 # What one connection may be ahead of the consumer: more does not make it
 # faster, and a ramdisk has little memory.
 _ONE_CONNECTION_WINDOW = 16 * octets.MIB
@@ -125,6 +134,10 @@ class Settings:
     http_version: str = '1.1'
     #: Write past the page cache where the target allows it.
     direct_io: bool = True
+    #: Blank what a whole disk is known by behind the image.
+    wipe_leftovers: bool = False
+    #: Write a GPT for sectors of another length than the disk's.
+    any_sector_size: bool = False
     #: The largest window (zstd) or dictionary (xz) of a decoder.
     decoder_memory: int = 128 * octets.MIB
     #: What to do about bytes behind the end of a container.
@@ -136,7 +149,7 @@ class Settings:
         object.__setattr__(self, 'headers', tuple(self.headers))
         for name in BOUNDS:
             self._check_number(name)
-        for name in ('insecure', 'direct_io', 'allow_unproven_end'):
+        for name in _SWITCHES:
             # 'no' would be true.
             if not isinstance(getattr(self, name), bool):
                 raise errors.OptionError(

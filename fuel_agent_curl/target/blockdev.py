@@ -19,7 +19,6 @@ are of <linux/fs.h>, and the same on every architecture fuel-agent runs on
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import logging
 import os
@@ -28,7 +27,6 @@ import struct
 LOG = logging.getLogger(__name__)
 
 _BLKROGET = 0x125E
-_BLKRRPART = 0x125F
 _BLKSSZGET = 0x1268
 _BLKZEROOUT = 0x127F
 
@@ -78,23 +76,6 @@ def zero_out(fd: int, start: int, length: int) -> None:
     some devices give the old bytes back.
     """
     fcntl.ioctl(fd, _BLKZEROOUT, struct.pack('=QQ', start, length))
-
-
-def reread_partitions(fd: int) -> None:
-    """Have the kernel read the partition table again.
-
-    EINVAL is what a partition, and a device without partition scan, answer.
-    The image is complete by now, so nothing here is an error.
-    """
-    try:
-        fcntl.ioctl(fd, _BLKRRPART)
-    except OSError as exc:
-        if exc.errno != errno.EINVAL:
-            LOG.warning(
-                'the partition table was written, but the kernel still has'
-                ' the old one (%s): run blockdev --rereadpt',
-                exc,
-            )
 
 
 def _int_ioctl(fd: int, request: int) -> int:

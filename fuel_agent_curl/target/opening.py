@@ -69,6 +69,8 @@ def open_target(
     *,
     direct_io: bool = True,
     verify: bool = False,
+    wipe_leftovers: bool = False,
+    any_sector_size: bool = False,
     in_place: bool = False,
     deadline: float | None = None,
 ) -> sink.Sink:
@@ -83,6 +85,9 @@ def open_target(
 
     :param direct_io: write past the page cache where the target takes it.
     :param verify: read everything back before the image looks complete.
+    :param wipe_leftovers: blank what a whole disk is known by behind the
+        image, not only what hides the image.
+    :param any_sector_size: take a GPT for sectors of another length.
     :param in_place: write over a regular file, which is empty until then. So
         is one of several names, and one that cannot be replaced.
     :param deadline: monotonic time until which somebody has to have opened
@@ -90,7 +95,12 @@ def open_target(
     :raises errors.DeviceError: of the class that says what is wrong.
     :raises errors.DeadlineExceeded: as said.
     """
-    options = storage.Options(direct_io, verify)
+    options = storage.Options(
+        direct_io=direct_io,
+        verify=verify,
+        wipe_leftovers=wipe_leftovers,
+        any_sector_size=any_sector_size,
+    )
     return _open_path(path, options, in_place, deadline)
 
 
@@ -99,6 +109,8 @@ def open_storage(
     *,
     direct_io: bool = True,
     verify: bool = False,
+    wipe_leftovers: bool = False,
+    any_sector_size: bool = False,
 ) -> storage.Storage:
     """Return a sink that can skip parts of the image; see ``open_target``.
 
@@ -107,7 +119,13 @@ def open_storage(
 
     :raises errors.OptionError: for a pipe, a terminal and the like.
     """
-    options = storage.Options(direct_io, verify, mapped=True)
+    options = storage.Options(
+        direct_io=direct_io,
+        verify=verify,
+        mapped=True,
+        wipe_leftovers=wipe_leftovers,
+        any_sector_size=any_sector_size,
+    )
     opened = _open_path(path, options, True, None)
     assert isinstance(opened, storage.Storage)
     return opened

@@ -12,12 +12,14 @@
 
 """The sinks that keep what they take; ``targets`` has the two kinds.
 
-What is on the target looks complete only after ``finish`` has returned: the
-first mebibyte, which holds the partition table, the boot loader or the
-superblock, is zeroed and synced before anything else is written, and the
-image's own is put there last, when all the rest is written, synced and
-checked. Whatever ends the process in between leaves something that no
-firmware boots and nothing mounts.
+What is on the target looks complete only after ``finish`` has returned. What
+it is known by (see ``identity``) is taken from it, and that synced, before
+anything else is written; what the image is known by is put there last, when
+all the rest is written, synced and checked. Whatever ends the process in
+between leaves something that no firmware boots and nothing mounts.
+
+The first mebibyte is blanked only when the image turns out to be longer. A
+shorter one is written when all of it has come, and what is behind it stays.
 
 Where parts of the image are skipped, what the target has there stays; of the
 first mebibyte it is read before that is zeroed, and put back with the rest.
@@ -26,6 +28,7 @@ first mebibyte it is read before that is zeroed, and put back with the rest.
 from __future__ import annotations
 
 import abc
+from collections.abc import Container
 from collections.abc import Iterator
 import dataclasses
 import errno
@@ -33,19 +36,18 @@ import fcntl
 import logging
 import mmap
 import os
+import sys
 
-from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl.target import identity
 from fuel_agent_curl.target import readback
+from fuel_agent_curl.target import signatures
 from fuel_agent_curl.target import sink
 from fuel_agent_curl.target import staging
 
 LOG = logging.getLogger(__name__)
 
-
-#: What is held back: GPT with its table, the boot loader's first stages, and
-#: the first superblocks of ext4, xfs and btrfs are in there.
-FIRST = 1 * octets.MIB
+FIRST = identity.FIRST
 
 # A longer run of zeros is handed to the kernel in parts, which cannot be
 # interrupted: on a slow disk that writes them one by one, half a second.
@@ -64,6 +66,9 @@ _ALIGNMENT = mmap.PAGESIZE
 # a controller), and the last sync would wait for all of it.
 _SYNC_AHEAD = 16 * octets.MIB
 
+# What libblkid finds is blanked until it finds nothing, but no longer.
+_TURNS = 16
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -72,11 +77,15 @@ class Options:
     :ivar direct_io: past the page cache if the target takes it.
     :ivar verify: read everything back and compare.
     :ivar mapped: parts of the image may be skipped.
+    :ivar wipe_leftovers: blank what a disk is known by behind the image.
+    :ivar any_sector_size: take a partition table for other sectors, too.
     """
 
     direct_io: bool = True
     verify: bool = False
     mapped: bool = False
+    wipe_leftovers: bool = False
+    any_sector_size: bool = False
 
     @property
     def reads(self) -> bool:
@@ -89,32 +98,43 @@ class Storage(sink.Sink):
 
     :param fd: open for writing, for reading too where ``options`` say so. It
         is the sink's from here on.
+    :param held: what the image is known by goes there first.
     """
 
-    def __init__(self, path: str, fd: int, options: Options) -> None:
+    def __init__(
+        self, path: str, fd: int, options: Options, held: identity.Identity
+    ) -> None:
         super().__init__(path, fd)
         self._alignment = _ALIGNMENT
         self._direct = False
         self._options = options
-        self._first = memoryview(mmap.mmap(-1, FIRST))
+        self._begun = False
+        self._held = held
+        #: How much of the first mebibyte is the image's.
+        self._reach = 0
         self._stage = staging.Stage()
         # Where on the target that goes which the stage gives out next.
-        self._offset = 0
+        self._offset = FIRST
         self._unsynced = 0
         # The run of zeros that ends there: where it began.
         self._zeros_from: int | None = None
         self._dirty_from = 0
         self._proof = readback.Regions() if options.verify else None
 
-    #: What the target has where the first mebibyte goes stays, but for what
-    #: the image has there.
-    _reads_first = False
-
     # What the kinds do in their own ways.
 
     @abc.abstractmethod
-    def _blank(self) -> None:
-        """Take from the target what makes it look complete."""
+    def _blank(self, stop: int) -> None:
+        """Zero the target up to ``stop``, in the first mebibyte, and sync."""
+
+    def _blanked(self) -> None:
+        """Do what is left after the target was blanked."""
+
+    def _fit(self) -> None:
+        """Refuse an image, by what is held back of it, that does not fit."""
+
+    def _look_behind(self) -> None:
+        """See to what the target is known by behind the image."""
 
     @abc.abstractmethod
     def _write_zeros(self, start: int, stop: int) -> None:
@@ -133,34 +153,40 @@ class Storage(sink.Sink):
         """Do what is left after the image is complete and synced."""
 
     def begin(self) -> None:
-        if self.life is not sink.Life.UNTOUCHED:
+        if self._begun:
             return
-        if self._reads_first:
-            self._read_first()
+        self._begun = True
+        if self._options.mapped:
+            with self._mapped('reading'):
+                self._read_first()
         if self._options.direct_io:
             self._try_direct()
-        self._become(sink.Life.BLANK, 'incomplete')
-        with self._mapped('preparing'):
-            self._blank()
-        self.state = 'blank'
 
     def write(self, buffer: octets.Buffer) -> None:
         self.begin()
         view = memoryview(buffer)
         self._check_room(self.written + len(view))
-        if self.written < FIRST:
-            held = min(FIRST - self.written, len(view))
-            self._first[self.written : self.written + held] = view[:held]
-            self.written += held
-            self._offset = self.written
-            view = view[held:]
-        if view and self.life is not sink.Life.WRITTEN:
-            self._become(sink.Life.WRITTEN)
-        if self._proof is not None and view:
-            self._proof.add(self.written, view)
-        self.written += len(view)
         with self._mapped('writing to'):
-            self._put(self._stage.add(view))
+            while view:
+                view = view[self._take(view) :]
+
+    def _take(self, view: memoryview) -> int:
+        """Take the first bytes of ``view``; return how many that were."""
+        held, stop = self._held.part(self.written)
+        view = view[: stop - self.written]
+        if self.written >= FIRST:
+            self._prepare(FIRST)
+            if self._proof is not None:
+                self._proof.add(self.written, view)
+        self._held.forget(self.written, self.written + len(view))
+        if held:
+            self._held.put(self.written, view)
+        else:
+            self._send(view)
+        self.written += len(view)
+        if FIRST < self.written == self._held.front:
+            self._release(FIRST, self.written)
+        return len(view)
 
     def skip(self, length: int) -> None:
         """Leave the next ``length`` bytes as they are on the target.
@@ -170,8 +196,50 @@ class Storage(sink.Sink):
         self.begin()
         with self._mapped('writing to'):
             self._flush()
+            if self.written + length > FIRST:
+                self._prepare(FIRST)
         self.written += length
-        self._offset = self.written
+        self._offset = max(self.written, FIRST)
+
+    def _prepare(self, reach: int) -> None:
+        """Take from the target what it is known by, once.
+
+        :param reach: as much of its first mebibyte is the image's.
+        """
+        if self.life is not sink.Life.UNTOUCHED:
+            return
+        self._fit()
+        self._reach = reach
+        self._become(sink.Life.BLANK, 'incomplete')
+        with self._mapped('preparing'):
+            if reach == FIRST:
+                # All of it at once, as far as there is such a thing.
+                self._hide(sync=False)
+            self._blank(reach)
+            if reach == FIRST:
+                self._hide()
+                self._blanked()
+        self.state = 'blank'
+
+    def _hide(self, *, sync: bool = True) -> None:
+        """Zero what the target is known by behind its first mebibyte."""
+        found = [each for each in self._look() if each.offset >= FIRST]
+        for signature in found:
+            self._held.hide(signature, self.written)
+            self._pwrite_zeros(signature.offset, signature.stop)
+        if found and sync:
+            self._fdatasync()
+
+    def _release(self, start: int, stop: int) -> None:
+        """Write what was held back, but not what the image is known by."""
+        view = memoryview(self._held.masked(start, stop))
+        for offset in range(0, len(view), octets.MIB):
+            self._send(view[offset : offset + octets.MIB])
+
+    def _send(self, view: memoryview) -> None:
+        if self.life is sink.Life.BLANK:
+            self._become(sink.Life.WRITTEN)
+        self._put(self._stage.add(view))
 
     def _put(self, runs: Iterator[staging.Run]) -> None:
         for zeros, view in runs:
@@ -212,24 +280,28 @@ class Storage(sink.Sink):
     def finish(self) -> None:
         self.begin()
         with self._mapped('writing to'):
+            self._prepare(min(self.written, FIRST))
+            if FIRST < self.written < self._held.front:
+                self._release(FIRST, self.written)
+            if self._held.tail < self.written:
+                self._release(self._held.tail, self.written)
             self._flush()
             self._settle()
-        # All of it has to be on the medium before the first mebibyte is
-        # handed to the kernel, which may put that there at any moment.
+        # All of it has to be on the medium before anything of what it is
+        # known by is handed to the kernel, which may put that there at once.
         self.phase = 'syncing'
         self._sync()
+        if self._reach == FIRST:
+            # What is known by what is where nobody looked before.
+            with self._mapped('writing to'):
+                self._hide()
         if self._proof is not None:
             self.phase = 'verifying'
-            self._proof.compare(self._read, self.path)
-        first = self._held()
-        self._become(sink.Life.PUBLISHED)
+            self._proof.compare(self._read_image, self.path)
+        self._fit()
+        self._publish()
         with self._mapped('writing to'):
-            self._publish(first)
-        self._sync()
-        if self._proof is not None:
-            proof = readback.Regions()
-            proof.add(0, first)
-            proof.compare(self._read, self.path)
+            self._look_behind()
         with self._mapped('closing'):
             # What close(2) has to tell is told for every descriptor: heard
             # from this one, all can still be taken back by the other.
@@ -237,6 +309,50 @@ class Storage(sink.Sink):
             self._end()
             self._close()
         self._become(sink.Life.CLOSED, 'complete')
+
+    def _publish(self) -> None:
+        """Put there what the image is known by."""
+        if self._options.mapped:
+            self._fill()
+        order = self._held.order(self.written)
+        self._become(sink.Life.PUBLISHED)
+        with self._mapped('writing to'):
+            for span in order.early:
+                self._show(*span)
+        self._sync()
+        with self._mapped('writing to'):
+            for span in order.late:
+                self._show(*span)
+        self._sync()
+        if self._proof is not None:
+            proof = readback.Regions()
+            for start, stop in sorted({*order.early, *order.late}):
+                proof.add(start, memoryview(self._held.get(start, stop)))
+            proof.compare(self._read, self.path)
+        with self._mapped('writing to'):
+            for offset, magic in self._held.old.items():
+                self._pwrite(memoryview(magic), offset)
+        if self._held.old:
+            self._sync()
+
+    def _show(self, start: int, stop: int) -> None:
+        """Write [start, stop), which is zeros so far, as the image has it."""
+        while start < stop:
+            # What is not aligned is not to keep the rest from being direct.
+            bound = start + -start % self._alignment
+            end = min(bound, stop) if start < bound else stop
+            view = memoryview(mmap.mmap(-1, end - start))
+            view[:] = self._held.get(start, end)
+            if not staging.is_zero(view):
+                self._pwrite(view, start)
+            start = end
+
+    def _fill(self) -> None:
+        """Complete the picture by what was skipped."""
+        for start, stop in self._held.unseen():
+            for piece in self._read_image(start, stop):
+                self._held.put(start, piece)
+                start += len(piece)
 
     def abort(self) -> None:
         if self.life is sink.Life.CLOSED:
@@ -250,53 +366,86 @@ class Storage(sink.Sink):
         self._become(sink.Life.CLOSED)
 
     def _take_back(self) -> None:
-        """Leave nothing that looks complete."""
+        """Leave nothing that looks complete; warn where that fails."""
+        if self.life is sink.Life.UNTOUCHED:
+            return
+        blank = self.life is sink.Life.BLANK and self.state != 'blank'
         if self.life is sink.Life.PUBLISHED:
             self._become(sink.Life.WRITTEN)
-            self._clear()
-        elif self.life is sink.Life.BLANK and self.state != 'blank':
-            self._clear()
-
-    def _clear(self) -> None:
-        """Blank the target once more; warn where that fails."""
+            blank = True
         try:
-            self._blank()
+            if blank:
+                self._blank(self._reach)
+            # What is behind a short image is none of its business.
+            self._wipe(0, sys.maxsize if self._reach == FIRST else self._reach)
         except OSError as exc:
             LOG.warning('%s could not be cleared: %s', self.path, exc)
+            self.state = 'incomplete'
             return
         if self.life is sink.Life.BLANK:
             self.state = 'blank'
+        self._blanked()
+
+    def _look(self, *, forced: bool = True) -> list[signatures.Signature]:
+        """Return what the target is known by, to those who look at it now.
+
+        :param forced: see ``signatures.find``.
+        """
+        if self._direct:
+            self._set_direct(False)
+        try:
+            return signatures.find(self._fd, forced=forced)
+        except OSError as exc:
+            LOG.warning(
+                '%s cannot be read, so nobody looks for signatures: %s',
+                self.path,
+                exc.strerror,
+            )
+            return []
+        finally:
+            if self._direct:
+                self._set_direct(True)
+
+    def _wipe(
+        self, start: int, stop: int, names: Container[str] | None = None
+    ) -> None:
+        """Blank what the target is known by, until that is nothing.
+
+        What does not begin in [start, stop) is left alone.
+
+        :param names: so is what has none of these; None: any.
+        """
+        for _turn in range(_TURNS):
+            found = [
+                each
+                for each in self._look()
+                if start <= each.offset < stop
+                and (names is None or each.name in names)
+            ]
+            if not found:
+                return
+            for each in found:
+                self._pwrite_zeros(each.offset, each.stop)
+            self._fdatasync()
+        LOG.warning(
+            '%s still looks like %s', self.path, signatures.names(found)
+        )
+
+    def _close(self) -> None:
+        self._held.close()
+        super()._close()
 
     def _read_first(self) -> None:
-        """Read what the target has where the first mebibyte goes.
-
-        A bad sector there is no reason not to write to it.
-        """
+        """Read what the target has where the first mebibyte goes."""
+        first = memoryview(mmap.mmap(-1, FIRST))
         start = 0
-        try:
-            with self._mapped('reading'):
-                while start < FIRST:
-                    self._at = start
-                    view = self._first[start:]
-                    count = os.preadv(self._fd, [view], start)
-                    if not count:
-                        break
-                    start += count
-        except errors.DeviceError as error:
-            if self._options.mapped:
-                raise
-            LOG.warning(
-                '%s; what is behind a short image is lost', error.message
-            )
-
-    def _held(self) -> memoryview:
-        """Return what was held back."""
-        return self._first[: min(self.written, FIRST)]
-
-    def _publish(self, first: memoryview) -> None:
-        """Put the image's own first mebibyte in its place."""
-        if not staging.is_zero(first):
-            self._pwrite(first, 0)
+        while start < FIRST:
+            self._at = start
+            count = os.preadv(self._fd, [first[start:]], start)
+            if not count:
+                break
+            start += count
+        self._held.put(0, first[:start])
 
     def _sync(self) -> None:
         with self._mapped('syncing'):
@@ -307,6 +456,13 @@ class Storage(sink.Sink):
         # The kernel does not say what could not be synced.
         self._at = None
         os.fdatasync(self._fd)
+
+    def _read_image(self, start: int, stop: int) -> Iterator[memoryview]:
+        """As ``_read``, with what is hidden so far."""
+        for piece in self._read(start, stop):
+            self._held.complete(piece, start)
+            yield piece
+            start += len(piece)
 
     def _read(self, start: int, stop: int) -> Iterator[memoryview]:
         """Read [start, stop) from the medium, not from the page cache.

@@ -21,12 +21,16 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import sys
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.target import beside
 from fuel_agent_curl.target import blockdev
 from fuel_agent_curl.target import filesystem
+from fuel_agent_curl.target import identity
 from fuel_agent_curl.target import oserrors
+from fuel_agent_curl.target import partitions
+from fuel_agent_curl.target import signatures
 from fuel_agent_curl.target import sink
 from fuel_agent_curl.target import storage
 
@@ -54,11 +58,11 @@ class File(storage.Storage):
         name: str,
         created: bool = False,
     ) -> None:
-        super().__init__(path, fd, options)
+        super().__init__(path, fd, options, identity.Identity(None))
         self._name = name
         self._created = created
 
-    def _blank(self) -> None:
+    def _blank(self, stop: int) -> None:
         if os.fstat(self._fd).st_size:
             # Everything has to go, or the holes would show it.
             os.ftruncate(self._fd, 0)
@@ -108,16 +112,24 @@ class File(storage.Storage):
         finally:
             os.close(directory)
 
+    def _look(self, *, forced: bool = True) -> list[signatures.Signature]:
+        # There is nothing but what the image has brought.
+        return []
+
     def _take_back(self) -> None:
         if self.life is not sink.Life.UNTOUCHED:
-            # The space it takes is given back, too.
-            self._clear()
+            super()._take_back()
+            self._empty()
         if self._created:
             self._remove()
 
-    def _clear(self) -> None:
-        super()._clear()
-        if not os.fstat(self._fd).st_size:
+    def _empty(self) -> None:
+        """Give the space back that it takes."""
+        try:
+            self._blank(0)
+        except OSError as exc:
+            LOG.warning('%s could not be emptied: %s', self.path, exc)
+        else:
             self.state = 'blank'
 
     def _remove(self) -> None:
@@ -218,8 +230,6 @@ class NewFile(File):
 class PatchedFile(File):
     """A regular file of which parts stay: what is behind the image, too."""
 
-    _reads_first = True
-
     def __init__(
         self, path: str, fd: int, options: storage.Options, *, name: str
     ) -> None:
@@ -230,12 +240,12 @@ class PatchedFile(File):
     def check_space(self, count: int) -> None:
         """Do nothing: how much of it has room already is not known."""
 
-    def _blank(self) -> None:
-        self._pwrite_zeros(0, min(self._old, storage.FIRST))
+    def _blank(self, stop: int) -> None:
+        self._pwrite_zeros(0, min(self._old, stop))
         self._fdatasync()
 
-    def _held(self) -> memoryview:
-        return self._first[: min(max(self.written, self._old), storage.FIRST)]
+    def _look(self, *, forced: bool = True) -> list[signatures.Signature]:
+        return storage.Storage._look(self, forced=forced)
 
     def _write_zeros(self, start: int, stop: int) -> None:
         self._pwrite_zeros(start, min(stop, self._old))
@@ -243,23 +253,23 @@ class PatchedFile(File):
     def _settle(self) -> None:
         os.ftruncate(self._fd, max(self.written, self._old))
 
-    def _take_back(self) -> None:
-        storage.Storage._take_back(self)
-
-    def _clear(self) -> None:
-        storage.Storage._clear(self)
+    def _empty(self) -> None:
+        """Do nothing: what was not written to stays."""
 
 
 class Device(storage.Storage):
     """A block device; what is behind a short image stays."""
 
     kind = 'device'
-    _reads_first = True
 
     def __init__(self, path: str, fd: int, options: storage.Options) -> None:
-        super().__init__(path, fd, options)
         self._size = blockdev.size(fd)
-        self._alignment = max(self._alignment, blockdev.sector_size(fd))
+        self._sector = blockdev.sector_size(fd)
+        held = identity.Identity(
+            self._size, self._sector, whole=not options.mapped
+        )
+        super().__init__(path, fd, options, held)
+        self._alignment = max(self._alignment, self._sector)
         self._zero_out = True
 
     def check_length(self, length: int) -> None:
@@ -283,12 +293,23 @@ class Device(storage.Storage):
                 offset=self._size,
             )
 
-    def _blank(self) -> None:
-        self._pwrite_zeros(0, min(storage.FIRST, self._size))
+    def _blank(self, stop: int) -> None:
+        self._pwrite_zeros(0, min(stop, self._size))
         self._fdatasync()
 
-    def _held(self) -> memoryview:
-        return self._first[: min(self._size, storage.FIRST)]
+    def _blanked(self) -> None:
+        left = partitions.forget(self._fd)
+        if left:
+            LOG.warning(
+                '%s: the kernel keeps %s, which are in use: what is in them'
+                ' can still be mounted',
+                self.path,
+                ', '.join(left),
+            )
+
+    def _take_back(self) -> None:
+        if blockdev.is_present(self._fd, self._size):
+            super()._take_back()
 
     def _write_zeros(self, start: int, stop: int) -> None:
         # Blocks of an image may be shorter than the sectors here.
@@ -310,8 +331,62 @@ class Device(storage.Storage):
                 )
         self._pwrite_zeros(start, stop)
 
+    def _fit(self) -> None:
+        if self._options.any_sector_size or partitions.is_partition(self._fd):
+            return
+        other = self._held.other_sector_size()
+        if other is not None:
+            raise errors.NotForThisSectorSize(
+                "the image's partition table is for sectors of %d bytes, but"
+                ' those of %s have %d' % (other, self.path, self._sector),
+                hint='take an image that is made for these',
+            )
+        if self.life is sink.Life.UNTOUCHED and self._held.is_of_larger_disk():
+            LOG.warning(
+                "the image's partition table is that of a larger disk than"
+                ' %s: the kernel will not take it',
+                self.path,
+            )
+
+    def _look_behind(self) -> None:
+        behind = self._behind()
+        if not behind:
+            return
+        blanked = {each.name for each in behind}
+        if partitions.is_partition(self._fd):
+            blanked.clear()
+        elif not self._options.wipe_leftovers:
+            # As long as they are there blkid, and with it whatever boots from
+            # the disk, does not see the image. A short one is no disk's.
+            blanked = {each.name for each in self._behind(forced=False)}
+            if self._reach < storage.FIRST:
+                blanked.clear()
+        gone = [each for each in behind if each.name in blanked]
+        if gone:
+            self._wipe(self.written, sys.maxsize, blanked)
+            LOG.warning(
+                '%s: blanked what was left behind the image: %s',
+                self.path,
+                signatures.names(gone),
+            )
+        left = [each for each in behind if each.name not in blanked]
+        if left:
+            LOG.warning(
+                '%s: still there behind the image: %s; wipe_leftovers has'
+                ' that blanked, if it is a whole disk',
+                self.path,
+                signatures.names(left),
+            )
+
+    def _behind(self, *, forced: bool = True) -> list[signatures.Signature]:
+        return [
+            each
+            for each in self._look(forced=forced)
+            if each.offset >= self.written
+        ]
+
     def _end(self) -> None:
-        blockdev.reread_partitions(self._fd)
+        partitions.reread(self._fd)
 
     def _failure(self, exc: OSError, doing: str) -> errors.DeviceError:
         if not blockdev.is_present(self._fd, self._size):

@@ -196,8 +196,19 @@ class DeviceTestCase(base.FunctionalTestCase):
         """Nothing boots from here."""
         self._assert_all(target.read()[:MIB], b'\0', 'the first mebibyte')
 
+    def assert_as_told(
+        self, target: loop.LoopDevice, error: BaseException
+    ) -> None:
+        """It is blank, or what it was if the error says so."""
+        state = getattr(error, 'target_state', None)
+        if state == 'untouched':
+            self.assert_untouched(target)
+        else:
+            self.assertIn(state, ('blank', 'incomplete'))
+            self.assert_blank(target)
+
     def assert_untouched(self, target: loop.LoopDevice) -> None:
-        self._assert_all(target.read(), b'\xa5', 'what was there')
+        self._assert_all(target.read(), target.fill, 'what was there')
 
     def _assert_all(self, data: bytes, byte: bytes, what: str) -> None:
         # The bytes themselves would be a message of megabytes.

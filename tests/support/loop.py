@@ -45,7 +45,7 @@ class LoopDevice(fixtures.Fixture):
     :param directory: where its backing file belongs: on a file system with
         attributes (ext4, xfs) for ``fail``.
     :param length: bytes; a multiple of 4096, or the last sector is short.
-    :param fill: one byte: what the device is full of.
+    :ivar fill: one byte: what the device is full of.
     :ivar path: of the device.
     :ivar backing: path of its file.
     """
@@ -63,7 +63,7 @@ class LoopDevice(fixtures.Fixture):
         super().__init__()
         self._directory = directory
         self.length = length
-        self._fill = fill
+        self.fill = fill
         self._read_only = read_only
         self._options = ['--sector-size', str(sector_size)]
         self._options += ['--read-only'] if read_only else []
@@ -73,7 +73,7 @@ class LoopDevice(fixtures.Fixture):
         number = len(os.listdir(self._directory))
         self.backing = os.path.join(self._directory, 'loop-%d' % number)
         with open(self.backing, 'xb') as backing:
-            piece = self._fill * MIB
+            piece = self.fill * MIB
             for start in range(0, self.length, MIB):
                 backing.write(piece[: self.length - start])
         self.addCleanup(os.unlink, self.backing)

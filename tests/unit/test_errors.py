@@ -63,6 +63,7 @@ EXIT_CODES = {
     'TargetFull': 47,
     'WriteError': 48,
     'TargetVanished': 49,
+    'NotForThisSectorSize': 50,
     'TargetUnsuitable': 51,
 }
 

@@ -53,7 +53,7 @@ class TestOptions(base.TestCase):
                 )
             if option.kind is float:
                 self.assertEqual('seconds', option.unit)
-            if option.name.endswith('_size'):
+            if option.name.endswith('_size') and option.kind is int:
                 self.assertEqual('bytes', option.unit)
 
     def test_what_may_hold_credentials_is_secret(self) -> None:

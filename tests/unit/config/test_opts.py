@@ -59,6 +59,8 @@ OTHER: dict[str, Any] = {
     'max_recv_speed': 1000000,
     'http_version': '2',
     'direct_io': False,
+    'wipe_leftovers': True,
+    'any_sector_size': True,
     'decoder_memory': 1 << 20,
     'trailing_data': 'ignore',
     'allow_unproven_end': True,
@@ -154,7 +156,9 @@ class TestOptions(_OptsTestCase):
             self.assertTrue(text.endswith('.'), option.dest)
             if isinstance(option, cfg.FloatOpt):
                 self.assertIn('(in seconds', text)
-            if option.dest.endswith('_size'):
+            if option.dest.endswith('_size') and isinstance(
+                option, cfg.IntOpt
+            ):
                 self.assertIn('(in bytes', text)
 
     def test_list_opts_returns_copies(self) -> None:

@@ -69,6 +69,8 @@ class TestSettings(_SettingsTestCase):
                 'max_recv_speed': 0,
                 'http_version': '1.1',
                 'direct_io': True,
+                'wipe_leftovers': False,
+                'any_sector_size': False,
                 'decoder_memory': 128 * MIB,
                 'trailing_data': 'error',
                 'allow_unproven_end': False,
@@ -123,7 +125,10 @@ class TestSettings(_SettingsTestCase):
 
     def test_a_flag_is_true_or_false(self) -> None:
         """A text such as 'no' would count as true."""
-        for name in ('insecure', 'direct_io'):
+        for name in (
+            *('insecure', 'direct_io', 'wipe_leftovers', 'any_sector_size'),
+            'allow_unproven_end',
+        ):
             for value in ('no', 'false', '', 0, 1, None):
                 self.assertRefused(name, **{name: value})
             for value in (True, False):

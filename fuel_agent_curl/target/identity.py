@@ -1,0 +1,303 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What a disk is known by, kept off it until the image is complete.
+
+No byte of the image's first mebibyte goes to the disk before that. Elsewhere
+it is the signatures alone that are kept off: libblkid looks for them at both
+ends of a disk, so the image's bytes for these are put on a copy first, which
+has the disk's length and is all holes but for them, and libblkid is asked
+what it makes of the copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+import dataclasses
+import logging
+import os
+import sys
+
+from fuel_agent_curl import octets
+from fuel_agent_curl.target import signatures
+
+LOG = logging.getLogger(__name__)
+
+#: GPT with its table, the boot loader's first stages, and the first
+#: superblocks of ext4, xfs and btrfs are in there.
+FIRST = 1 * octets.MIB
+
+# Where libblkid looks: LUKS2 has a second header 4 MiB behind the first one
+# at most; ZFS, md, DDF and the RAID of firmwares are in the last 2 MiB.
+_FRONT = 5 * octets.MIB
+_TAIL = 2 * octets.MIB
+
+# What disks have.
+_SECTOR_SIZES = (512, 1024, 2048, 4096)
+
+# Bytes of a disk that none is longer than.
+_LONGEST = 1 << 60
+
+#: [start, stop) of the disk.
+Span = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """How the image's first mebibyte, and what is hidden, go to the disk.
+
+    :ivar early: all of it that nothing is known by yet.
+    :ivar late: the rest, in this order.
+    """
+
+    early: Sequence[Span]
+    late: Sequence[Span]
+
+
+class Identity:
+    """Holds back what an image is known by.
+
+    :param length: of the disk in bytes; None: nobody looks at the target
+        before the image is complete, and the first mebibyte is all.
+    :param sector_size: of the disk in bytes: what it writes as a whole.
+    :param whole: the image comes without gaps.
+    :ivar front: all before this byte is held back, and behind the first
+        mebibyte goes on, but for the signatures, as soon as it is complete.
+    :ivar tail: so is all from this byte on, until the image is complete.
+    :ivar hidden: by its place on the disk, what is kept off it there.
+    :ivar old: the same for what was there; dropped where the image comes.
+    """
+
+    def __init__(
+        self, length: int | None, sector_size: int = 512, *, whole: bool = True
+    ) -> None:
+        self.front = FIRST
+        self.tail = sys.maxsize
+        self.hidden: dict[int, bytes] = {}
+        self.old: dict[int, bytes] = {}
+        self._sector_size = sector_size
+        self._copy = os.memfd_create('fuel-agent-curl')
+        self._length = length
+        if length is None:
+            return
+        try:
+            os.ftruncate(self._copy, length)
+        except OSError as exc:
+            # The limit on the length of files holds for it, too.
+            LOG.info('nobody looks for signatures: %s', exc.strerror)
+            self._length = None
+            return
+        if whole:
+            self.front = max(FIRST, min(_FRONT, length))
+            self.tail = max(self.front, length - _TAIL)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        copy, self._copy = self._copy, -1
+        if copy >= 0:
+            os.close(copy)
+
+    def part(self, offset: int) -> tuple[bool, int]:
+        """Return whether the byte is held back, and up to where that is so."""
+        for stop in (FIRST, self.front):
+            if offset < stop:
+                return True, stop
+        if offset < self.tail:
+            return False, self.tail
+        return True, sys.maxsize
+
+    def put(self, start: int, view: octets.Buffer) -> None:
+        """Hold ``view`` back, which belongs at ``start``."""
+        view = memoryview(view)
+        while view:
+            count = os.pwritev(self._copy, [view], start)
+            start += count
+            view = view[count:]
+
+    def get(self, start: int, stop: int) -> bytearray:
+        """Return what was put into [start, stop)."""
+        data = bytearray()
+        while start < stop and (
+            piece := os.pread(self._copy, stop - start, start)
+        ):
+            data += piece
+            start += len(piece)
+        # What was never put anywhere is zeros.
+        return data + bytes(stop - start)
+
+    def masked(self, start: int, stop: int) -> bytearray:
+        """As ``get``, without the signatures, which are hidden from now on."""
+        for found in self._find():
+            if found.offset >= FIRST:
+                self.hidden[found.offset] = found.magic
+        data = self.get(start, stop)
+        for offset, magic in self.hidden.items():
+            _overlay(data, start, bytes(len(magic)), offset)
+        return data
+
+    def hide(self, found: signatures.Signature, length: int) -> None:
+        """Note what is on the disk, of which ``length`` bytes are the image's.
+
+        It is behind the first mebibyte.
+        """
+        if found.offset < length:
+            self.hidden[found.offset] = found.magic
+            self.put(found.offset, found.magic)
+        else:
+            self.old[found.offset] = found.magic
+
+    def unseen(self) -> Sequence[Span]:
+        """Return what libblkid looks at, if that was not put here."""
+        if self._length is None or self.front > FIRST:
+            return ()
+        front = min(_FRONT, self._length)
+        return (FIRST, front), (max(front, self._length - _TAIL), self._length)
+
+    def complete(self, view: memoryview, start: int) -> None:
+        """Put what is hidden of the image into what was read at ``start``."""
+        for offset, magic in self.hidden.items():
+            _overlay(view, start, magic, offset)
+
+    def forget(self, start: int, stop: int) -> None:
+        """Drop what was in [start, stop), which is the image's now."""
+        for offset, magic in list(self.old.items()):
+            if offset < stop and start < offset + len(magic):
+                del self.old[offset]
+                if offset < start:
+                    self.old[offset] = magic[: start - offset]
+                if stop < offset + len(magic):
+                    self.old[stop] = magic[stop - offset :]
+
+    def order(self, length: int) -> Order:
+        """Return how to publish an image of ``length`` bytes.
+
+        What is late is as little as makes the difference between a disk that
+        blkid knows nothing about and one that it knows. Mostly a sector does,
+        which a disk writes as a whole: then nothing can come between, be it a
+        power cut. Else the backups go first, and what is in the first mebibyte
+        goes in one piece.
+        """
+        stop = min(length, FIRST)
+        outside = {
+            (offset, offset + len(magic))
+            for offset, magic in self.hidden.items()
+        }
+        if self._length is None:
+            return Order([], [*sorted(outside), (0, stop)])
+        inside = {
+            self._sectors(found, stop)
+            for found in self._find()
+            if found.offset < stop
+        }
+        late = self._late(sorted(inside | outside))
+        # What nobody knows is known by its first sector.
+        late = late or [(0, min(self._sector_size, stop))]
+        front = [mark for mark in late if mark[0] < stop]
+        first, last = stop, stop
+        if front:
+            first, last = front[0][0], max(mark[1] for mark in front)
+        back = [mark for mark in late if mark[0] >= stop]
+        return Order(
+            _spans((0, first), (last, stop), *sorted(outside - set(back))),
+            _spans(*reversed(back), (first, last)),
+        )
+
+    def other_sector_size(self) -> int | None:
+        """Return which sectors, not the disk's, the image's GPT is made for.
+
+        Nothing else on a disk counts in sectors whose length it leaves open:
+        the second one is the header. None: there is no such GPT.
+        """
+        if self._length is None:
+            return None
+        own = self._sector_size
+        for size in (own, *(each for each in _SECTOR_SIZES if each != own)):
+            for found in signatures.find(self._copy, sector_size=size):
+                if found.name == 'gpt' and found.offset == size:
+                    return None if size == own else size
+        return None
+
+    def is_of_larger_disk(self) -> bool:
+        """Return whether the image's GPT fits only a disk longer than this."""
+        if self._length is None:
+            return False
+        gpt = {found.offset for found in self._find() if found.name == 'gpt'}
+        if self._sector_size in gpt:
+            return False
+        try:
+            os.ftruncate(self._copy, _LONGEST)
+            gpt = {each.offset for each in self._find() if each.name == 'gpt'}
+        finally:
+            os.ftruncate(self._copy, self._length)
+        return self._sector_size in gpt
+
+    def _find(self, *, forced: bool = True) -> list[signatures.Signature]:
+        if self._length is None:
+            return []
+        return signatures.find(
+            self._copy, sector_size=self._sector_size, forced=forced
+        )
+
+    def _sectors(self, found: signatures.Signature, stop: int) -> Span:
+        size = self._sector_size
+        return (
+            found.offset - found.offset % size,
+            min(found.stop + -found.stop % size, stop),
+        )
+
+    def _late(self, marks: Sequence[Span]) -> Sequence[Span]:
+        """Return the first ones of ``marks``, without which nothing is known.
+
+        With those behind them alone blkid does not know the disk yet.
+        """
+        data = [self.get(start, stop) for start, stop in marks]
+
+        def leave(count: int) -> bool:
+            """Have the last ``count`` alone; return whether it is known."""
+            for number, ((start, _stop), there) in enumerate(
+                zip(marks, data, strict=True)
+            ):
+                shown = number >= len(marks) - count
+                self.put(start, there if shown else bytes(len(there)))
+            return bool(self._find(forced=False))
+
+        low, high = 0, len(marks)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if leave(middle):
+                high = middle - 1
+            else:
+                low = middle
+        leave(len(marks))
+        return marks[: len(marks) - low]
+
+
+def _spans(*spans: Span) -> Sequence[Span]:
+    """Return those that are not empty."""
+    return [(start, stop) for start, stop in spans if start < stop]
+
+
+def _overlay(
+    view: bytearray | memoryview,
+    start: int,
+    piece: Iterable[int],
+    offset: int,
+) -> None:
+    """Put ``piece``, which is at ``offset``, into ``view`` at ``start``."""
+    piece = bytes(piece)
+    first = max(start, offset)
+    last = min(start + len(view), offset + len(piece))
+    if first < last:
+        view[first - start : last - start] = piece[
+            first - offset : last - offset
+        ]
