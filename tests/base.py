@@ -37,7 +37,7 @@ import testtools
 from testtools import content
 
 from fuel_agent_curl import errors
-from fuel_agent_curl.engine import easy
+from fuel_agent_curl.engine import handles
 from fuel_agent_curl.rules import codes
 from tests.support import fence
 from tests.support import leaks
@@ -210,7 +210,7 @@ class FunctionalTestCase(_Base):
     def need_http_version(self, version: str) -> None:
         """Skip unless libcurl was built with it."""
         try:
-            codes.http_version(version, easy.features())
+            codes.http_version(version, handles.features())
         except errors.OptionError as error:
             self.skipTest(error.message)
 

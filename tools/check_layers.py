@@ -50,7 +50,7 @@ GROUND = 'errors octets'
 
 #: Names, and the rooms or modules that alone may use them.
 ONLY = {
-    'pycurl': 'engine.address engine.easy engine.multi',
+    'pycurl': 'engine.address engine.easy engine.handles engine.multi',
     'fuel_agent': 'artifact drivers',
     'oslo_config': 'cmd artifact drivers config.opts',
     'oslo_log': 'cmd',

@@ -177,14 +177,19 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         'no_proxy',
-        'Hosts asked without the proxy, separated by commas; * means '
-        'all of them, empty none. Not given means what the environment '
-        'variable no_proxy says.',
+        'Hosts asked without the proxy, separated by commas or blanks: '
+        'names, domains (corp, .corp or *.corp), addresses, networks '
+        '(10.0.0.0/8 or 10.*), each with :PORT or for all ports; * means all '
+        'of them, empty none. Not given means what the environment variable '
+        'no_proxy says.',
     ),
     Option(
         'cacert',
         'PEM file of the authorities that may have signed the '
-        "server's certificate. Not given means those of the system.",
+        "server's certificate, or a directory of them, each by the hash of "
+        'its name. Not given means what the environment variables '
+        'CURL_CA_BUNDLE, or SSL_CERT_FILE and SSL_CERT_DIR, say, or else '
+        'those of the system.',
     ),
     Option(
         'cert',
@@ -198,8 +203,48 @@ OPTIONS: tuple[Option, ...] = (
         secret=True,
     ),
     Option(
+        'key_password_file',
+        'File whose first line is the pass phrase of key. Nobody is ever '
+        'asked for it.',
+    ),
+    Option(
+        'user',
+        "'NAME:PASSWORD' for the servers named, by the way that they ask for "
+        '(Basic, Digest or Negotiate). Those in a URL come first.',
+        secret=True,
+    ),
+    Option(
+        'netrc_file',
+        'File in the form of .netrc with names and passwords for the servers '
+        'named, where user is not given. Not given means none.',
+    ),
+    Option(
         'insecure',
         "Do not verify the server's certificate.",
+    ),
+    Option(
+        'tls_min_version',
+        'The oldest version of TLS that is spoken.',
+    ),
+    Option(
+        'tls_ciphers',
+        "Cipher suites that may be used, by OpenSSL's names with colons "
+        'between; those that begin with TLS_ are for TLS 1.3. Not given '
+        'means the choice of OpenSSL.',
+    ),
+    Option(
+        'interface',
+        'Name or address of the network interface to send from. Not given '
+        'means as the routes say.',
+    ),
+    Option(
+        'resolve',
+        "An address to use for a host, 'HOST:PORT:ADDRESS', in place of what "
+        'the name server says. Give the option once for each.',
+    ),
+    Option(
+        'ip_version',
+        'Addresses to use: of IPv4, of IPv6, or any.',
     ),
     Option(
         'headers',

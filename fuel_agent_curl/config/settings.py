@@ -29,6 +29,8 @@ HTTP_VERSIONS = ('1.0', '1.1', '2', '3')
 #: All values of each setting that has few.
 CHOICES = {
     'http_version': HTTP_VERSIONS,
+    'ip_version': ('any', '4', '6'),
+    'tls_min_version': ('1.0', '1.1', '1.2', '1.3'),
     'trailing_data': ('error', 'ignore'),
 }
 
@@ -63,6 +65,10 @@ _RESERVED_FIELDS = frozenset(
 _TOKEN = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]+")
 # RFC 9110 section 5.5; what is not ASCII has no meaning of its own there.
 _FIELD_VALUE = re.compile(r'[\t\x20-\x7e]*')
+# CURLOPT_RESOLVE. An IPv6 address may have brackets.
+_RESOLVE = re.compile(
+    r'\+?(?:[^\s:\[\]]+|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5}):[0-9A-Fa-f:.,\[\]]+'
+)
 
 #: The least and the largest value of every number among the settings.
 BOUNDS: dict[str, tuple[float, float]] = {
@@ -124,8 +130,21 @@ class Settings:
     cacert: str | None = None
     cert: str | None = None
     key: str | None = None
+    #: File whose first line is the pass phrase of ``key``.
+    key_password_file: str | None = None
+    #: 'NAME:PASSWORD' for the servers named.
+    user: str | None = dataclasses.field(default=None, repr=False)
+    netrc_file: str | None = None
     #: Do not verify the server's certificate.
     insecure: bool = False
+    tls_min_version: str = '1.2'
+    #: Names of OpenSSL with colons between; None: its own choice.
+    tls_ciphers: str | None = None
+    #: Name or address of the network interface to send from.
+    interface: str | None = None
+    #: Each 'HOST:PORT:ADDRESS[,ADDRESS]' (CURLOPT_RESOLVE).
+    resolve: tuple[str, ...] = ()
+    ip_version: str = 'any'
     #: Additional request fields, each 'Name: value'.
     headers: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     user_agent: str = 'fuel-agent-curl'
@@ -147,6 +166,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'headers', tuple(self.headers))
+        object.__setattr__(self, 'resolve', tuple(self.resolve))
         for name in BOUNDS:
             self._check_number(name)
         for name in _SWITCHES:
@@ -167,6 +187,10 @@ class Settings:
                 'the proxy holds something other than printable ASCII',
                 hint='write it as %XX',
             )
+        if self.user and re.search('[\x00-\x1f\x7f]', self.user):
+            raise errors.OptionError('user holds a control character')
+        for entry in self.resolve:
+            _check_resolve(entry)
         for header in (*self.headers, 'User-Agent: ' + self.user_agent):
             _check_header(header)
 
@@ -219,6 +243,14 @@ class Settings:
     def progress(self) -> int:
         """New bytes an attempt must bring for the count to start again."""
         return max(1, int(self.low_speed_limit * self.low_speed_time))
+
+
+def _check_resolve(entry: str) -> None:
+    found = _RESOLVE.fullmatch(entry)
+    if found is None or not 0 < int(found[1]) < 65536:
+        raise errors.OptionError(
+            "resolve is 'HOST:PORT:ADDRESS', not %r" % entry
+        )
 
 
 def _check_header(header: str) -> None:

@@ -18,10 +18,7 @@ The libcurl documents named here are those of the option or function.
 from __future__ import annotations
 
 import datetime
-import functools
 import logging
-import math
-import os
 import time
 from typing import Any
 from typing import Protocol
@@ -32,10 +29,10 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import address as addresses
+from fuel_agent_curl.engine import handles
 from fuel_agent_curl.engine import window
 from fuel_agent_curl.rules import codes
 from fuel_agent_curl.rules import head as http
-from fuel_agent_curl.rules import proxies
 from fuel_agent_curl.rules import redirects
 from fuel_agent_curl.rules import segments
 
@@ -46,37 +43,6 @@ _MAX_REDIRECTS = 20
 # but not more of it than this, and for no longer than this many seconds.
 _REDIRECT_BODY = 64 * octets.KIB
 _REDIRECT_PATIENCE = 1.0
-# Seconds over which libcurl averages a speed (CURL_SPEED_RECORDS).
-_SPEED_AVERAGE = 6
-
-
-def features() -> int:
-    """Return what libcurl was built with, as bits (curl_version_info)."""
-    return int(pycurl.version_info()[4])
-
-
-@functools.cache
-def _authorities() -> str | None:
-    """Return the system's CA bundle; libcurl in a wheel may not know it."""
-    for path in (
-        # As OpenSSL does (SSL_CTX_set_default_verify_paths).
-        os.environ.get('SSL_CERT_FILE'),
-        '/etc/ssl/certs/ca-certificates.crt',
-        '/etc/pki/tls/certs/ca-bundle.crt',
-        '/etc/ssl/cert.pem',
-    ):
-        if path and os.path.isfile(path):
-            return path
-    # Slow to import, and seldom of use.
-    import ssl
-
-    return ssl.get_default_verify_paths().cafile
-
-
-@functools.lru_cache(maxsize=64)
-def _say(level: int, text: str) -> None:
-    """Log what holds for many attempts, once."""
-    LOG.log(level, '%s', text)
 
 
 class Receiver(Protocol):
@@ -102,6 +68,7 @@ class Attempt:
         the first body byte, with the last head, and raises an
         ``errors.Error`` to refuse it; its ``write`` with pieces of the body.
         Of redirects it knows nothing.
+    :param memory: what it shares with others.
     :param fresh: use no connection and no address of an earlier attempt
         (one that failed may have left both dead).
     :param patience: times as long as usual may be waited for the first byte.
@@ -110,6 +77,8 @@ class Attempt:
     :ivar paused: the reception had no room, and ``unpause`` was not called
         since.
     :ivar peer: address of the server, None before it is connected.
+    :ivar proxy: HOST:PORT of the proxy that is asked, None for none.
+    :ivar passed_by: of one that is not, as no_proxy says so.
     """
 
     def __init__(
@@ -118,6 +87,7 @@ class Attempt:
         request: segments.Request,
         settings: settings_module.Settings,
         reception: Receiver,
+        memory: handles.Memory,
         *,
         fresh: bool = False,
         patience: float = 1.0,
@@ -126,8 +96,11 @@ class Attempt:
         self.connecting = True
         self.paused = False
         self.peer: str | None = None
+        self.proxy: str | None = None
+        self.passed_by: str | None = None
         self._request = request
         self._settings = settings
+        self._memory = memory
         self._fresh = fresh
         self._patience = patience
         self._reception = reception
@@ -140,25 +113,39 @@ class Attempt:
         self._next: redirects.Address | None = None
         self._next_since = 0.0
         self._visited: list[str] = []
+        self._logs_in = False
         self._before = 0.0
         self._redirect_body = 0
         self._multiplexed = settings.http_version in ('2', '3')
         self._error: BaseException | None = None
         self.handle = pycurl.Curl()
+        # The one option that ``reset`` keeps.
+        self.handle.setopt(pycurl.SHARE, memory.share)
         try:
-            self._set_options()
+            self._prepare()
         except errors.OptionError:
             self.handle.close()
             raise
 
-    def _set_options(self) -> None:
-        """Set every option, for the address to be asked.
+    def _prepare(self) -> None:
+        """Set the handle up for the address to be asked.
 
-        :raises errors.OptionError: if one cannot be used.
+        :raises errors.OptionError: if an option cannot be used.
         """
+        handle, settings = self.handle, self._settings
         try:
-            self._set_request()
-            self._set_address()
+            self._logs_in = handles.prepare(
+                handle,
+                self.address,
+                self._request,
+                settings,
+                self._memory,
+                fresh=self._fresh,
+                patience=self._patience,
+            )
+            self.proxy, self.passed_by = handles.set_proxy(
+                handle, self.address.origin, settings
+            )
         except pycurl.error as error:
             raise errors.OptionError(
                 'libcurl refuses an option: %s' % error.args[-1],
@@ -171,125 +158,9 @@ class Attempt:
         except errors.OptionError as error:
             error.url = errors.redact(self.address.url)
             raise
-
-    def _set_request(self) -> None:
-        """Set what holds for each address."""
-        settings = self._settings
-        set_option = self.handle.setopt
-        set_option(pycurl.HTTPGET, 1)
-        set_option(pycurl.NOSIGNAL, 1)
-        set_option(pycurl.NOPROGRESS, 1)
-        set_option(pycurl.TCP_KEEPALIVE, 1)
-        # With it a 4xx or 5xx ends at its head; on_head reads the status all
-        # the same, as this option is "not fail-safe" (CURLOPT_FAILONERROR).
-        set_option(pycurl.FAILONERROR, 1)
-        web = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
-        set_option(pycurl.PROTOCOLS, web)
-        set_option(pycurl.REDIR_PROTOCOLS, web)
-        # See ``follow``: libcurl would take most of what was given along.
-        set_option(pycurl.FOLLOWLOCATION, 0)
-        set_option(
-            pycurl.CONNECTTIMEOUT_MS,
-            max(1, round(settings.connect_timeout * 1000)),
-        )
-        set_option(pycurl.LOW_SPEED_LIMIT, settings.stall_limit)
-        # A backstop to the watchdog, which is exact. libcurl's average goes
-        # back six seconds and counts those of a pause: as tight as the
-        # watchdog, it would take a slow consumer for a slow server.
-        set_option(
-            pycurl.LOW_SPEED_TIME,
-            math.ceil(
-                max(settings.low_speed_time, settings.first_byte_timeout)
-                * self._patience
-            )
-            + _SPEED_AVERAGE,
-        )
-        set_option(pycurl.BUFFERSIZE, settings.buffer_size)
-        set_option(
-            pycurl.HTTP_VERSION,
-            codes.http_version(settings.http_version, features()),
-        )
-        set_option(pycurl.USERAGENT, settings.user_agent)
-        if self._fresh:
-            set_option(pycurl.FRESH_CONNECT, 1)
-            # Nor one of its own, after a redirect: a server that closes
-            # without saying so would have it tried in vain again and again.
-            set_option(pycurl.FORBID_REUSE, 1)
-            set_option(pycurl.DNS_CACHE_TIMEOUT, 0)
-        self._set_trust(settings)
-        set_option(pycurl.HEADERFUNCTION, self._header)
-        set_option(pycurl.WRITEFUNCTION, self._write, use_memoryview=True)
-        set_option(pycurl.PREREQFUNCTION, self._connected)
-
-    def _set_trust(self, settings: settings_module.Settings) -> None:
-        authorities = settings.cacert or _authorities()
-        if authorities:
-            self.handle.setopt(pycurl.CAINFO, authorities)
-            # For a proxy that is itself asked by https.
-            self.handle.setopt(pycurl.PROXY_CAINFO, authorities)
-        if settings.insecure:
-            self.handle.setopt(pycurl.SSL_VERIFYPEER, 0)
-            self.handle.setopt(pycurl.SSL_VERIFYHOST, 0)
-
-    def _set_address(self) -> None:
-        """Set where to ask, and what goes there and nowhere else."""
-        settings, address = self._settings, self.address
-        set_option = self.handle.setopt
-        set_option(pycurl.URL, address.url)
-        self._set_proxy()
-        fields = self._set_range()
-        if address.credentials is not None:
-            set_option(pycurl.USERNAME, address.credentials[0])
-            set_option(pycurl.PASSWORD, address.credentials[1])
-        if address.trusted:
-            fields += settings.headers
-            if settings.cert:
-                set_option(pycurl.SSLCERT, settings.cert)
-            if settings.key:
-                set_option(pycurl.SSLKEY, settings.key)
-        set_option(pycurl.HTTPHEADER, fields)
-
-    def _set_proxy(self) -> None:
-        origin = self.address.origin
-        proxy = proxies.chosen(origin.scheme, self._settings.proxy, os.environ)
-        if proxy:
-            excepted, unknown = proxies.excepted(
-                self._settings.no_proxy, os.environ, origin
-            )
-            for entry in unknown:
-                _say(
-                    logging.WARNING,
-                    'no_proxy: %r is no host, domain or network' % entry,
-                )
-            if excepted:
-                _say(
-                    logging.INFO,
-                    'Asking %s without the proxy %s, as no_proxy says'
-                    % (origin.host, addresses.proxy(proxy)),
-                )
-                proxy = ''
-        self._proxy = proxy
-        self.handle.setopt(pycurl.PROXY, proxy)
-        # It is in the environment still.
-        self.handle.setopt(pycurl.NOPROXY, '')
-
-    def _set_range(self) -> list[str | bytes]:
-        """Ask for the range; return the fields that go with it."""
-        request = self._request
-        fields: list[str | bytes] = ['Accept-Encoding: identity']
-        if not request.ranged:
-            return fields
-        # Not by RESUME_FROM_LARGE: with it, libcurl finds a 416 and a 200 of
-        # as many bytes successful, and says little of what else it refuses.
-        # ``answer`` judges every head before a byte of the body is used.
-        fields.append(
-            'Range: ' + segments.range_text(request.start, request.stop)
-        )
-        if request.if_range:
-            # As it came: an entity tag may hold octets above 0x7f
-            # (RFC 9110 section 8.8.3).
-            fields.append(b'If-Range: ' + request.if_range.encode('latin-1'))
-        return fields
+        handle.setopt(pycurl.HEADERFUNCTION, self._header)
+        handle.setopt(pycurl.WRITEFUNCTION, self._write, use_memoryview=True)
+        handle.setopt(pycurl.PREREQFUNCTION, self._connected)
 
     # Callbacks: pycurl swallows an exception, so each is kept for ``result``.
 
@@ -311,6 +182,15 @@ class Attempt:
         return len(line)
 
     def _look_for_redirect(self, head: http.Head) -> None:
+        if (
+            head.status == 401
+            and self._logs_in
+            and self._memory.refused(
+                self.address.origin, head.values('www-authenticate')
+            )
+        ):
+            self._lead(self.address)
+            return
         location = redirects.location(head)
         if location is None:
             return
@@ -325,7 +205,10 @@ class Attempt:
                     errors.redact(led_to.url),
                 )
             )
-        self._next = led_to
+        self._lead(led_to)
+
+    def _lead(self, address: redirects.Address) -> None:
+        self._next = address
         self._next_since = time.monotonic()
         self._redirect_body = 0
 
@@ -367,10 +250,12 @@ class Attempt:
         """Tell whether the end of a redirect is not worth waiting for."""
         return self.redirected and now > self._next_since + _REDIRECT_PATIENCE
 
-    def follow(self) -> None:
+    def follow(self) -> bool:
         """Get ready to ask where the answer led; not while in a multi handle.
 
         Nothing stays in the handle of what was for the address before.
+
+        :return: False if that cannot be; ``result`` says why.
         """
         assert self._next is not None
         LOG.debug(
@@ -378,12 +263,17 @@ class Attempt:
             errors.redact(self.address.url),
             errors.redact(self._next.url),
         )
+        self._remember()
         self._before += self.handle.getinfo(pycurl.TOTAL_TIME)
         self.address, self._next = self._next, None
         self.connecting = True
         self._heads.head = self._proxy_heads.head = None
         self.handle.reset()
-        self._set_options()
+        try:
+            self._prepare()
+        except errors.OptionError as error:
+            self._error = error
+        return self._error is None
 
     def unpause(self) -> errors.Error | None:
         """Go on after a pause; the refused piece is offered again at once.
@@ -417,8 +307,8 @@ class Attempt:
 
     def explained(self, error: errors.Error) -> errors.Error:
         """Return the error, which says so where a proxy was asked."""
-        if self.handle.getinfo(pycurl.USED_PROXY):
-            words = 'by the proxy ' + addresses.proxy(self._proxy)
+        if self.proxy is not None:
+            words = 'by the proxy ' + self.proxy
             if words not in error.message:
                 error.message += ', ' + words
         return error
@@ -457,6 +347,8 @@ class Attempt:
             connecting=self.connecting,
             redirected=bool(self._visited),
         )
+        if code in codes.CLIENT_KEY and self._settings.cert:
+            error.hint = handles.key_hint(self._settings)
         if isinstance(error, errors.NetworkError):
             error.os_errno = self.handle.getinfo(pycurl.OS_ERRNO) or None
         return error
@@ -508,4 +400,10 @@ class Attempt:
 
     def close(self) -> None:
         """Close the easy handle; the multi handle has let go of it."""
+        self._remember()
         self.handle.close()
+
+    def _remember(self) -> None:
+        self._memory.asked(
+            self.address.origin, self.handle.getinfo(pycurl.HTTPAUTH_AVAIL)
+        )

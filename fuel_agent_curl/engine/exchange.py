@@ -146,6 +146,7 @@ class Exchange:
             request,
             context.settings,
             self.reception,
+            context.loop.memory,
             fresh=fresh,
             patience=source.patience,
         )

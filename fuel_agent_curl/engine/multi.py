@@ -31,6 +31,8 @@ import time
 import pycurl
 
 from fuel_agent_curl.engine import easy
+from fuel_agent_curl.engine import handles
+from fuel_agent_curl.rules import codes
 
 # libcurl wants a call now and then even with nothing to do: some resolvers
 # and timers are only looked at then.
@@ -120,7 +122,13 @@ class Loop:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._attempts: dict[pycurl.Curl, tuple[easy.Attempt, _Pool]] = {}
+        # The pool is None where a redirect could not be followed.
+        self._attempts: dict[
+            pycurl.Curl, tuple[easy.Attempt, _Pool | None]
+        ] = {}
+        self._failed: list[easy.Attempt] = []
+        #: What the attempts know together.
+        self.memory = handles.Memory()
         try:
             self._wakeup: _Wakeup | None = _Wakeup()
             self._selector.register(self._wakeup.fd, selectors.EVENT_READ)
@@ -139,20 +147,25 @@ class Loop:
 
     def _follow(self, attempt: easy.Attempt) -> None:
         """Have the attempt go on where a redirect led."""
-        _attempt, pool = self._attempts[attempt.handle]
-        pool.multi.remove_handle(attempt.handle)
-        pool.used -= 1
-        attempt.follow()
-        self.add(attempt)
+        self._take_out(attempt)
+        if attempt.follow():
+            self.add(attempt)
+        else:
+            self._attempts[attempt.handle] = attempt, None
+            self._failed.append(attempt)
 
     def remove(self, attempt: easy.Attempt) -> None:
         """End the attempt, finished or not, and close its handle."""
-        _attempt, pool = self._attempts.pop(attempt.handle, (None, None))
-        if pool:
+        if attempt.handle in self._attempts:
+            self._take_out(attempt)
+            attempt.close()
+
+    def _take_out(self, attempt: easy.Attempt) -> None:
+        _attempt, pool = self._attempts.pop(attempt.handle)
+        if pool is not None:
             pool.resolving |= attempt.resolving
             pool.multi.remove_handle(attempt.handle)
             pool.used -= 1
-            attempt.close()
 
     def leave(self, attempt: easy.Attempt) -> None:
         """Use its connection for no attempt to come.
@@ -222,6 +235,8 @@ class Loop:
                         self._follow(attempt)
                     else:
                         yield attempt, code, message
+        while self._failed:
+            yield self._failed.pop(), codes.FAILED_INIT, ''
 
     def close(self) -> None:
         """End every attempt and free everything.
@@ -233,5 +248,6 @@ class Loop:
             self.remove(attempt)
         for pool in self._pools:
             pool.close()
+        self.memory.close()
         self._selector.close()
         self._wakeup = None

@@ -96,6 +96,7 @@ def probe(
             segments.Request(0, 1, ranged=True, if_range=if_range),
             settings,
             glimpse,
+            loop.memory,
         )
         loop.add(attempt)
         until = time.monotonic() + (

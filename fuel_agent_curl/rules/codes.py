@@ -25,6 +25,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl.rules import head as http
 
 OK = 0
+FAILED_INIT = 2
 _UNSUPPORTED_PROTOCOL = 1
 _URL_MALFORMAT = 3
 _WEIRD_SERVER_REPLY = 8
@@ -34,6 +35,8 @@ _RANGE_ERROR = 33
 _SEND_ERROR = 55
 _PEER_FAILED_VERIFICATION = 60
 
+#: Codes that a client certificate or key that cannot be used may have.
+CLIENT_KEY = (43, 58)
 #: Codes that say less than the head of the answer does.
 HEAD_DECIDES = (OK, _HTTP_RETURNED_ERROR, _RANGE_ERROR)
 
@@ -49,7 +52,7 @@ _HTTP_VERSIONS = {
 }
 
 _CODES: dict[int, type[errors.Error]] = {
-    2: errors.OptionError,  # FAILED_INIT
+    FAILED_INIT: errors.OptionError,
     3: errors.OptionError,  # URL_MALFORMAT
     4: errors.OptionError,  # NOT_BUILT_IN
     5: errors.ResolveError,

@@ -59,7 +59,9 @@ class TestOptions(base.TestCase):
     def test_what_may_hold_credentials_is_secret(self) -> None:
         everything = [*OPTIONS.values(), options.MIRRORS]
         secret = {option.name for option in everything if option.secret}
-        self.assertEqual({'proxy', 'key', 'headers', 'mirrors'}, secret)
+        self.assertEqual(
+            {'proxy', 'key', 'user', 'headers', 'mirrors'}, secret
+        )
 
     def test_values(self) -> None:
         for name, text, expected in (

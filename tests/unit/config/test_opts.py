@@ -53,7 +53,15 @@ OTHER: dict[str, Any] = {
     'cacert': '/ca.pem',
     'cert': '/cert.pem',
     'key': '/key.pem',
+    'key_password_file': '/phrase',
+    'user': 'name:pass:word',
+    'netrc_file': '/netrc',
     'insecure': True,
+    'tls_min_version': '1.3',
+    'tls_ciphers': 'TLS_AES_128_GCM_SHA256:AES128-SHA',
+    'interface': 'eth0',
+    'resolve': ('a:80:10.0.0.1', 'b:443:10.0.0.2,::1'),
+    'ip_version': '6',
     'headers': ('X-One: 1, 2', 'X-Two: 3'),
     'user_agent': 'other/1',
     'max_recv_speed': 1000000,
@@ -148,7 +156,9 @@ class TestOptions(_OptsTestCase):
     def test_what_may_hold_credentials_is_secret(self) -> None:
         ((_group, listed),) = opts.list_opts()
         secret = {option.dest for option in listed if option.secret}
-        self.assertEqual({'proxy', 'key', 'headers', 'mirrors'}, secret)
+        self.assertEqual(
+            {'proxy', 'key', 'user', 'headers', 'mirrors'}, secret
+        )
 
     def test_help_says_the_unit(self) -> None:
         for option in opts.OPTS:

@@ -29,7 +29,7 @@ from oslo_config import cfg
 import testtools
 from testtools import matchers
 
-from fuel_agent_curl.engine import easy
+from fuel_agent_curl.engine import handles
 from tests import base
 from tests.support import fence
 
@@ -240,7 +240,7 @@ class TestNeeds(base.TestCase):
             test.need_http_version('3')
 
         for features, skipped in ((1 << 25, 0), (0, 1)):
-            self.patch(easy, 'features', lambda features=features: features)
+            self.patch(handles, 'features', lambda features=features: features)
             result = run(body, base.FunctionalTestCase)
             self.assertTrue(result.wasSuccessful())
             self.assertThat(result.skipped, matchers.HasLength(skipped))
