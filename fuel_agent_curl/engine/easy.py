@@ -303,7 +303,27 @@ class Attempt:
             error = self._tunnel_refused() or self._map(code, message)
         if error is not None and not isinstance(error, errors.Error):
             raise error
+        if isinstance(error, errors.StatusError) and error.status in (
+            403,
+            404,
+        ):
+            self._explain_denial(error)
         return error and self.explained(error)
+
+    def _explain_denial(self, error: errors.StatusError) -> None:
+        # To send them unasked would show the password to a server that knows
+        # a way without.
+        if (
+            self._logs_in
+            and self._memory.scheme(self.address.origin)
+            != pycurl.HTTPAUTH_BASIC
+            and not self.handle.getinfo(pycurl.HTTPAUTH_AVAIL)
+        ):
+            error.hint = (
+                'the server has not asked for a name and a password; if it '
+                "wants them unasked, give them by 'Authorization: Basic ...' "
+                'among the headers'
+            )
 
     def explained(self, error: errors.Error) -> errors.Error:
         """Return the error, which says so where a proxy was asked."""

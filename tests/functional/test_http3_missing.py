@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 from fuel_agent_curl import errors
-from fuel_agent_curl.engine import easy
+from fuel_agent_curl.engine import handles
 from fuel_agent_curl.harmful import faults
 from tests.support import endpoints
 from tests.support import http3
@@ -100,7 +100,7 @@ class TestWithoutIt(segmented.SegmentsTestCase):
 
     def test_libcurl(self) -> None:
         for version in ('2', '3'):
-            self.patch(easy, 'features', lambda: 0)
+            self.patch(handles, 'features', lambda: 0)
             outcome = self.assert_fails(
                 errors.OptionError, requests=0, http_version=version
             )

@@ -20,6 +20,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl.harmful import faults
 from tests.support import endpoints
 from tests.support import engine
+from tests.support import logins
 
 SECRET = 'Pa55word'
 HOW: dict[str, Any] = {'headers': ('X-Auth-Token: ' + SECRET,)}
@@ -43,10 +44,14 @@ class TestSecrets(engine.EngineTestCase):
             self.assertNotIn(SECRET, text)
 
     def test_credentials_are_sent(self) -> None:
-        self.server.script(faults.cut(9000))
+        login = logins.basic('user', SECRET)
+        self.server.script(then=[login])
         outcome = self.download(self.secret_url(), **HOW)
         self.assert_same(self.content, outcome.data)
-        for request in self.server.requests:
+        first, *others = self.server.requests
+        self.assertIsNone(first.field('Authorization'))
+        self.assertEqual(1, len(others))
+        for request in others:
             self.assertIn('Basic', request.field('Authorization') or '')
             self.assertEqual(SECRET, request.field('X-Auth-Token'))
             self.assertIn(SECRET, request.target)
