@@ -307,6 +307,7 @@ def load_checksum(
     if isinstance(given, digest.Checksum):
         return given
     from fuel_agent_curl.image import checksums
+    from fuel_agent_curl.image import foreign
 
     path = checksums.path_of(request.url)
     if of_image and request.container != 'raw':
@@ -326,6 +327,9 @@ def load_checksum(
         found = checksums.find(listed, path, given)
     except errors.ContentError as error:
         error.url = errors.redact(given.location)
+        kind = foreign.find(listed, True)
+        if kind is not None and kind not in foreign.LISTS:
+            error.hint = 'it looks like %s: %s' % (kind.name, kind.advice)
         raise
     LOG.info(
         'the checksum of the %s is %s, by %s',

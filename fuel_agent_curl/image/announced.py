@@ -31,6 +31,9 @@ _SKIPPABLE = b'\x2a\x4d\x18'
 _DICTIONARY_BYTES = (0, 1, 2, 4)
 _LENGTH_BYTES = (0, 2, 4, 8)
 
+# zstd.h: ZSTD_WINDOWLOG_MAX_64.
+_ZSTD_MAX = 1 << 31
+
 # xz-file-format.txt 2.1.1: the header of a stream.
 _XZ_HEADER = 12
 _LZMA2 = 0x21
@@ -83,8 +86,9 @@ def zstd(head: bytes) -> Announced | None:
     if not single_segment:
         base = 1 << (10 + (head[5] >> 3))
         window = base + base // 8 * (head[5] & 7)
-        # Of a short image no more is kept than there is.
-        if length_bytes:
+        # Of a short image no more is kept than there is; but zstd refuses
+        # what it could never take, however short.
+        if length_bytes and window <= _ZSTD_MAX:
             window = min(window, length)
     needs = None
     if dictionary:

@@ -181,6 +181,9 @@ _SIGNATURES = (
     _Signature(b'\x7fELF', 'a program (ELF)', _URL, b'[\x01\x02]{2}\x01'),
     # ISO 32000-1 7.5.2.
     _Signature(b'%PDF-', 'a PDF document', _URL, b'[0-9]'),
+    # zchunk, zchunk_format.txt: of a file, and of a head by itself.
+    _Signature(b'\0ZCK1', 'a file packed by zchunk', _REPACK),
+    _Signature(b'\0ZHR1', 'the head of a file packed by zchunk', _BESIDE),
     # zsync, as zsyncmake writes it; BEP 3: keys are sorted.
     _Signature(b'zsync: ', 'a zsync control file', _BESIDE, b'[0-9]'),
     _Signature(
@@ -188,7 +191,8 @@ _SIGNATURES = (
         'a torrent',
         _BESIDE,
         b'(?:8:announce|13:announce-list|7:comment|10:created by'
-        b'|13:creation date|8:encoding|4:info)[0-9dilu]',
+        b'|13:creation date|8:encoding|9:httpseeds|8:url-list|5:nodes|4:info)'
+        b'[0-9dil]',
     ),
     # openssl-enc(1); age-encryption.org/v1.
     _Signature(b'Salted__', 'a file encrypted by openssl', _DECRYPT),
@@ -328,7 +332,10 @@ _PROLOG = (
 )
 _ELEMENT = r'\s*<(?:[\w.-]+:)?([\w.-]+)'
 _HTML = frozenset(
-    ('html', 'head', 'body', 'title', 'meta', 'script', 'center', 'h1', 'p')
+    (
+        *('html', 'head', 'title', 'meta', 'link', 'script', 'style', 'body'),
+        *('center', 'div', 'table', 'form', 'h1', 'h2', 'p', 'a', 'b', 'br'),
+    )
 )
 _XML = {
     'bmap': Kind('a block map (bmap)', _BESIDE),
@@ -339,6 +346,13 @@ _XML = {
     'error': Kind('an error document (XML), as object stores send it', _PAGE),
 }
 _JSON = r'\s*(?:\{\s*["}]|\[\s*(?:[\]\[{"0-9-]|true|false|null))'
+_LIST = Kind('a list of checksums', _BESIDE)
+_SIGNED = Kind('a signed text (PGP)', _BESIDE)
+_TEXT = Kind('a text', _PAGE)
+
+#: What a list of checksums looks like, comments and signature included.
+LISTS = frozenset((_LIST, _SIGNED, _TEXT))
+
 _STARTS = (
     # git-lfs, docs/spec.md; by its first name as well.
     (
@@ -349,7 +363,7 @@ _STARTS = (
         ),
     ),
     # RFC 9580 6.2, 7.1; RFC 7468.
-    (r'-----BEGIN PGP SIGNED MESSAGE', Kind('a signed text (PGP)', _BESIDE)),
+    (r'-----BEGIN PGP SIGNED MESSAGE', _SIGNED),
     (r'-----BEGIN PGP MESSAGE', Kind('a file encrypted by PGP', _DECRYPT)),
     (
         r'-----BEGIN [A-Z0-9 ]+-----',
@@ -376,9 +390,9 @@ def _document(text: str, complete: bool) -> Kind | None:
     from fuel_agent_curl.image import checksums
 
     if checksums.is_list(text, complete):
-        return Kind('a list of checksums', _BESIDE)
+        return _LIST
     # Longer ones are left alone: a pattern written for a test may be text.
-    return Kind('a text', _PAGE) if complete else None
+    return _TEXT if complete else None
 
 
 def _markup(text: str) -> Kind:

@@ -153,6 +153,12 @@ class TestChecksum(base.TestCase):
         self.assertIn("no line for 'o.img'", str(error))
         self.assertIn('SHA256SUMS', str(error))
 
+    def test_what_is_no_list_is_named(self) -> None:
+        with open(self.path, 'w') as file:
+            file.write('<!DOCTYPE html><title>Sign in</title>' + ' ' * 600)
+        error = self.assertRaises(errors.ContentError, self._load, self.path)
+        self.assertIn('a page (HTML)', str(error))
+
     def test_neither_digest_nor_file(self) -> None:
         for text in ('nonsense', 'sha256:xyz', self.directory, './a\0b'):
             error = self.assertRaises(errors.OptionError, self._load, text)

@@ -354,6 +354,21 @@ class WindowTest(ContainersTestCase):
         unpacked = unpack([packed], 'auto', decoder_memory=MIB)
         self.assert_image(IMAGE, unpacked, 'short')
 
+    def test_a_window_that_nothing_can_take(self) -> None:
+        """zstd refuses it whatever it is needed for."""
+        packed = self._zstd(27)
+        length = len(IMAGE).to_bytes(4, 'little')
+        for window in (0xA9, 0xB0, 0xFF):
+            head = packed[:4] + bytes((0x80, window)) + length
+            error = self.assertRaises(
+                errors.WindowTooLarge,
+                unpack,
+                [head + packed[6:]],
+                'auto',
+                decoder_memory=2 << 30,
+            )
+            self.assertIn('cannot allow more than', str(error))
+
     def _dictionary(self, bits: int) -> bytes:
         """Return an xz stream with another dictionary stated (5.3.1)."""
         packed = bytearray(self._xz(MIB))

@@ -113,6 +113,7 @@ BINARIES = {
     'zsync': b'zsync: 0.6.2\nFilename: i.img\n\n' + NOISE,
     'torrent': b'd8:announce30:http://tracker/announce4:infod6:length' + NOISE,
     'a torrent': b'd4:infod6:lengthi5e4:name5:i.img6:pieces20:' + NOISE,
+    'zchunk': b'\0ZCK1\x81' + NOISE,
     'openssl': b'Salted__' + NOISE,
     'by age': b'age-encryption.org/v1\n-> X25519 ' + NOISE,
 }
@@ -125,6 +126,7 @@ TEXTS = {
     'page': '\n\n<HTML><BODY>moved</BODY></HTML>',
     'a page (HTML)': '<!-- proxy --><!doctype HTML PUBLIC "-//W3C//DTD"><p>',
     '(HTML)': '<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/x">',
+    'a page': '<br />\n<b>Warning</b>: fopen() failed',
     'bmap': '<?xml version="1.0" ?>\n<!-- c -->\n<bmap version="2.0"></bmap>',
     'Metalink': '<?xml version="1.0"?>\n<metalink xmlns="urn:x"></metalink>',
     'object stores': '<?xml version="1.0"?>\n<Error><Code>NoSuchKey</Code>',
