@@ -45,13 +45,41 @@ LOG = logging.getLogger(__name__)
 opts.register(cfg.CONF)
 
 
-class HttpUrl(artifact.Target):
+class _Following:
+    """An attribute that says what the download says, until it is set."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: HttpUrl, owner: object) -> Any:
+        return getattr(instance._download, self._name)
+
+
+class _Stream(artifact.Target):
+    """What ``HttpUrl`` and ``GunzipStream`` have in common."""
+
+    def _is_plain(self) -> bool:
+        """Tell whether ``next`` gives what the chunks themselves are.
+
+        Not where a subclass, or whoever has patched one of the methods by
+        which a chain asks, may make something else of them.
+        """
+        asked = (
+            type(self).__iter__,
+            type(self).__next__,
+            getattr(self.next, '__func__', None),
+        )
+        return asked in _PLAIN
+
+
+class HttpUrl(_Stream):
     """The bytes of a URL, or of its mirrors in the configuration.
 
     Nobody has to close it: the download ends when it is exhausted, fails or
     is dropped, when ``target`` returns or raises, or with the interpreter.
 
-    :ivar length: bytes; None where the server states none.
+    :ivar length: bytes; None where the server states none. It may change
+        before the first of them is handed on.
     :ivar processed_bytes: bytes handed on so far.
     :raises fuel_agent.errors.HttpUrlConnectionError: when the download
         fails, here or later; also an ``errors.Error`` of ours.
@@ -59,9 +87,11 @@ class HttpUrl(artifact.Target):
         malformed or ambiguous Content-Length; this one is both of the above.
     """
 
+    length = _Following('length')
+    processed_bytes = _Following('position')
+
     def __init__(self, url: str) -> None:
         self.url = str(url)
-        self.processed_bytes = 0
         with _as_fuel_agent_errors():
             settings = opts.settings_from(cfg.CONF)
             first, *mirrors = opts.sources(cfg.CONF, self.url)
@@ -70,26 +100,21 @@ class HttpUrl(artifact.Target):
             )
         # Raw, unless a stage says that it is in a container.
         self._end_matters = not settings.allow_unproven_end
-        self.length: int | None = self._download.length
         LOG.debug(
             'The length of %s is %s', errors.redact(self.url), self.length
         )
 
     def next(self) -> bytes:
         try:
-            with _as_fuel_agent_errors():
-                try:
-                    chunk = next(self._download)
-                except StopIteration:
-                    if self._end_matters:
-                        pipeline.check_end(self._download)
-                    raise
-        except BaseException:
-            # StopIteration included: the thread ends with the bytes.
+            # Nothing comes between this and the return: there, an exception
+            # out of a signal handler would lose the bytes.
+            return self._download.__next__()
+        except (errors.Error, StopIteration) as error:
             self.close()
-            raise
-        self.processed_bytes += len(chunk)
-        return chunk
+            with _as_fuel_agent_errors():
+                if isinstance(error, StopIteration) and self._end_matters:
+                    pipeline.check_end(self._download)
+                raise
 
     def views(self) -> Iterator[memoryview]:
         """Iterate over what is left without copying it.
@@ -101,21 +126,24 @@ class HttpUrl(artifact.Target):
                 views = self._download.views()
                 if self._end_matters:
                     views = pipeline.proven(views, self._download)
-                for view in views:
-                    self.processed_bytes += view.nbytes
-                    yield view
+                yield from views
         finally:
             self.close()
 
     def target(self, filename: str = '/dev/null') -> None:
         """Write what is left to ``filename``, and sync it."""
-        left = None
-        if self.length is not None:
-            left = self.length - self.processed_bytes
+        before = self._download.position
+
+        def left() -> int | None:
+            length = self._download.length
+            return None if length is None else length - before
+
         try:
-            _write(
-                self.views(), filename, left, self.close, self._download.keep
-            )
+            if self._is_plain():
+                keep = self._download.keep
+                _write(self.views(), filename, self.close, left, keep)
+            else:
+                _write(iter(self), filename, self.close)
         finally:
             self.close()
 
@@ -128,7 +156,7 @@ class HttpUrl(artifact.Target):
         self._download.close()
 
 
-class GunzipStream(artifact.Target):
+class GunzipStream(_Stream):
     """What is in the gzip, or zlib, container that ``stream`` iterates over.
 
     :raises fuel_agent.errors.BaseError: for a damaged or truncated one; also
@@ -137,9 +165,11 @@ class GunzipStream(artifact.Target):
 
     def __init__(self, stream: Iterable[bytes]) -> None:
         self._stream = stream
+        self._failure: errors.Error | None = None
         chunks: Iterator[octets.Buffer]
         if isinstance(stream, HttpUrl):
             stream.in_container()
+        if isinstance(stream, HttpUrl) and stream._is_plain():
             chunks = stream.views()
         else:
             chunks = iter(stream)
@@ -154,15 +184,24 @@ class GunzipStream(artifact.Target):
     def next(self) -> bytes:
         try:
             with _as_fuel_agent_errors():
+                if self._failure is not None:
+                    raise self._failure.again()
                 return bytes(next(self._chunks))
-        except BaseException:
+        except BaseException as error:
             self._end()
+            if isinstance(error, errors.Error):
+                self._failure = error.again()
+            elif not isinstance(error, StopIteration):
+                # From a signal handler, for one. What unpacks ends with it,
+                # and to ask again must not look like the end of the image.
+                self._failure = errors.Error('unpacking was interrupted')
             raise
 
     def target(self, filename: str = '/dev/null') -> None:
         """Write what is left to ``filename``, and sync it."""
+        chunks = self._chunks if self._is_plain() else iter(self)
         try:
-            _write(self._chunks, filename, None, self._end)
+            _write(chunks, filename, self._end)
         finally:
             self._end()
 
@@ -184,7 +223,7 @@ class Chain(artifact.Chain):
         if (
             len(self.processors) > 1
             and _is_url(self.processors[0])
-            and not _takes_url(self.processors[1])
+            and _takes_stream(self.processors[1])
         ):
             self.processors.insert(1, HttpUrl)
         return super().process()
@@ -196,14 +235,23 @@ def _is_url(processor: object) -> bool:
     )
 
 
-def _takes_url(processor: object) -> bool:
-    return processor in (
-        HttpUrl,
-        artifact.HttpUrl,
-        _replaced.get('HttpUrl'),
+def _takes_stream(processor: object) -> bool:
+    """Tell whether it cannot begin with a URL itself, as ``HttpUrl`` does."""
+    return isinstance(processor, str) or (
+        isinstance(processor, type) and issubclass(processor, _CONTAINERS)
     )
 
 
+_CONTAINERS = (
+    GunzipStream,
+    artifact.GunzipStream,
+    artifact.TarStream,
+    artifact.ForwardFileStream,
+)
+_PLAIN = {
+    (artifact.Target.__iter__, artifact.Target.__next__, kind.next)
+    for kind in (HttpUrl, GunzipStream)
+}
 _OURS = {'HttpUrl': HttpUrl, 'GunzipStream': GunzipStream, 'Chain': Chain}
 # What ``install`` has replaced; empty while it has not been called.
 _replaced: dict[str, Any] = {}
@@ -232,8 +280,8 @@ def uninstall() -> None:
 def _write(
     chunks: Iterator[octets.Buffer],
     filename: str,
-    length: int | None,
     cancel: Callable[[], None],
+    length: Callable[[], int | None] = lambda: None,
     keep: pipeline.Keeper = lambda chunk: None,
 ) -> None:
     LOG.debug('Writing to %s', filename)

@@ -39,6 +39,18 @@ LOG = logging.getLogger(__name__)
 # It holds a few lines for each image, and the names of the packages.
 _METADATA_MAX = 4 * 1024 * 1024
 
+# What PyYAML raises for what cannot be read, numbers and dates included. Not
+# any Exception: a signal handler's is one.
+_NO_YAML = (
+    yaml.YAMLError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
 
 class _Curl:
     """What each of the drivers below adds to fuel-agent's.
@@ -70,7 +82,7 @@ class _Curl:
         problem: object = 'not a mapping'
         try:
             metadata = yaml.safe_load(_read(url))
-        except (errors.Error, yaml.YAMLError) as error:
+        except (errors.Error, *_NO_YAML) as error:
             metadata, problem = None, error
         if not isinstance(metadata, dict):
             LOG.warning('No metadata at %s: %s', errors.redact(url), problem)

@@ -297,7 +297,7 @@ def write(
     direct_io: bool = True,
     wipe_leftovers: bool = False,
     any_sector_size: bool = False,
-    length: int | None = None,
+    length: Callable[[], int | None] = lambda: None,
     cancel: Callable[[], None] = lambda: None,
     keep: Keeper = lambda chunk: None,
 ) -> int:
@@ -306,7 +306,8 @@ def write(
     As ``copy``, without its checks. A chunk is not used any more when the
     next one is asked for, unless ``keep`` allowed it.
 
-    :param length: what the chunks have to add up to; None: whatever comes.
+    :param length: asked when the first chunk is there, for what they have to
+        add up to; None: whatever comes.
     :param cancel: called, from another thread, if the target fails: to end
         the wait for the next chunk.
     :param keep: asked for each chunk whether it may be used for longer.
@@ -319,9 +320,14 @@ def write(
             any_sector_size=any_sector_size,
         )
         opened.sink = sink
-        image = _Image(chunks, keep, length)
+        image = _Image(_begun(iter(chunks)), keep, length())
         _move(image, sink, [sink.write], None, cancel)
     return sink.written
+
+
+def _begun(chunks: Iterator[octets.Buffer]) -> Iterator[octets.Buffer]:
+    """Return the chunks when the first of them is there."""
+    return itertools.chain(list(itertools.islice(chunks, 1)), chunks)
 
 
 @dataclasses.dataclass(frozen=True)

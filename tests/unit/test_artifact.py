@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import gc
+import gzip
 import os
 from typing import Any
 import weakref
@@ -44,15 +45,23 @@ class FakeDownload:
         self.length = length
         self.end_proven = True
         self.closed = 0
-        self._views = self._iterate(chunks)
+        self._sizes: list[int] = []
+        self._views = self._iterate(chunks, self._sizes)
+
+    @property
+    def position(self) -> int:
+        return sum(self._sizes)
 
     @staticmethod
-    def _iterate(chunks: list[bytes | BaseException]) -> Iterator[memoryview]:
+    def _iterate(
+        chunks: list[bytes | BaseException], sizes: list[int]
+    ) -> Iterator[memoryview]:
         for chunk in chunks:
             if isinstance(chunk, BaseException):
                 raise chunk
             # As the engine does: the buffer of a view is used again.
             buffer = bytearray(chunk)
+            sizes.append(len(buffer))
             yield memoryview(buffer)
             buffer[:] = bytes(len(buffer))
 
@@ -174,12 +183,34 @@ class TestHttpUrl(ArtifactTestCase):
         self.assertNotEqual(0, self.download.closed)
 
     def test_a_failure_ends_the_download(self) -> None:
-        for error in (errors.ReceiveError('cut'), KeyboardInterrupt()):
-            self.answer(b'one', error)
-            stream = artifact.HttpUrl(URL)
-            next(stream)
-            self.assertRaises(type(error), next, stream)
-            self.assertNotEqual(0, self.download.closed)
+        self.answer(b'one', errors.ReceiveError('cut'))
+        stream = artifact.HttpUrl(URL)
+        next(stream)
+        self.assertRaises(errors.ReceiveError, next, stream)
+        self.assertNotEqual(0, self.download.closed)
+
+    def test_an_interruption_does_not(self) -> None:
+        """It comes from a signal handler; the download hands on the rest."""
+        self.answer(b'one', KeyboardInterrupt())
+        stream = artifact.HttpUrl(URL)
+        next(stream)
+        self.assertRaises(KeyboardInterrupt, next, stream)
+        self.assertEqual(0, self.download.closed)
+        self.assertEqual(3, stream.processed_bytes)
+
+    def test_the_length_follows_until_it_is_set(self) -> None:
+        """The server may have another image before a byte was handed on."""
+        self.answer(b'three', length=4)
+        stream = artifact.HttpUrl(URL)
+        self.download.length = 5
+        self.assertEqual(5, stream.length)
+        stream.target(self.path)
+        self.assertEqual(b'three', self.written())
+        stream.length = 7
+        self.download.length = 8
+        self.assertEqual(7, stream.length)
+        stream.processed_bytes += 10
+        self.assertEqual(15, stream.processed_bytes)
 
     def test_dropping_it_lets_go_of_the_download(self) -> None:
         self.answer(b'one', b'two')
@@ -241,6 +272,75 @@ class TestHttpUrl(ArtifactTestCase):
         self.answer(b'one', length=4)
         stream = artifact.HttpUrl(URL)
         self.assertRaises(errors.ImageTooShort, stream.target, self.path)
+
+
+class Upper(artifact.HttpUrl):
+    """As fuel-agent's users do to decrypt, to count, to log."""
+
+    def next(self) -> bytes:
+        return super().next().upper()
+
+
+class Doubled(artifact.HttpUrl):
+    def __next__(self) -> bytes:
+        return bytes(super().__next__() * 2)
+
+
+class First(artifact.HttpUrl):
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.next()
+
+
+class Last(artifact.GunzipStream):
+    def next(self) -> bytes:
+        return super().next()[-2:]
+
+
+class TestOverridden(ArtifactTestCase):
+    """What a chain sees through ``next`` is what is written."""
+
+    def stream(self, kind: type[artifact.HttpUrl]) -> artifact.HttpUrl:
+        self.answer(b'one', b'two')
+        return kind(URL)
+
+    def test_target(self) -> None:
+        for kind, expected in (
+            (artifact.HttpUrl, b'onetwo'),
+            (Upper, b'ONETWO'),
+            (Doubled, b'oneonetwotwo'),
+            (First, b'one'),
+        ):
+            self.stream(kind).target(self.path)
+            self.assertEqual(expected, self.written())
+            self.assertNotEqual(0, self.download.closed)
+
+    def test_of_one_object_alone(self) -> None:
+        stream = self.stream(artifact.HttpUrl)
+        theirs = stream.next
+        self.patch(stream, 'next', lambda: theirs() + b'!')
+        stream.target(self.path)
+        self.assertEqual(b'one!two!', self.written())
+
+    def test_patched(self) -> None:
+        theirs = artifact.HttpUrl.next
+        self.patch(
+            artifact.HttpUrl, 'next', lambda stream: theirs(stream) + b'!'
+        )
+        self.stream(artifact.HttpUrl).target(self.path)
+        self.assertEqual(b'one!two!', self.written())
+
+    def test_gunzip(self) -> None:
+        packed = gzip.compress(b'image')
+        for kind, unpacking, expected in (
+            (artifact.HttpUrl, artifact.GunzipStream, b'image'),
+            (Doubled, artifact.GunzipStream, b'imageimage'),
+            (artifact.HttpUrl, Last, b'ge'),
+        ):
+            self.answer(packed)
+            unpacking(kind(URL)).target(self.path)
+            self.assertEqual(expected, self.written())
+            self.answer(packed)
+            self.assertEqual(expected, b''.join(unpacking(kind(URL))))
 
 
 class TestErrors(ArtifactTestCase):

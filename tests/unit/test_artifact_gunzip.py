@@ -105,6 +105,21 @@ class TestGunzipStream(ArtifactTestCase):
                 self.assertNotEqual(0, self.download.closed)
                 self.assertFalse(os.path.exists(self.path))
 
+    def test_what_has_failed_goes_on_failing(self) -> None:
+        """Never by the end of the iteration: the image would look whole."""
+        packed = gzip.compress(self.IMAGE)
+        for chunks, kind in (
+            ([packed[:-1]], errors.TruncatedError),
+            ([packed[:9], KeyboardInterrupt()], KeyboardInterrupt),
+            ([packed[:9], errors.StatusError('gone')], errors.StatusError),
+        ):
+            self.answer(*chunks)
+            stream = artifact.GunzipStream(artifact.HttpUrl(URL))
+            self.assertRaises(kind, list, stream)
+            for _again in range(2):
+                error = self.assertRaises(errors.Error, next, stream)
+                self.assertIsInstance(error, fuel_agent_errors.BaseError)
+
     def test_a_failed_transfer_is_not_taken_for_damage(self) -> None:
         packed = gzip.compress(self.IMAGE)
         for consume in (list, lambda s: s.target(self.path)):

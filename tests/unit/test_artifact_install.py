@@ -122,7 +122,18 @@ class TestChain(ArtifactTestCase):
         self.assertEqual(b'raw', self.written())
 
     def test_https_with_its_processor_is_not_given_another(self) -> None:
-        for processor in (artifact.HttpUrl, fuel_agent_artifact.HttpUrl):
+        class Theirs(fuel_agent_artifact.HttpUrl):  # type: ignore[misc]
+            pass
+
+        class Ours(artifact.HttpUrl):
+            pass
+
+        for processor in (
+            artifact.HttpUrl,
+            fuel_agent_artifact.HttpUrl,
+            Theirs,
+            Ours,
+        ):
             seen: list[Any] = []
             self.useFixture(
                 fixtures.MonkeyPatch(
@@ -135,6 +146,23 @@ class TestChain(ArtifactTestCase):
             seen += [url for url, _settings in self.asked]
             self.assertEqual(['https://server/image'], seen)
             self.asked.clear()
+
+    def test_https_with_any_other_beginning(self) -> None:
+        self.assertEqual(
+            'HTTPS://SERVER/IMAGE',
+            self.run_chain('https://server/image', str.upper),
+        )
+        self.assertEqual([], self.asked)
+
+    def test_https_of_a_container_of_ones_own(self) -> None:
+        for kind in (artifact.GunzipStream, fuel_agent_artifact.GunzipStream):
+
+            class Unpacked(kind):  # type: ignore[misc, valid-type]
+                pass
+
+            self.answer(gzip.compress(b'image'))
+            self.run_chain('https://server/image', Unpacked, self.path)
+            self.assertEqual(b'image', self.written())
 
     def test_files_stay_fuel_agents(self) -> None:
         with open(self.path, 'wb') as file:

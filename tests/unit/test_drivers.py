@@ -128,7 +128,19 @@ class TestMetadata(_DriversTestCase):
         self.assertIn('there is none', self.log.output or '')
 
     def test_what_is_no_metadata_is_ignored(self) -> None:
-        for content in (b'', b'a: [', b'\xff\xfe\0', b'just text', b'- 1'):
+        for content in (
+            b'',
+            b'a: [',
+            b'\xff\xfe\0',
+            b'just text',
+            b'- 1',
+            # It is read twice, the second time with more behind it.
+            b'a: 2001-99-99\n#',
+            b'!!int ""\n#',
+            b'!!timestamp a\n#',
+            b'!!float a\n#',
+            b'[' * 10000,
+        ):
             self.download = FakeDownload([content])
             self.assertEqual({}, self.metadata())
 

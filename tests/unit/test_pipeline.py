@@ -343,7 +343,7 @@ class WriteTest(copying.FileTestCase):
 
     def test_not_unpacked(self) -> None:
         packed = gzip.compress(IMAGE, 1)
-        pipeline.write([packed], self.path, length=len(packed))
+        pipeline.write([packed], self.path, length=lambda: len(packed))
         self.assert_image(packed)
 
     def test_length(self) -> None:
@@ -351,8 +351,18 @@ class WriteTest(copying.FileTestCase):
             (len(IMAGE) - 1, errors.ImageTooLong),
             (len(IMAGE) + 1, errors.ImageTooShort),
         ):
+            asked: list[int] = []
+
+            def chunks(asked: list[int] = asked) -> Iterator[bytes]:
+                self.assertEqual([], asked)
+                yield IMAGE
+
+            def ask(asked: list[int] = asked, length: int = length) -> int:
+                asked.append(length)
+                return length
+
             self.assertRaises(
-                cls, pipeline.write, [IMAGE], self.path, length=length
+                cls, pipeline.write, chunks(), self.path, length=ask
             )
             self.assert_nothing()
 

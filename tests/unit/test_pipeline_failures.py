@@ -110,7 +110,11 @@ class FailureTest(copying.FileTestCase):
 
         self.patch(sink.Stream, 'abort', interrupted)
         error = self.assertRaises(
-            SystemExit, pipeline.write, [b'x'], '/dev/null', length=2
+            SystemExit,
+            pipeline.write,
+            [b'x'],
+            '/dev/null',
+            length=lambda: 2,
         )
         self.assertEqual('incomplete', getattr(error, 'target_state', None))
 
