@@ -55,7 +55,9 @@ class Request:
     :ivar container: one of ``containers.CONTAINERS``, or 'auto'.
     :ivar bmap: path or URL of the image's block map; None: all is written.
     :ivar verify: read everything back from the medium and compare.
-    :ivar settings: how the bytes are fetched.
+    :ivar in_place: write over a regular file, in place of one beside it that
+        replaces it in the end.
+    :ivar settings: how the bytes are fetched; its deadline is of all.
     :ivar sources: returns every URL of the bytes of a URL, in the order to
         try them; asked for the documents that come with the image.
     :raises errors.OptionError: for what cannot be used, whatever the server
@@ -70,6 +72,7 @@ class Request:
     container: str = 'auto'
     bmap: str | None = dataclasses.field(default=None, repr=False)
     verify: bool = False
+    in_place: bool = False
     settings: settings_module.Settings = dataclasses.field(
         default_factory=settings_module.Settings
     )
@@ -164,6 +167,9 @@ class Copy:
     def _run(self) -> Result:
         began = time.monotonic()
         request = self.request
+        deadline = None
+        if request.settings.deadline:
+            deadline = began + request.settings.deadline
         bmap = None
         if request.bmap is not None:
             bmap = load_bmap(request)
@@ -184,6 +190,8 @@ class Copy:
                 wipe_leftovers=request.settings.wipe_leftovers,
                 any_sector_size=request.settings.any_sector_size,
                 verify=request.verify,
+                in_place=request.in_place,
+                deadline=deadline,
                 bmap=bmap,
                 observe=self._opened,
             )

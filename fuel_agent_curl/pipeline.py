@@ -27,7 +27,10 @@ from collections.abc import Sequence
 import dataclasses
 import functools
 import itertools
+import logging
 import os
+import threading
+import time
 import types
 import typing
 
@@ -39,6 +42,8 @@ from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import relay
 from fuel_agent_curl.target import sink as sink_module
 from fuel_agent_curl.target import storage
+
+LOG = logging.getLogger(__name__)
 
 #: Called with the sink once it is open: for its counters and its state.
 Observer = Callable[[sink_module.Sink], None]
@@ -99,6 +104,7 @@ def copy(
     wipe_leftovers: bool = False,
     any_sector_size: bool = False,
     in_place: bool = False,
+    deadline: float | None = None,
     bmap: bmap_module.BlockMap | None = None,
     observe: Observer | None = None,
 ) -> Result:
@@ -123,6 +129,8 @@ def copy(
     :param any_sector_size: write a GPT for sectors of another length.
     :param in_place: write over a regular file, in place of one beside it that
         replaces it in the end.
+    :param deadline: monotonic time until which all of that has to be done,
+        the target's part included; None: no such time.
     :param bmap: write its ranges alone, each compared with its checksum, and
         leave the rest of the target as it is. What that is known by is gone
         until the end, though, and after a copy that failed.
@@ -131,8 +139,9 @@ def copy(
     :raises errors.OptionError: for a checksum or a container that is none.
     :raises errors.ContentError: for an image that is not what it should be.
     :raises errors.DeviceError: for a target that cannot be used, or fails.
+    :raises errors.DeadlineExceeded: as said.
     """
-    with _Target() as opened:
+    with _Target(download.close, deadline) as opened:
         tasks: list[_Task] = []
         check = None
         if image_checksum is not None:
@@ -147,6 +156,7 @@ def copy(
                 wipe_leftovers=wipe_leftovers,
                 any_sector_size=any_sector_size,
                 in_place=in_place,
+                deadline=deadline,
             )
             tasks.append(sink.write)
         else:
@@ -196,13 +206,8 @@ def copy(
         if bmap is not None:
             _compare_lengths(length, bmap.length)
             length = bmap.length
-        _move(
-            _Image(chunks, download.keep, length),
-            sink,
-            tasks,
-            check,
-            download.close,
-        )
+        image = _Image(chunks, download.keep, length)
+        _move(image, sink, opened, tasks, check)
     if bmap is None:
         return Result(sink.written, found)
     return Result(sink.written, found, bmap.mapped, bmap.checked)
@@ -213,34 +218,87 @@ class _Target:
 
     Whatever is let out has ``target_state``, the sink's ``state``; it is
     'untouched' where no target was opened.
+
+    :param cancel: ends the wait for the source, from another thread.
+    :param deadline: as of ``copy``; what the source says after it, when it
+        has been cancelled, is not the cause.
+    :ivar is_idle: no thread is in a call on the sink. Else it is neither
+        cleared nor closed: that call may still do what it was made for.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, cancel: Callable[[], None], deadline: float | None = None
+    ) -> None:
         self.sink: sink_module.Sink | None = None
+        self.is_idle = True
+        self.cancel = cancel
+        self.deadline = deadline
+        self._timer: threading.Timer | None = None
+        self._is_late = False
 
     def __enter__(self) -> _Target:
+        if self.deadline is not None:
+            left = max(0.0, self.deadline - time.monotonic())
+            self._timer = threading.Timer(left, self._ring)
+            self._timer.daemon = True
+            self._timer.start()
         return self
+
+    def _ring(self) -> None:
+        self._is_late = True
+        self.cancel()
+
+    def check(self) -> None:
+        """Raise if the source may have ended for the deadline alone."""
+        if self._is_late:
+            raise errors.DeadlineExceeded(
+                'the deadline has passed, and not all of the image is here'
+            )
 
     def __exit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: types.TracebackType | None,
-    ) -> None:
-        if exc is None:
-            return
+    ) -> bool:
         try:
-            if self.sink is not None:
-                self.sink.abort()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer.join()
+            if exc is None:
+                return False
+            self._abort()
+            if isinstance(exc, errors.DeadlineExceeded):
+                if self._state == 'complete':
+                    # In the last moment, all was done.
+                    return True
+            elif isinstance(exc, errors.Error):
+                self.check()
         except BaseException as error:
             self._tell(error)
             raise
         self._tell(exc)
+        return False
+
+    def _abort(self) -> None:
+        if self.sink is None:
+            return
+        if self.is_idle:
+            self.sink.abort()
+        else:
+            LOG.warning(
+                '%s: the kernel has not given back a write, so it is left as'
+                ' it is, and may still change',
+                self.sink.path,
+            )
+
+    @property
+    def _state(self) -> str:
+        return 'untouched' if self.sink is None else self.sink.state
 
     def _tell(self, error: BaseException) -> None:
-        state = 'untouched' if self.sink is None else self.sink.state
         # Only an error of ours declares it.
-        setattr(error, 'target_state', state)  # noqa: B010
+        setattr(error, 'target_state', self._state)  # noqa: B010
 
 
 def _write_mapped(
@@ -312,7 +370,7 @@ def write(
         the wait for the next chunk.
     :param keep: asked for each chunk whether it may be used for longer.
     """
-    with _Target() as opened:
+    with _Target(cancel) as opened:
         sink = opening.open_target(
             target,
             direct_io=direct_io,
@@ -321,7 +379,7 @@ def write(
         )
         opened.sink = sink
         image = _Image(_begun(iter(chunks)), keep, length())
-        _move(image, sink, [sink.write], None, cancel)
+        _move(image, sink, opened, [sink.write], None)
     return sink.written
 
 
@@ -342,9 +400,9 @@ class _Image:
 def _move(
     image: _Image,
     sink: sink_module.Sink,
+    opened: _Target,
     tasks: Sequence[_Task],
     check: digest.Digest | None,
-    cancel: Callable[[], None],
 ) -> None:
     if image.length is not None:
         sink.check_length(image.length)
@@ -355,14 +413,30 @@ def _move(
     while first is not None and not first:
         first = next(chunks, None)
     if first is None:
+        opened.check()
         raise errors.ImageTooShort(
             'the image is empty; %s is left as it was' % sink.path,
             hint='check the URL: an empty image is hardly what is meant',
         )
-    sink.begin()
-    buffers = relay.Relay(tasks, cancel, sink.idle)
+    taken = 0
+
+    def verify() -> None:
+        opened.check()
+        if image.length is not None and taken < image.length:
+            raise errors.ImageTooShort(
+                'the image has %d bytes, not the %d announced'
+                % (taken, image.length),
+                offset=taken,
+            )
+        if check is not None:
+            check.verify()
+
+    # Whatever waits for the medium is done in the sink's thread, where neither
+    # a signal nor the deadline has to wait for it.
+    buffers = relay.Relay(
+        tasks, opened.cancel, sink.idle, opened.deadline, sink.path
+    )
     try:
-        taken = 0
         for chunk in itertools.chain((first,), chunks):
             taken += len(chunk)
             if image.length is not None and taken > image.length:
@@ -372,19 +446,12 @@ def _move(
                     offset=image.length,
                 )
             buffers.write(chunk, image.keep(chunk))
-        buffers.finish()
+        buffers.finish(verify, sink.finish)
     except BaseException as error:
-        buffers.abort(sink.interrupt)
+        # What interrupts that wait does not end the call that it is for.
+        opened.is_idle = False
+        opened.is_idle = buffers.abort(sink.interrupt)
         if buffers.error is None or not isinstance(error, Exception):
             raise
         # The source may have failed only because it was cancelled.
         raise buffers.error from buffers.error.__cause__
-    if image.length is not None and taken < image.length:
-        raise errors.ImageTooShort(
-            'the image has %d bytes, not the %d announced'
-            % (taken, image.length),
-            offset=taken,
-        )
-    if check is not None:
-        check.verify()
-    sink.finish()

@@ -21,10 +21,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import functools
+import logging
 import queue
 import threading
+import time
 
+from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+
+LOG = logging.getLogger(__name__)
 
 #: What is handed on at once, at most, in bytes.
 SIZE = 1 * octets.MIB
@@ -32,11 +38,57 @@ SIZE = 1 * octets.MIB
 #: How many of these may be on their way: what is uneven is smoothed out.
 COUNT = 8
 
+#: How long a call into the kernel is waited for when all is to end, in
+#: seconds: as long as the kernel itself waits before it speaks of a hung task.
+PATIENCE = 120.0
+
+#: The same after the deadline: by then all should have ended already.
+LATE_PATIENCE = 5.0
+
+# A wait that is longer than this is said.
+_QUIET = 2.0
+
 #: Gives a buffer back to whom it belongs.
 Release = Callable[[], None]
 
 _Entry = tuple[memoryview, Release | None]
 _Task = Callable[[memoryview], None]
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+class _Worker:
+    """A thread whose end is waited for truly.
+
+    A ``Thread.join`` that a signal interrupts takes the thread for one that
+    has ended, in Python before 3.13.
+    """
+
+    def __init__(self, number: int, run: Callable[[], None]) -> None:
+        self._run = run
+        self.ended = threading.Event()
+        # A daemon: a write that never returns must not keep the process when
+        # its user has given up.
+        self._thread = threading.Thread(
+            target=self._main,
+            name='fuel-agent-curl-sink-%d' % number,
+            daemon=True,
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _main(self) -> None:
+        try:
+            self._run()
+        finally:
+            self.ended.set()
+
+    def join(self) -> None:
+        """Wait for what is left to do after it has ended."""
+        self._thread.join()
 
 
 class Relay:
@@ -47,16 +99,23 @@ class Relay:
     :param cancel: called once, from whichever thread, if a task fails, to
         end what the caller may be waiting for.
     :param idle: called in the last task's thread when that has nothing to do.
+    :param deadline: monotonic time until which all has to be done; None: no
+        such time.
+    :param path: of the target, for what is said.
     """
 
     def __init__(
         self,
         tasks: Sequence[_Task],
-        cancel: Callable[[], None] = lambda: None,
-        idle: Callable[[], None] = lambda: None,
+        cancel: Callable[[], None] = _nothing,
+        idle: Callable[[], None] = _nothing,
+        deadline: float | None = None,
+        path: str = 'the target',
     ) -> None:
+        self._path = path
         self._cancel = cancel
         self._idle = idle
+        self._deadline = deadline
         self._lock = threading.Lock()
         self._ending = False
         self.error: BaseException | None = None
@@ -66,19 +125,17 @@ class Relay:
         #: One queue before each task; None: the end.
         self._queues: list[queue.SimpleQueue[_Entry | None]]
         self._queues = [queue.SimpleQueue() for _task in tasks]
-        self._threads: list[threading.Thread] = []
-        for number, task in enumerate(tasks):
-            # Daemons: a write that never returns must not keep the process
-            # when its user has given up.
-            thread = threading.Thread(
-                target=self._run,
-                args=(number, task),
-                name='fuel-agent-curl-sink-%d' % number,
-                daemon=True,
-            )
-            self._threads.append(thread)
-        for thread in self._threads:
-            thread.start()
+        #: Everything has been handed to the last task, or never will be.
+        self._drained = threading.Event()
+        #: What the last task's thread does in the end; None: nothing.
+        self._last: queue.SimpleQueue[Callable[[], None] | None]
+        self._last = queue.SimpleQueue()
+        self._workers = [
+            _Worker(number, functools.partial(self._run, number, task))
+            for number, task in enumerate(tasks)
+        ]
+        for worker in self._workers:
+            worker.start()
 
     def write(
         self, buffer: octets.Buffer, release: Release | None = None
@@ -89,13 +146,17 @@ class Relay:
             one's thread; until then nothing changes it. None: it may change
             as soon as this returns, and is copied if it can.
         :raises BaseException: what a task has raised.
+        :raises errors.DeadlineExceeded: at the deadline.
         """
         if release is None and not isinstance(buffer, bytes):
             buffer = bytes(buffer)
         view = memoryview(buffer)
         for start in range(0, len(view), SIZE):
             self.check()
-            self._room.get()
+            try:
+                self._room.get(timeout=self._left())
+            except queue.Empty:
+                raise self._too_late() from None
             self.check()
             if self._ending:
                 raise RuntimeError('written to after it was ended')
@@ -108,59 +169,122 @@ class Relay:
         if self.error is not None:
             raise self.error
 
-    def finish(self) -> None:
-        """Wait until all tasks are done with everything.
+    def finish(
+        self,
+        verify: Callable[[], None] = _nothing,
+        last: Callable[[], None] = _nothing,
+    ) -> None:
+        """Wait until all tasks are done with everything, and all is done.
 
-        :raises BaseException: what a task has raised.
+        :param verify: called then, in this thread.
+        :param last: called after that, in the last task's thread.
+        :raises BaseException: what a task, or one of these, has raised.
+        :raises errors.DeadlineExceeded: at the deadline.
         """
         self._queues[0].put(None)
-        for thread in self._threads:
-            thread.join()
+        self._wait(self._drained)
+        self.check()
+        verify()
+        self._last.put(last)
+        for worker in self._workers:
+            self._wait(worker.ended)
+            worker.join()
         self.check()
 
-    def abort(self, interrupt: Callable[[], None]) -> None:
+    def abort(self, interrupt: Callable[[], None]) -> bool:
         """End the threads, each after the call it is in, and wait.
+
+        Return whether all have ended. If not, the kernel has not given a call
+        back for as long as anybody may be expected to wait: that call may go
+        on at any time.
 
         :param interrupt: called to end a call that may take for ever.
         """
         self._end()
         interrupt()
-        for thread in self._threads:
-            thread.join()
+        began = time.monotonic()
+        patience = PATIENCE
+        if self._deadline is not None and began >= self._deadline:
+            patience = LATE_PATIENCE
+        quiet = min(_QUIET, patience)
+        for worker in self._workers:
+            if not worker.ended.wait(
+                max(0.0, began + quiet - time.monotonic())
+            ):
+                LOG.warning(
+                    '%s: waiting for the kernel to give back a write, for'
+                    ' %d s at most',
+                    self._path,
+                    patience,
+                )
+                quiet = patience
+                if not worker.ended.wait(
+                    max(0.0, began + quiet - time.monotonic())
+                ):
+                    return False
+            worker.join()
+        return True
+
+    def _left(self) -> float | None:
+        """Return the seconds until the deadline; None: without one."""
+        if self._deadline is None:
+            return None
+        return max(0.0, self._deadline - time.monotonic())
+
+    def _wait(self, event: threading.Event) -> None:
+        if not event.wait(self._left()):
+            raise self._too_late()
+
+    def _too_late(self) -> errors.DeadlineExceeded:
+        return errors.DeadlineExceeded(
+            'the deadline has passed, and %s is not written yet' % self._path
+        )
 
     def _end(self) -> None:
         self._ending = True
-        # Whoever waits for room is woken; nobody waits twice.
+        # Whoever waits is woken; nobody waits twice.
         self._room.put(None)
         for waiting in self._queues:
             waiting.put(None)
+        self._last.put(None)
+        self._drained.set()
 
     def _run(self, number: int, task: _Task) -> None:
-        waiting = self._queues[number]
         following = [*self._queues[number + 1 :], None][0]
-        idle = self._idle if following is None else None
         try:
-            while True:
-                if idle is not None and waiting.empty():
-                    idle()
-                if (entry := waiting.get()) is None:
-                    break
-                if self._ending:
-                    return
-                view, release = entry
-                task(view)
-                if following is not None:
-                    following.put(entry)
-                else:
-                    view.release()
-                    if release is not None:
-                        release()
-                    self._room.put(None)
-                del entry, view
+            self._work(self._queues[number], task, following)
             if following is not None:
                 following.put(None)
+                return
+            self._drained.set()
+            last = self._last.get()
+            if last is not None and not self._ending:
+                last()
         except BaseException as error:
             self._fail(error)
+
+    def _work(
+        self,
+        waiting: queue.SimpleQueue[_Entry | None],
+        task: _Task,
+        following: queue.SimpleQueue[_Entry | None] | None,
+    ) -> None:
+        idle = self._idle if following is None else None
+        while True:
+            if idle is not None and waiting.empty():
+                idle()
+            if (entry := waiting.get()) is None or self._ending:
+                return
+            view, release = entry
+            task(view)
+            if following is not None:
+                following.put(entry)
+            else:
+                view.release()
+                if release is not None:
+                    release()
+                self._room.put(None)
+            del entry, view
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:

@@ -119,6 +119,7 @@ class Storage(sink.Sink):
         # The run of zeros that ends there: where it began.
         self._zeros_from: int | None = None
         self._dirty_from = 0
+        self._is_interrupted = False
         self._proof = readback.Regions() if options.verify else None
 
     # What the kinds do in their own ways.
@@ -243,6 +244,7 @@ class Storage(sink.Sink):
 
     def _put(self, runs: Iterator[staging.Run]) -> None:
         for zeros, view in runs:
+            self._go_on()
             if zeros:
                 self._add_zeros(len(view))
             else:
@@ -275,7 +277,16 @@ class Storage(sink.Sink):
             self._sync()
 
     def interrupt(self) -> None:
-        """Do nothing: the kernel has every write, and ends it in time."""
+        """Have the next call on the target fail, but for those at the end.
+
+        That one which the kernel has is ended by the kernel, in time.
+        """
+        self._is_interrupted = True
+
+    def _go_on(self) -> None:
+        """Raise if it is to end here; what has begun to show is completed."""
+        if self._is_interrupted and self.life is not sink.Life.PUBLISHED:
+            raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
 
     def finish(self) -> None:
         self.begin()
@@ -357,6 +368,7 @@ class Storage(sink.Sink):
     def abort(self) -> None:
         if self.life is sink.Life.CLOSED:
             return
+        self._is_interrupted = False
         if self._fd >= 0:
             self._take_back()
         try:
@@ -455,7 +467,10 @@ class Storage(sink.Sink):
     def _fdatasync(self) -> None:
         # The kernel does not say what could not be synced.
         self._at = None
+        self._go_on()
         os.fdatasync(self._fd)
+        # It may have taken long, and what comes next may be seen.
+        self._go_on()
 
     def _read_image(self, start: int, stop: int) -> Iterator[memoryview]:
         """As ``_read``, with what is hidden so far."""
@@ -475,6 +490,7 @@ class Storage(sink.Sink):
         buffer = memoryview(mmap.mmap(-1, octets.MIB))
         with self._mapped('reading back'):
             while start < stop:
+                self._go_on()
                 self._at = start
                 # Whole sectors, of which the ends are dropped.
                 before = start % self._alignment
@@ -489,6 +505,7 @@ class Storage(sink.Sink):
 
     def _pwrite(self, view: memoryview, offset: int) -> None:
         """Write all of ``view``; what is not aligned, by the page cache."""
+        self._go_on()
         aligned = 0
         if self._direct and offset % self._alignment == 0:
             aligned = len(view) - len(view) % self._alignment

@@ -27,6 +27,7 @@ import threading
 import time
 from typing import Any
 
+import fixtures
 from zlib_ng import zlib_ng
 
 from fuel_agent_curl import errors
@@ -36,6 +37,7 @@ from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.octets import MIB
 from tests import base
+from tests.support import copying
 from tests.support import engine
 
 _RANDOM = random.Random(20261125)
@@ -121,6 +123,36 @@ class PipeTest(base.FunctionalTestCase):
         )
         self.assertLess(time.monotonic() - started, 10)
 
+    def _late(self, source: copying.Source) -> errors.DeadlineExceeded:
+        """The deadline passes; it is not waited for much longer."""
+        began = time.monotonic()
+        error = self.assertRaises(
+            errors.DeadlineExceeded,
+            pipeline.copy,
+            source,
+            self.path,
+            deadline=began + 1,
+        )
+        assert isinstance(error, errors.DeadlineExceeded)
+        self.assertLess(time.monotonic() - began, 20)
+        return error
+
+    def test_deadline_while_nobody_reads(self) -> None:
+        def chunks() -> Iterator[bytes]:
+            raise AssertionError('asked too early')
+            yield b''
+
+        error = self._late(copying.Source(chunks()))
+        self.assertIn('nobody reads ' + self.path, str(error))
+        self.assertEqual('untouched', error.target_state)
+
+    def test_deadline_while_the_reader_has_stopped(self) -> None:
+        reader = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        for count in (1, 10):
+            error = self._late(copying.Source([IMAGE] * count))
+            self.assertEqual('incomplete', error.target_state)
+
 
 class SignalTest(base.FunctionalTestCase):
     """The main thread is interrupted wherever it waits."""
@@ -167,6 +199,35 @@ class SignalTest(base.FunctionalTestCase):
         self.assertRaises(
             self.terminated, pipeline.write, [IMAGE] * 10, self.path
         )
+
+    def test_while_nobody_reads(self) -> None:
+        os.mkfifo(self.path)
+        self._soon()
+        self.assertRaises(self.terminated, pipeline.write, [IMAGE], self.path)
+
+    def test_while_the_medium_is_waited_for(self) -> None:
+        """The wait ends at once; the call is waited for, then all is undone.
+
+        That the wait was for a thread which is then taken for one that has
+        ended was a mistake of Python's.
+        """
+        real = os.fdatasync
+        calls: list[str] = []
+
+        def slow(fd: int) -> None:
+            if not calls:
+                self._soon()
+            calls.append('begun')
+            time.sleep(1)
+            real(fd)
+            calls.append('ended')
+
+        with fixtures.MonkeyPatch('os.fdatasync', slow):
+            self.assertRaises(
+                self.terminated, pipeline.write, [IMAGE], self.path
+            )
+        self.assertEqual(['begun', 'ended'], calls)
+        self.assertEqual([], os.listdir(self.directory))
 
 
 class OverlapTest(base.FunctionalTestCase):

@@ -20,6 +20,8 @@ import gzip
 import hashlib
 import os
 import threading
+import time
+from typing import Any
 
 import fixtures
 
@@ -484,3 +486,204 @@ class FailureTest(copying.FileTestCase):
             os.path.join(self.directory, name)
             for name in sorted(os.listdir(self.directory))
         ]
+
+
+class DeadlineTest(copying.FileTestCase):
+    """It is of all: the source, the target, and what is in between."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.going = threading.Event()
+        self.addCleanup(self.going.set)
+        self.old()
+
+    def _late(
+        self, source: copying.Source, seconds: float, **options: Any
+    ) -> errors.DeadlineExceeded:
+        error = self.assertRaises(
+            errors.DeadlineExceeded,
+            pipeline.copy,
+            source,
+            self.path,
+            deadline=time.monotonic() + seconds,
+            **options,
+        )
+        assert isinstance(error, errors.DeadlineExceeded)
+        return error
+
+    def test_source_that_waits(self) -> None:
+        """It is ended, and whatever it says then is not the cause."""
+        for before in ([], [IMAGE]):
+            for silent in (False, True):
+                source = copying.Source([])
+
+                def chunks(
+                    source: copying.Source = source,
+                    before: list[bytes] = before,
+                    silent: bool = silent,
+                ) -> Iterator[bytes | BaseException]:
+                    yield from before
+                    if not source.closed.wait(30):
+                        yield AssertionError('nobody ended it')
+                    if not silent:
+                        yield errors.Error('the download was closed')
+
+                source._chunks = chunks()
+                error = self._late(source, 0.1)
+                self.assertEqual('untouched', error.target_state)
+                self.assertEqual(b'old' * MIB, self.content())
+
+    def _block(self, name: str, turn: int) -> None:
+        """Have this call of ``os``, counted from one, wait.
+
+        The deadline passes when it does.
+        """
+        real = getattr(os, name)
+        turns: list[int] = []
+        blocked = threading.Event()
+
+        def blocking(*args: Any) -> Any:
+            turns.append(1)
+            if len(turns) == turn:
+                blocked.set()
+                self.going.wait(30)
+            return real(*args)
+
+        def wait(buffers: relay.Relay, event: threading.Event) -> None:
+            while not event.wait(0.01):
+                if blocked.is_set():
+                    raise buffers._too_late()
+
+        self.patch(os, name, blocking)
+        self.patch(relay.Relay, '_wait', wait)
+
+    def test_target_that_waits(self) -> None:
+        """Wherever: it is left as it is, and that is said."""
+        self.patch(relay, 'PATIENCE', 0.1)
+        for name, turn in (
+            ('pwrite', 1),
+            ('pwrite', 3),
+            ('fdatasync', 1),
+            ('fdatasync', 2),
+            ('preadv', 1),
+            ('preadv', 2),
+        ):
+            self.old()
+            before = threading.active_count()
+            self._block(name, turn)
+            sinks: list[sink.Sink] = []
+            error = self._late(
+                # All of it is on its way at once.
+                copying.whole(IMAGE, len(IMAGE)),
+                60,
+                verify=True,
+                observe=sinks.append,
+            )
+            self.assertIn(self.path, str(error))
+            self.assertEqual('untouched', error.target_state)
+            self.assertEqual(b'old' * MIB, self.content())
+            self.assertIn('has not given back a write', self.log.output)
+            # Not closed under that call, which goes on now.
+            self.going.set()
+            while threading.active_count() > before:
+                pass
+            self.going.clear()
+            sinks[0].abort()
+            self.assertEqual(['target'], os.listdir(self.directory))
+
+    def test_all_is_done_in_the_last_moment(self) -> None:
+        """The image is there, so this is no failure."""
+        real = relay.Relay.finish
+
+        def late(buffers: relay.Relay, *args: Any) -> None:
+            real(buffers, *args)
+            raise buffers._too_late()
+
+        self.patch(relay.Relay, 'finish', late)
+        pipeline.copy(
+            copying.whole(IMAGE), self.path, deadline=time.monotonic() + 60
+        )
+        self.assert_image(IMAGE)
+
+    def test_kept(self) -> None:
+        pipeline.copy(
+            copying.whole(IMAGE), self.path, deadline=time.monotonic() + 60
+        )
+        self.assert_image(IMAGE)
+
+
+class InterruptTest(copying.FileTestCase):
+    """The writer has stopped before anything is cleared or closed."""
+
+    def test_while_the_target_is_in_a_call(self) -> None:
+        for name, turn, state in (
+            ('pwrite', 1, 'blank'),
+            ('fdatasync', 1, 'blank'),
+            ('preadv', 1, 'blank'),
+            # What has begun to show is completed.
+            ('fdatasync', 2, 'complete'),
+        ):
+            self.old()
+            events: list[str] = []
+            error = self.assertRaises(
+                KeyboardInterrupt, self._interrupted, name, turn, events
+            )
+            self.assertEqual(state, getattr(error, 'target_state', None))
+            self.assertEqual('call', events[0])
+            self.assertLessEqual(events.count('close'), 1)
+            if state == 'complete':
+                self.assert_image(IMAGE)
+            else:
+                self.assertEqual(b'', self.content())
+
+    def _interrupted(self, name: str, turn: int, events: list[str]) -> None:
+        """Copy; interrupt while the target is in this call."""
+        begun = threading.Event()
+        going = threading.Event()
+        real = {each: getattr(os, each) for each in (name, 'ftruncate')}
+        turns: list[int] = []
+
+        def call(*args: Any) -> Any:
+            turns.append(1)
+            if len(turns) == turn:
+                begun.set()
+                going.wait(30)
+                events.append('call')
+            return real[name](*args)
+
+        def ftruncate(*args: Any) -> None:
+            if begun.is_set():
+                events.append('cleared')
+            real['ftruncate'](*args)
+
+        def wait(event: threading.Event, *args: Any) -> bool:
+            if threading.current_thread() is threading.main_thread():
+                if begun.is_set() and not timers:
+                    timers.append(threading.Timer(0.2, going.set))
+                    timers[0].start()
+                    raise KeyboardInterrupt
+                if not timers:
+                    args = (0.01,)
+                    while not real_wait(event, *args):
+                        if begun.is_set():
+                            return wait(event)
+                    return True
+            return real_wait(event, *args)
+
+        timers: list[threading.Timer] = []
+        real_wait = threading.Event.wait
+        with (
+            fixtures.MonkeyPatch('os.ftruncate', ftruncate),
+            fixtures.MonkeyPatch('os.' + name, call),
+            fixtures.MonkeyPatch('threading.Event.wait', wait),
+        ):
+            try:
+                # All of it is on its way at once.
+                pipeline.copy(
+                    copying.whole(IMAGE, len(IMAGE)),
+                    self.path,
+                    verify=True,
+                    in_place=True,
+                )
+            finally:
+                timers[0].join()

@@ -16,7 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import threading
+import time
+from typing import Any
 
+from fuel_agent_curl import errors
 from fuel_agent_curl.target import relay
 from tests import base
 
@@ -179,6 +182,7 @@ class RelayTest(base.TestCase):
             buffers = relay.Relay(tasks)
             buffers.write(b'little')
             self.assertRaises(ValueError, buffers.finish)
+            self.assertTrue(buffers.abort(_nothing))
 
     def test_first_failure_counts(self) -> None:
         failed = threading.Event()
@@ -225,3 +229,144 @@ class RelayTest(base.TestCase):
                 buffers.write(bytes(relay.SIZE))
 
         self.assertRaises(RuntimeError, produce)
+
+
+class EndTest(base.TestCase):
+    """What comes after the last buffer, and what ends before it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        before = threading.active_count()
+        self.addCleanup(
+            lambda: self.assertEqual(before, threading.active_count())
+        )
+
+    def test_checked_here_then_ended_by_the_last_task(self) -> None:
+        events: list[tuple[str, str]] = []
+
+        def note(what: str) -> None:
+            events.append((what, threading.current_thread().name))
+
+        buffers = relay.Relay([lambda view: None, lambda view: note('task')])
+        buffers.write(b'x' * 2 * relay.SIZE)
+        buffers.finish(lambda: note('verify'), lambda: note('last'))
+        here = threading.current_thread().name
+        there = events[0][1]
+        self.assertNotEqual(here, there)
+        self.assertEqual(
+            [('task', there)] * 2 + [('verify', here), ('last', there)], events
+        )
+
+    def test_what_does_not_verify_is_not_ended(self) -> None:
+        def fail() -> None:
+            raise ValueError('not this')
+
+        ended: list[int] = []
+        buffers = relay.Relay([lambda view: None])
+        buffers.write(b'x')
+        self.assertRaises(
+            ValueError, buffers.finish, fail, lambda: ended.append(1)
+        )
+        self.assertTrue(buffers.abort(_nothing))
+        self.assertEqual([], ended)
+
+    def test_end_that_fails(self) -> None:
+        def fail() -> None:
+            raise KeyError('the end')
+
+        buffers = relay.Relay([lambda view: None, lambda view: None])
+        buffers.write(b'x')
+        self.assertRaises(KeyError, buffers.finish, _nothing, fail)
+
+    def _blocked(self, deadline: float | None = None) -> relay.Relay:
+        """Return one whose task waits for ``self.going``."""
+        self.going = threading.Event()
+        self.addCleanup(self.going.set)
+        self.in_task = threading.Event()
+
+        def task(view: memoryview) -> None:
+            self.in_task.set()
+            self.going.wait(30)
+
+        buffers = relay.Relay([task], deadline=deadline, path='/dev/sdx')
+        buffers.write(b'x')
+        self.assertTrue(self.in_task.wait(30))
+        return buffers
+
+    def test_deadline_while_there_is_no_room(self) -> None:
+        buffers = self._blocked(time.monotonic() + 0.1)
+
+        def produce() -> None:
+            for _number in range(relay.COUNT):
+                buffers.write(b'x')
+
+        error = self.assertRaises(errors.DeadlineExceeded, produce)
+        self.assertIn('/dev/sdx is not written yet', str(error))
+        self.assertTrue(buffers.abort(self.going.set))
+
+    def test_deadline_at_the_end(self) -> None:
+        buffers = self._blocked(time.monotonic() + 0.1)
+        self.assertRaises(errors.DeadlineExceeded, buffers.finish)
+        self.assertTrue(buffers.abort(self.going.set))
+        going = threading.Event()
+        buffers = relay.Relay(
+            [lambda view: None], deadline=time.monotonic() + 0.1
+        )
+        self.assertRaises(
+            errors.DeadlineExceeded, buffers.finish, _nothing, going.wait
+        )
+        self.assertTrue(buffers.abort(going.set))
+
+    def test_deadline_that_is_kept(self) -> None:
+        seen: list[bytes] = []
+        buffers = relay.Relay(
+            [lambda view: seen.append(bytes(view))],
+            deadline=time.monotonic() + 60,
+        )
+        buffers.write(b'x')
+        buffers.finish(last=lambda: seen.append(b'end'))
+        self.assertEqual([b'x', b'end'], seen)
+
+    def test_call_that_is_not_given_back(self) -> None:
+        """Nobody waits for ever, and nobody thinks that it has ended."""
+        self.patch(relay, 'PATIENCE', 0.1)
+        buffers = self._blocked()
+        self.assertFalse(buffers.abort(_nothing))
+        self.assertIn(
+            '/dev/sdx: waiting for the kernel to give back', self.log.output
+        )
+        self.going.set()
+        self.patch(relay, 'PATIENCE', 30)
+        self.assertTrue(buffers.abort(_nothing))
+
+    def test_patience_is_short_after_the_deadline(self) -> None:
+        self.patch(relay, 'LATE_PATIENCE', 0.1)
+        buffers = self._blocked(time.monotonic())
+        self.assertRaises(errors.DeadlineExceeded, buffers.finish)
+        self.assertFalse(buffers.abort(_nothing))
+        self.going.set()
+        self.patch(relay, 'LATE_PATIENCE', 30)
+        self.assertTrue(buffers.abort(_nothing))
+
+    def test_wait_that_is_interrupted_is_waited_again(self) -> None:
+        """As by a signal, in the main thread; the task goes on."""
+
+        class Interrupted(BaseException):
+            pass
+
+        buffers = self._blocked()
+        real = threading.Event.wait
+
+        def interrupted(event: threading.Event, *args: Any) -> bool:
+            if threading.current_thread() is not threading.main_thread():
+                return real(event, *args)
+            self.patch(threading.Event, 'wait', real)
+            raise Interrupted
+
+        self.patch(threading.Event, 'wait', interrupted)
+        self.assertRaises(Interrupted, buffers.finish)
+        timer = threading.Timer(0.2, self.going.set)
+        timer.start()
+        self.assertTrue(buffers.abort(_nothing))
+        self.assertTrue(self.going.is_set())
+        timer.join()
