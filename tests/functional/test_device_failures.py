@@ -256,7 +256,9 @@ class FailureTest(copying.DeviceTestCase):
         target = self.device()
 
         def chunks() -> Iterator[bytes]:
+            # More than is on its way at once, so that some of it is written.
             yield IMAGE
+            yield IMAGE[:MIB] * 4
             raise KeyboardInterrupt
 
         self.assertRaises(
