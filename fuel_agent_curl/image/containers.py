@@ -296,6 +296,7 @@ def _open(
         )
     if container == 'raw':
         return Unpacked(container, 0, chunks)
+    unpacked: Iterator[octets.Buffer]
     if container == 'gzip':
         unpacked = gunzip.members(chunks, STEP, ignore_trailing)
         return Unpacked(container, 0, _prepend(next(unpacked, b''), unpacked))

@@ -13,11 +13,10 @@
 
 """The image out of gzip members, by zlib-ng.
 
-What its file object reads by is used and not its decompressor: that makes
-each step's bytes by doubling a buffer of 16 KiB, and takes the interpreter's
-lock again each time, for which the other threads make it wait. The reader
-unpacks all that was asked for at once. The file object itself would lose what
-was unpacked in the same step before an error.
+Its reader is used, as its file object does, and not its decompressor: that
+makes each step's bytes by doubling a buffer of 16 KiB, and takes the
+interpreter's lock again each time, for which the other threads make it wait.
+The reader unpacks all that was asked for at once.
 """
 
 from __future__ import annotations
@@ -155,14 +154,13 @@ class _Input(io.RawIOBase):
 
 def members(
     chunks: Iterator[octets.Buffer], step: int, ignore: bool = False
-) -> Iterator[octets.Buffer]:
+) -> Iterator[bytes]:
     """Decode member after member (RFC 1952 section 2.2).
 
     Zero padding may follow each.
 
     :param chunks: they begin with the magic number of a member.
-    :param step: bytes of each piece handed on, but for the last. A piece is
-        valid until the next is asked for.
+    :param step: bytes of each piece handed on, but for the last.
     :param ignore: drop what follows a member and begins no other.
     :raises errors.CorruptError: for damage.
     :raises errors.TruncatedError: when the input ends within a member.
@@ -172,7 +170,7 @@ def members(
     source = _Input(chunks)
     held = b''
     try:
-        reader = _Reader(source, step)
+        reader = _Reader(source, step, ignore)
         try:
             while piece := reader.next():
                 if held:
@@ -180,7 +178,7 @@ def members(
                     held = b''
                 if source.ended:
                     # It may hold what is behind the end: the next step tells.
-                    held = bytes(piece)
+                    held = piece
                 else:
                     yield piece
         except errors.TrailingGarbageError:
@@ -188,7 +186,7 @@ def members(
                 raise
             log_ignored('gzip')
             # What came before it was whole, and its checksum right.
-            held += reader.unpacked()
+            held += reader.recovered()
             source.drop()
         if held:
             yield held
@@ -197,25 +195,31 @@ def members(
 
 
 class _Reader:
-    """Unpacks into a buffer of its own.
+    """Unpacks step by step.
 
-    :param step: bytes of the buffer.
+    :param recover: keep what was unpacked in the same step before an error,
+        which costs a copy of everything.
     """
 
-    def __init__(self, source: _Input, step: int) -> None:
+    def __init__(self, source: _Input, step: int, recover: bool) -> None:
         self._source = source
+        self._step = step
         self._handed_on = 0
         try:
-            self._buffer = memoryview(bytearray(step))
-            self._reader = gzip_ng._GzipNGReader(cast(BinaryIO, source), _FEED)
+            raw = gzip_ng._GzipNGReader(cast(BinaryIO, source), _FEED)
+            self._raw = cast(io.RawIOBase, raw)
+            self._buffered = io.BufferedReader(self._raw)
+            self._buffer = memoryview(bytearray(step if recover else 0))
         except MemoryError as error:
             raise out_of_memory('gzip', 0) from error
 
-    def next(self) -> memoryview:
+    def next(self) -> bytes:
         """Return the next bytes, none at the end."""
         try:
-            self._reader.readinto(self._buffer)
-            return self.unpacked()
+            if not self._buffer:
+                return self._buffered.read(self._step)
+            self._raw.readinto(self._buffer)
+            return self.recovered()
         except _SourceError as failure:
             cause = failure.error
         except _FAILURES as error:
@@ -226,11 +230,11 @@ class _Reader:
         finally:
             del cause
 
-    def unpacked(self) -> memoryview:
+    def recovered(self) -> bytes:
         """Return what the last step unpacked, had it failed or not."""
-        count = self._reader.tell() - self._handed_on
+        count = self._raw.tell() - self._handed_on
         self._handed_on += count
-        return self._buffer[:count]
+        return bytes(self._buffer[:count])
 
 
 def log_ignored(container: str) -> None:
