@@ -26,14 +26,14 @@ from docutils import nodes
 from docutils import statemachine
 from sphinx.util import docutils as sphinx_docutils
 
-from fuel_agent_curl.cmd import arguments
+from fuel_agent_curl.cmd import parsers
 
 
 class Verb(sphinx_docutils.SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        parser = arguments.PARSERS[self.arguments[0]]()
+        parser = parsers.VERBS[self.arguments[0]]()
         lines = statemachine.StringList(list(_lines(parser)), parser.prog)
         section = nodes.Element()
         self.state.nested_parse(lines, self.content_offset, section)
@@ -47,6 +47,8 @@ def _lines(parser: argparse.ArgumentParser) -> Iterator[str]:
     yield from _escaped(parser.description or '').splitlines()
     yield ''
     for group in parser._action_groups:
+        if group.title and any(a.option_strings for a in group._group_actions):
+            yield from ('.. rubric:: ' + group.title, '')
         if group.description:
             yield from _escaped(group.description).splitlines()
             yield ''

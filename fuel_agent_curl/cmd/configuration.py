@@ -21,12 +21,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 import dataclasses
+import glob
 import logging
 import os
+import re
 import typing
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import arguments
+from fuel_agent_curl.config import options
 from fuel_agent_curl.config import settings as settings_module
 
 if typing.TYPE_CHECKING:
@@ -35,19 +38,24 @@ if typing.TYPE_CHECKING:
 _FORMAT = '%(asctime)s %(levelname)s %(message)s'
 _DATE_FORMAT = '%H:%M:%S'
 
+_PARSE_ERROR = re.compile(r'at .*?:(\d+), ')
+
 # oslo.config's environment driver: OS_GROUP__OPTION. oslo.log's options are
 # in the group DEFAULT.
-_VARIABLES = ('OS_FUEL_AGENT_CURL__', 'OS_DEFAULT__')
+_VARIABLES = ('OS_%s__' % options.GROUP.upper(), 'OS_DEFAULT__')
 
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
     """What holds for this run.
 
+    :ivar copy: what a copy is asked for besides: a value for each of
+        ``options.COPY``.
     :ivar conf: None where nothing is configured.
     """
 
     settings: settings_module.Settings
+    copy: dict[str, typing.Any]
     debug: bool
     conf: cfg.ConfigOpts | None = None
 
@@ -69,13 +77,18 @@ def read(parsed: argparse.Namespace) -> Configuration:
     :raises errors.OptionError: for what cannot be read, or used.
     """
     given = arguments.given(parsed)
+    names = {option.name for option in options.COPY}
+    copy = {name: given.pop(name) for name in names & given.keys()}
     if not _is_configured(parsed):
-        return Configuration(settings_module.Settings(**given), parsed.debug)
+        presets = {option.name: option.default for option in options.COPY}
+        settings = settings_module.Settings(**given)
+        return Configuration(settings, presets | copy, parsed.debug)
     from fuel_agent_curl.config import opts
 
     conf = _read_files(parsed)
     return Configuration(
         opts.settings_from(conf, **given),
+        opts.copy_from(conf, **copy),
         conf.debug,
         conf,
     )
@@ -141,7 +154,7 @@ def _read_files(parsed: argparse.Namespace) -> cfg.ConfigOpts:
 
     # Not cfg.CONF: a program that calls main() keeps its own.
     conf = cfg.ConfigOpts()
-    opts.register(conf)
+    opts.register_program(conf)
     log.register_options(conf)
     conf.set_default('use_stderr', True)
     conf.set_default('log_date_format', _DATE_FORMAT)
@@ -153,8 +166,46 @@ def _read_files(parsed: argparse.Namespace) -> cfg.ConfigOpts:
     try:
         conf(args, project=arguments.PROG, prog=arguments.PROG)
     except (cfg.Error, OSError, ValueError, SystemExit) as error:
-        # oslo.config leaves some mistakes to argparse, which exits.
         raise errors.OptionError(
-            'the configuration cannot be read: %s' % error
-        ) from error
+            'the configuration cannot be read: %s' % _reason(error)
+        ) from None
+    opts.check_names(conf, _paths(parsed))
     return conf
+
+
+def _reason(error: BaseException) -> str:
+    """Return what ``error`` says, without the line that it repeats."""
+    from oslo_config import cfg
+
+    if isinstance(error, cfg.ConfigFileParseError):
+        # 'at FILE:LINE, WHAT: TEXT', and that may be a password.
+        match = _PARSE_ERROR.match(error.msg or '')
+        return '%s%s is neither a section nor NAME = VALUE in one' % (
+            error.config_file,
+            ', line ' + match[1] if match else '',
+        )
+    if isinstance(error, UnicodeError):
+        return 'a file is not encoded as the locale says (UTF-8, mostly)'
+    if isinstance(error, OSError):
+        return '%s: %s' % (error.filename, error.strerror)
+    if isinstance(
+        error,
+        cfg.ConfigFilesNotFoundError | cfg.ConfigFilesPermissionDeniedError,
+    ):
+        error.config_files = [
+            errors.redact(each) for each in error.config_files
+        ]
+    if isinstance(error, SystemExit):
+        # oslo.config leaves some mistakes to argparse, which exits.
+        return 'see --config-file and --config-dir'
+    return errors.one_line(str(error))
+
+
+def _paths(parsed: argparse.Namespace) -> Iterator[str]:
+    """Yield the files that oslo.config has read."""
+    from oslo_config import cfg
+
+    prog = arguments.PROG
+    yield from parsed.config_file or cfg.find_config_files(prog, prog)
+    for directory in parsed.config_dir or cfg.find_config_dirs(prog, prog):
+        yield from sorted(glob.glob(os.path.join(directory, '*.conf')))

@@ -28,8 +28,12 @@ from fuel_agent_curl.cmd import signals
 from fuel_agent_curl.cmd import snapshot
 from fuel_agent_curl.cmd import watching
 from fuel_agent_curl.cmd import wording
+from fuel_agent_curl.config import options
 
 LOG = logging.getLogger(__name__)
+
+# What is shown is no matter of the copy itself.
+_ASKED = [each.name for each in options.COPY if each.name != 'progress']
 
 
 def run(
@@ -46,7 +50,7 @@ def run(
     with watching.Watch(shown, found.settings.attempts) as watch:
         try:
             request = make_request(arguments, found)
-            check_stdout(request.target, arguments.progress)
+            check_stdout(request.target, found.copy['progress'])
             text = _copy(request, watch)
             signals.too_late()
         except BaseException as error:
@@ -89,13 +93,9 @@ def make_request(
         url=url,
         target=arguments.target,
         mirrors=mirrors,
-        checksum=arguments.checksum,
-        image_checksum=arguments.image_checksum,
-        container=arguments.container,
-        bmap=arguments.bmap,
-        verify=arguments.verify,
         settings=found.settings,
         sources=found.sources,
+        **{name: found.copy[name] for name in _ASKED},
     )
 
 

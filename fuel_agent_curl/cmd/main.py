@@ -108,15 +108,16 @@ class _Run:
 
         parsed = self._parsed = arguments.parse(self._argv)
         found = configuration.read(parsed)
+        progress = found.copy['progress']
         configuration.set_up_logging(
-            found, quiet=parsed.verb != 'copy' or parsed.progress == 'none'
+            found, quiet=parsed.verb != 'copy' or progress == 'none'
         )
         if parsed.verb == 'copy':
             from fuel_agent_curl.cmd import copy
             from fuel_agent_curl.cmd import displays
 
             _refuse_closed(parsed.target, self._closed)
-            self._shown = displays.display(parsed.progress)
+            self._shown = displays.display(progress)
             copy.run(parsed, found, self._shown)
         elif parsed.verb == 'probe':
             from fuel_agent_curl.cmd import probe

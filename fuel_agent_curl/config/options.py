@@ -28,29 +28,56 @@ from fuel_agent_curl.config import settings
 
 GROUP = 'fuel_agent_curl'
 
-_DEFAULTS = settings.Settings()
+_DEFAULTS = dataclasses.asdict(settings.Settings())
+
+# As oslo.config has them.
+_TRUTH = {
+    **dict.fromkeys(('true', '1', 'on', 'yes'), True),
+    **dict.fromkeys(('false', '0', 'off', 'no'), False),
+}
+
+
+#: What options are about, in the order of the help, and its title there.
+SUBJECTS = {
+    'target': 'target',
+    'checks': 'what is checked',
+    'output': 'output',
+    'transfer': 'transfer',
+    'network': 'network',
+    'trust': 'TLS and credentials',
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One setting, or ``mirrors``.
+    """A setting, or something that a copy is asked for besides.
 
-    :ivar name: of the field of ``Settings``.
+    :ivar name: in files; of the field of ``Settings``, if it is one.
     :ivar help: what it means, with its unit, and what 0 or nothing means.
     :ivar secret: it may hold credentials: it is in no log and no error.
     :ivar unit: 'bytes' (or bytes per second), 'seconds', or '' for a count
         and for what is no number.
+    :ivar subject: one of ``SUBJECTS``.
+    :ivar flags: on the command line; none: the name, with hyphens.
+    :ivar metavar: what stands for a value in the help; '': by its unit.
+    :ivar preset: what holds where it is not given, if it is no setting.
+    :ivar values: all there are, if it is no setting; None: any.
     """
 
     name: str
     help: str
     secret: bool = False
     unit: str = ''
+    subject: str = 'transfer'
+    flags: tuple[str, ...] = ()
+    metavar: str = ''
+    preset: Any = ()
+    values: tuple[str, ...] | None = None
 
     @property
     def default(self) -> Any:
         """What holds where it is not given."""
-        return getattr(_DEFAULTS, self.name, ())
+        return _DEFAULTS.get(self.name, self.preset)
 
     @property
     def kind(self) -> type:
@@ -65,7 +92,7 @@ class Option:
     @property
     def choices(self) -> tuple[str, ...] | None:
         """All values there are; None: any."""
-        return settings.CHOICES.get(self.name)
+        return settings.CHOICES.get(self.name, self.values)
 
     def value(self, text: str) -> Any:
         """Return what ``text`` says; of a tuple, one of its values.
@@ -76,6 +103,10 @@ class Option:
         """
         if self.choices and text not in self.choices:
             raise ValueError('not one of ' + ', '.join(self.choices))
+        if self.kind is bool:
+            if text.lower() not in _TRUTH:
+                raise ValueError('neither true nor false')
+            return _TRUTH[text.lower()]
         if self.bounds is None:
             return text
         number: float
@@ -99,6 +130,7 @@ OPTIONS: tuple[Option, ...] = (
         'Time for name resolution, TCP and TLS handshake of one attempt '
         'together (in seconds).',
         unit='seconds',
+        subject='network',
     ),
     Option(
         'first_byte_timeout',
@@ -106,6 +138,7 @@ OPTIONS: tuple[Option, ...] = (
         'servers fetch all of a file before they send any of it. After one '
         'in vain the next attempt is given twice as long, up to four times.',
         unit='seconds',
+        subject='network',
     ),
     Option(
         'low_speed_limit',
@@ -174,6 +207,9 @@ OPTIONS: tuple[Option, ...] = (
         'URL of the proxy. Empty means none; not given means what the '
         'environment variables http_proxy and https_proxy say.',
         secret=True,
+        subject='network',
+        flags=('-x', '--proxy'),
+        metavar='URL',
     ),
     Option(
         'no_proxy',
@@ -182,6 +218,8 @@ OPTIONS: tuple[Option, ...] = (
         '(10.0.0.0/8 or 10.*), each with :PORT or for all ports; * means all '
         'of them, empty none. Not given means what the environment variable '
         'no_proxy says.',
+        subject='network',
+        metavar='HOSTS',
     ),
     Option(
         'cacert',
@@ -190,77 +228,102 @@ OPTIONS: tuple[Option, ...] = (
         'its name. Not given means what the environment variables '
         'CURL_CA_BUNDLE, or SSL_CERT_FILE and SSL_CERT_DIR, say, or else '
         'those of the system.',
+        subject='trust',
     ),
     Option(
         'cert',
         'PEM file of the certificate to show to the server. Not given '
         'means none.',
+        subject='trust',
     ),
     Option(
         'key',
         'PEM file of the private key of cert. Not given means that it '
         'is in the same file.',
         secret=True,
+        subject='trust',
     ),
     Option(
         'key_password_file',
         'File whose first line is the pass phrase of key. Nobody is ever '
         'asked for it.',
+        subject='trust',
+        metavar='FILE',
     ),
     Option(
         'user',
         "'NAME:PASSWORD' for the servers named, by the way that they ask for "
         '(Basic, Digest or Negotiate). Those in a URL come first.',
         secret=True,
+        subject='trust',
+        flags=('-u', '--user'),
+        metavar='NAME:PASSWORD',
     ),
     Option(
         'netrc_file',
         'File in the form of .netrc with names and passwords for the servers '
         'named, where user is not given. Not given means none.',
+        subject='trust',
+        metavar='FILE',
     ),
     Option(
         'insecure',
         "Do not verify the server's certificate.",
+        subject='trust',
+        flags=('-k', '--insecure'),
     ),
     Option(
         'tls_min_version',
         'The oldest version of TLS that is spoken.',
+        subject='trust',
     ),
     Option(
         'tls_ciphers',
         "Cipher suites that may be used, by OpenSSL's names with colons "
         'between; those that begin with TLS_ are for TLS 1.3. Not given '
         'means the choice of OpenSSL.',
+        subject='trust',
+        metavar='CIPHERS',
     ),
     Option(
         'interface',
         'Name or address of the network interface to send from. Not given '
         'means as the routes say.',
+        subject='network',
+        metavar='NAME',
     ),
     Option(
         'resolve',
         "An address to use for a host, 'HOST:PORT:ADDRESS', in place of what "
         'the name server says. Give the option once for each.',
+        subject='network',
+        metavar='HOST:PORT:ADDRESS',
     ),
     Option(
         'ip_version',
         'Addresses to use: of IPv4, of IPv6, or any.',
+        subject='network',
     ),
     Option(
         'headers',
         "A field to add to every request, 'Name: value'. Give the "
         'option once for each field.',
         secret=True,
+        subject='trust',
+        flags=('-H', '--header', '--headers'),
+        metavar='FIELD',
     ),
     Option(
         'user_agent',
         'What this client calls itself.',
+        subject='network',
     ),
     Option(
         'max_recv_speed',
         'What one download takes at most (in bytes per second); 0 means no '
         'limit.',
         unit='bytes',
+        flags=('--limit-rate',),
     ),
     Option(
         'http_version',
@@ -268,38 +331,45 @@ OPTIONS: tuple[Option, ...] = (
         'https:// URLs, the connections of one download are streams of a '
         'single one. An older version is used where the server, or the way '
         'to it, does not have the one asked for.',
+        subject='network',
     ),
     Option(
         'direct_io',
         'Write past the page cache (O_DIRECT) where the target takes it.',
+        subject='target',
     ),
     Option(
         'wipe_leftovers',
         'Blank all that libblkid knows a whole disk by behind the image, not '
         'only what hides the image from it.',
+        subject='target',
     ),
     Option(
         'any_sector_size',
         'Write an image with a GPT for sectors of another length than those '
         'of the disk.',
+        subject='target',
     ),
     Option(
         'decoder_memory',
         'The largest window (zstd) or dictionary (xz) that an image may take '
         'to be unpacked (in bytes).',
         unit='bytes',
+        subject='checks',
     ),
     Option(
         'trailing_data',
         'What to do about bytes behind the end of a gzip, xz, zstd or bzip2 '
         'container, such as a signature: ignore leaves them out, error '
         'does so only where a checksum of the image is given, which decides.',
+        subject='checks',
     ),
     Option(
         'allow_unproven_end',
         'Take a raw image from a server that states no length and ends by '
         'closing the connection, where no checksum is given: that it was cut '
         'short would not show.',
+        subject='checks',
     ),
 )
 
@@ -313,3 +383,64 @@ MIRRORS = Option(
     'Metalink document is asked for as it is.',
     secret=True,
 )
+
+#: What ``fuel-agent-curl copy`` is asked for besides: fields of its
+#: ``copying.Request``.
+COPY: tuple[Option, ...] = (
+    Option(
+        'verify',
+        'Read everything back from the medium and compare, before the image '
+        'is made to look complete.',
+        subject='target',
+        preset=False,
+    ),
+    Option(
+        'checksum',
+        'Checksum of the bytes as the server sends them: ALGORITHM:HEX, as '
+        'in sha256:HEX, the digits alone, or the file or URL of a list that '
+        'has the name of the image, as in SHA256SUMS.',
+        secret=True,
+        subject='checks',
+        preset=None,
+        metavar='CHECKSUM',
+    ),
+    Option(
+        'image_checksum',
+        'The same of what lands on the target, unpacked.',
+        secret=True,
+        subject='checks',
+        preset=None,
+        metavar='CHECKSUM',
+    ),
+    Option(
+        'container',
+        'How the image is packed; auto goes by its first bytes, not by its '
+        'name.',
+        subject='checks',
+        preset='auto',
+        values=('auto', 'raw', 'gzip', 'xz', 'zstd', 'bzip2'),
+    ),
+    Option(
+        'bmap',
+        'File or URL of the block map of the unpacked image, as bmaptool '
+        'makes it: only the ranges that hold data are written, and each is '
+        'compared with its checksum there; the rest of the target stays as '
+        'it is.',
+        secret=True,
+        subject='checks',
+        preset=None,
+        metavar='FILE_OR_URL',
+    ),
+    Option(
+        'progress',
+        'What is shown of a copy: bar, on a terminal; json, one object a '
+        'line on standard output; none, nothing but errors. auto means a bar '
+        'on a terminal, and log lines elsewhere.',
+        subject='output',
+        preset='auto',
+        values=('auto', 'bar', 'json', 'none'),
+    ),
+)
+
+#: Every name that may stand in a file.
+ALL = (*OPTIONS, MIRRORS, *COPY)

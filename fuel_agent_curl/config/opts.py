@@ -19,21 +19,75 @@ default, and the bounds, that it has there.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 import copy
+import dataclasses
 import logging
+import os
+import re
 from typing import Any
 
 from oslo_config import cfg
+from oslo_config import types
 
 from fuel_agent_curl import errors
+from fuel_agent_curl.config import names
 from fuel_agent_curl.config import options
 from fuel_agent_curl.config import prefixes
+from fuel_agent_curl.config import quantities
 from fuel_agent_curl.config import settings
 
 LOG = logging.getLogger(__name__)
 
 GROUP = options.GROUP
+
+# The file, or the variable, in an error of oslo.config's.
+_PLACE = re.compile(r"detail='([^']+)'\) is not valid: ")
+
+
+_TYPE_NAMES = {bool: 'boolean', int: 'integer', str: 'string', tuple: 'string'}
+
+
+class _Type(types.ConfigType):
+    """Reads a value as the command line does, and refuses it alike."""
+
+    def __init__(self, option: options.Option) -> None:
+        name = {'bytes': 'size', 'seconds': 'duration'}.get(option.unit)
+        super().__init__('%s value' % (name or _TYPE_NAMES[option.kind]))
+        self._option = option
+        self.min: float | None = None
+        self.max: float | None = None
+        if option.bounds is not None:
+            self.min, self.max = option.bounds
+        self.choices = dict.fromkeys(option.choices or ())
+
+    def __call__(self, value: Any) -> Any:
+        # What is no text was set by a program.
+        text = value if isinstance(value, str) else str(value)
+        try:
+            return self._option.value(text)
+        except ValueError as error:
+            raise _Refused(str(error)) from None
+
+    def __repr__(self) -> str:
+        return self.type_name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Type) and other._option == self._option
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _formatter(self, value: Any) -> str:
+        if self._option.unit == 'bytes':
+            return quantities.shown_size(value)
+        if self._option.unit == 'seconds':
+            return '%g' % value
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class _Refused(ValueError):
+    """Says why a value cannot be used, and does not repeat it."""
 
 
 def _opt(option: options.Option) -> cfg.Opt:
@@ -44,20 +98,20 @@ def _opt(option: options.Option) -> cfg.Opt:
         'secret': option.secret,
     }
     if option.kind is tuple:
-        return cfg.MultiStrOpt(
-            option.name, **given | {'default': list(option.default)}
-        )
-    if option.kind is bool:
-        return cfg.BoolOpt(option.name, **given)
-    if option.bounds is None:
-        return cfg.StrOpt(option.name, choices=option.choices, **given)
-    least, most = option.bounds
-    if option.kind is int:
-        return cfg.IntOpt(option.name, min=int(least), max=int(most), **given)
-    return cfg.FloatOpt(option.name, min=least, max=most, **given)
+        given['default'] = list(option.default)
+        return cfg.MultiStrOpt(option.name, **given)
+    return cfg.Opt(option.name, type=_Type(option), **given)
 
 
 OPTS: list[cfg.Opt] = [_opt(option) for option in options.OPTIONS]
+COPY: list[cfg.Opt] = [
+    _opt(
+        dataclasses.replace(
+            option, help=option.help + ' For fuel-agent-curl copy alone.'
+        )
+    )
+    for option in options.COPY
+]
 MIRRORS: cfg.Opt = _opt(options.MIRRORS)
 
 # fuel-agent's options for the same things, and ours that each stands in for.
@@ -72,7 +126,7 @@ _UPSTREAM = {
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     """Return copies of the options, for oslo-config-generator."""
-    return [(GROUP, copy.deepcopy([*OPTS, MIRRORS]))]
+    return [(GROUP, copy.deepcopy([*OPTS, MIRRORS, *COPY]))]
 
 
 def register(conf: cfg.ConfigOpts) -> None:
@@ -82,6 +136,12 @@ def register(conf: cfg.ConfigOpts) -> None:
     error.
     """
     conf.register_opts([*OPTS, MIRRORS], group=GROUP)
+
+
+def register_program(conf: cfg.ConfigOpts) -> None:
+    """Register those of ``fuel-agent-curl`` alone, too."""
+    register(conf)
+    conf.register_opts(COPY, group=GROUP)
 
 
 def settings_from(conf: cfg.ConfigOpts, **overrides: Any) -> settings.Settings:
@@ -98,6 +158,37 @@ def settings_from(conf: cfg.ConfigOpts, **overrides: Any) -> settings.Settings:
     return settings.Settings(**_values(conf, overrides))
 
 
+def check_names(conf: cfg.ConfigOpts, paths: Iterable[str]) -> None:
+    """Refuse names that look like options of ours and are none.
+
+    :param conf: has read its files.
+    :param paths: those files, for the error.
+    :raises errors.OptionError: for the first.
+    """
+    where = errors.one_line(', '.join(dict.fromkeys(paths)))
+    # Not read again: one may be a pipe. There is no public way to what is
+    # in none of the options.
+    assert conf._namespace is not None
+    for sections in conf._namespace._parsed:
+        names.check_file(where, sections, conf)
+    names.check_environment(os.environ)
+
+
+def copy_from(conf: cfg.ConfigOpts, **overrides: Any) -> dict[str, Any]:
+    """Return what ``conf`` states of ``options.COPY``; the rest is as given.
+
+    :param conf: ``register_program`` has been called with it.
+    :param overrides: what holds whatever ``conf`` states.
+    :raises errors.OptionError: for a value that cannot be used.
+    """
+    values = {
+        option.dest: _read(conf, option, GROUP)
+        for option in COPY
+        if option.dest not in overrides
+    }
+    return values | overrides
+
+
 def sources(conf: cfg.ConfigOpts, url: str) -> list[str]:
     """Return every URL that ``conf`` knows for the bytes of ``url``.
 
@@ -105,7 +196,7 @@ def sources(conf: cfg.ConfigOpts, url: str) -> list[str]:
         and for a Metalink document, which names the image's mirrors itself.
     :raises errors.OptionError: for a value that cannot be used.
     """
-    known = prefixes.parse(_read(conf[GROUP], MIRRORS.dest, True))
+    known = prefixes.parse(_read(conf, MIRRORS, GROUP))
     if prefixes.is_metalink(url):
         return [url]
     return prefixes.sources(url, known)
@@ -118,7 +209,7 @@ def _values(
         return name in overrides or _is_given(conf, name)
 
     values = {
-        option.dest: _read(conf[GROUP], option.dest, option.secret)
+        option.dest: _read(conf, option, GROUP)
         for option in OPTS
         # A wrong value of what is overridden raises nothing.
         if option.dest not in overrides
@@ -135,17 +226,32 @@ def _values(
     return values
 
 
-def _read(source: Mapping[str, Any], name: str, secret: bool) -> Any:
+def _read(
+    conf: cfg.ConfigOpts, option: cfg.Opt, group: str | None = None
+) -> Any:
+    source = conf if group is None else conf[group]
     try:
-        return source[name]
+        return source[option.dest]
     except (cfg.Error, ValueError) as error:
-        # A '$' in a password is taken for another option's name, and the
-        # message then holds what follows it.
-        reason = '' if secret else ': %s' % error
+        # oslo.config's own message repeats the value, which may be a secret:
+        # of another option, if a line is in the wrong place.
+        cause = error.__context__
+        reason = hint = None
+        if isinstance(cause, _Refused):
+            reason = str(cause)
+        elif isinstance(error, cfg.NoSuchOptError):
+            # What follows a '$' is taken for the name of an option.
+            hint = "in a file, a '$' is written '$$'"
+        place = _PLACE.search(str(error))
         raise errors.OptionError(
-            'option %s cannot be used%s' % (name, reason),
-            hint="in a file, a '$' is written '$$'" if secret else None,
-        ) from (None if secret else error)
+            'option %s%s cannot be used%s'
+            % (
+                option.name,
+                ' in ' + place[1] if place else '',
+                ': ' + reason if reason else '',
+            ),
+            hint=hint,
+        ) from None
 
 
 def _is_given(conf: cfg.ConfigOpts, name: str) -> bool:
@@ -163,7 +269,7 @@ def _from_upstream(name: str, upstream: str, conf: cfg.ConfigOpts) -> float:
     the nearest that we can do; a time or a size that is not even positive
     means nothing, and our default holds.
     """
-    value: float = _read(conf, upstream, False)
+    value: float = _read(conf, conf._get_opt_info(upstream)['opt'])
     least, most = settings.BOUNDS[name]
     wanted = value
     if name == 'attempts' and value != 0:

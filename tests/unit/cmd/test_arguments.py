@@ -66,7 +66,32 @@ class TestArguments(base.TestCase):
         self.assertEqual('http://a', parsed.url)
         self.assertEqual(['http://b'], parsed.mirrors)
         self.assertEqual('d', parsed.target)
-        self.assertEqual('none', parsed.progress)
+        self.assertEqual(
+            {'attempts': 3, 'progress': 'none'}, arguments.given(parsed)
+        )
+
+    def test_the_target_as_curl_has_it(self) -> None:
+        for line in (
+            'copy -o d http://a http://b',
+            'copy http://a --output=d http://b',
+            'copy http://a http://b d',
+            'copy -- http://a http://b d',
+        ):
+            parsed = arguments.parse(shlex.split(line))
+            self.assertEqual('http://a', parsed.url)
+            self.assertEqual(['http://b'], parsed.mirrors)
+            self.assertEqual('d', parsed.target)
+        self.assertEqual(
+            ['-'], arguments.parse(shlex.split('copy http://a -o -')).output
+        )
+        self.assertEqual(
+            [], arguments.parse(shlex.split('copy http://a -')).output
+        )
+
+    def test_what_begins_with_a_hyphen(self) -> None:
+        parsed = arguments.parse(shlex.split('copy -k -- http://a --debug'))
+        self.assertEqual('--debug', parsed.target)
+        self.assertFalse(parsed.debug)
 
     def test_common_flags_before_and_after_the_verb(self) -> None:
         parsed = arguments.parse(
@@ -82,13 +107,18 @@ class TestArguments(base.TestCase):
         self.assertFalse(arguments.parse(['demo']).debug)
 
     def test_every_option_has_its_flag(self) -> None:
-        for verb in ('copy', 'probe'):
-            text = self.printed(verb, '--help')
-            for option in options.OPTIONS:
-                flag = '--' + option.name.replace('_', '-')
-                if option.name == 'max_recv_speed':
-                    flag = '--limit-rate'
-                self.assertIn('  ' + flag, text)
+        copy = self.printed('copy', '--help')
+        probe = self.printed('probe', '--help')
+        for option in (*options.OPTIONS, *options.COPY):
+            flag = '--' + option.name.replace('_', '-')
+            for each in option.flags or (flag,):
+                pattern = '(?m)[ ,]%s\\b' % each
+                self.assertRegex(copy, pattern)
+                # What a probe has nothing to do with.
+                if option.subject in ('target', 'checks', 'output'):
+                    self.assertNotRegex(probe, pattern)
+                else:
+                    self.assertRegex(probe, pattern)
 
     def test_help_and_version(self) -> None:
         self.assertIn('verbs:', self.printed('--help'))
@@ -125,31 +155,98 @@ class TestArguments(base.TestCase):
     def test_without_flags_the_defaults_hold(self) -> None:
         self.assertEqual(settings_module.Settings(), self.settings())
 
+    def test_habits_of_curl(self) -> None:
+        parsed = arguments.parse(
+            shlex.split(
+                'copy -fsSLkv -x http://proxy -H "A: 1" -H B:2'
+                ' --limit-rate 1.5M --deadline 5m -o d http://a'
+            )
+        )
+        self.assertTrue(parsed.debug)
+        self.assertEqual(
+            {
+                'insecure': True,
+                'proxy': 'http://proxy',
+                'headers': ['A: 1', 'B:2'],
+                'max_recv_speed': 1536 * 1024,
+                'deadline': 300.0,
+                'progress': 'none',
+            },
+            arguments.given(parsed),
+        )
+
     def test_refused(self) -> None:
         for line, part in (
             ('', 'a verb is missing'),
             ('--debug', 'a verb is missing'),
-            ('cpoy http://a d', 'no such verb: cpoy'),
-            ('copy', 'URL'),
-            ('copy http://a', 'TARGET'),
-            ('copy http://a -', '/dev/stdout'),
+            ('cpoy http://a d', 'no verb cpoy (did you mean copy?)'),
+            ('http://a d', 'fuel-agent-curl copy URL TARGET'),
+            ('-o d http://a', '-o belongs behind the verb'),
+            ('--connections 8 copy', 'belongs behind the verb'),
+            ('--nonsense copy', 'there is no option --nonsense'),
+            ('--config-file', 'expected one argument'),
+            ('copy', 'URL and TARGET are missing'),
+            ('copy disk', 'URL is missing'),
+            ('copy http://a', 'TARGET is missing'),
             ('copy http://a HTTPS://b/image', 'TARGET is missing'),
+            ('copy http://a http:/b', 'TARGET is missing'),
+            ('copy -o d', 'URL is missing'),
+            ('copy -o d -o e http://a', 'there is one TARGET'),
+            ('copy -o http://b http://a', 'TARGET is a URL'),
+            ('copy http://a /dev/null /dev/zero', 'argument 2, /dev/null'),
+            ('copy -o d http://a /dev/null', 'argument 2, /dev/null'),
+            ('copy /dev/null http://a', 'have changed places'),
             ('copy --attempts -1 http://a d', '--attempts'),
             ('copy --attempts x http://a d', '--attempts'),
-            (
-                'copy --limit-rate 1Q http://a d',
-                '--limit-rate: not a number of bytes',
-            ),
-            ('copy --http-version 9 http://a d', '--http-version'),
+            ('copy --limit-rate 1Q http://a d', 'not a number of bytes'),
+            ('copy --deadline 1w http://a d', 'not a duration'),
+            ('copy --http-version 9 http://a d', 'not one of 1.0, 1.1'),
             ('copy --progress x http://a d', '--progress'),
             ('copy --container rar http://a d', '--container'),
+            ('copy --verify=yes http://a d', 'takes no value'),
             # No abbreviations: the next option would change them.
-            ('copy --atte 1 http://a d', '--atte'),
-            ('probe', 'URL'),
-            ('probe http://a http://b', 'unrecognized'),
-            ('demo http://a', 'unrecognized'),
+            ('copy --atte 1 http://a d', 'did you mean --attempts?'),
+            ('copy --conections 1 http://a d', 'mean --connections?'),
+            ('copy --connect 1 http://a d', '-timeout or --connections?'),
+            ('copy -connections 1 http://a d', 'mean --connections?'),
+            ('copy --max-time 1 http://a d', 'did you mean --deadline?'),
+            ('copy -C - http://a d', 'not needed'),
+            ('probe', 'URL is missing'),
+            ('probe http://a http://b', 'one URL'),
+            ('probe --verify http://b', 'there is no option --verify'),
+            ('demo http://a', 'takes no arguments'),
         ):
-            self.assertIn(part, self.refused(*line.split()))
+            self.assertIn(part, self.refused(*shlex.split(line)), line)
 
-    def test_empty_target(self) -> None:
+    def test_what_is_empty(self) -> None:
         self.assertIn('TARGET is empty', self.refused('copy', URL, ''))
+        self.assertIn('argument 1 is empty', self.refused('copy', '', 'd'))
+
+    def test_no_error_repeats_what_may_be_a_secret(self) -> None:
+        for line in (
+            'http://me:hush@a d',
+            'hush http://a d',
+            '--header=hush copy http://a d',
+            '--header hush copy http://a d',
+            '-uhush copy http://a d',
+            'copy http://me:hush@a',
+            'copy http://a http://me:hush@b',
+            'copy http://a htp://me:hush@b',
+            'copy http://a me:hush@b/image',
+            'copy -o me:hush@b/image http://a',
+            'copy --proxie=http://me:hush@a http://a d',
+            'copy --headr hush http://a d',
+            'copy -Zhush http://a d',
+            'copy --debug=hush http://a d',
+            'copy -khush http://a d',
+            'copy --verify=hush http://a d',
+            'copy --attempts hush http://a d',
+            'copy --limit-rate=hush http://a d',
+            'copy --deadline=hush http://a d',
+            'copy --http-version=hush http://a d',
+            'copy --progress hush http://a d',
+            'probe hush http://a',
+            'probe --bmap x http://me:hush@a',
+            'demo hush',
+        ):
+            self.assertNotIn('hush', self.refused(*shlex.split(line)), line)

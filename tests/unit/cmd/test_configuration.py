@@ -22,6 +22,7 @@ import sys
 
 import fixtures
 from oslo_config import cfg
+from testtools import matchers
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import arguments
@@ -87,6 +88,63 @@ class TestConfiguration(base.TestCase):
         for more in ('', ' --config-file ' + path):
             found = self.read(line + more)
             self.assertEqual('http://me:my$word@proxy', found.settings.proxy)
+
+    def test_what_a_copy_is_asked_for(self) -> None:
+        path = self.write('verify = true\nprogress = json\ncontainer = xz\n')
+        found = self.read('--container zstd --config-file ' + path)
+        self.assertThat(
+            found.copy,
+            matchers.ContainsDict(
+                {
+                    'verify': matchers.Is(True),
+                    'progress': matchers.Equals('json'),
+                    'container': matchers.Equals('zstd'),
+                    'checksum': matchers.Is(None),
+                }
+            ),
+        )
+        found = self.read('--no-verify --config-file ' + path)
+        self.assertFalse(found.copy['verify'])
+        self.assertEqual(found.copy.keys(), self.read().copy.keys())
+
+    def refused(self, line: str) -> str:
+        return str(self.assertRaises(errors.OptionError, self.read, line))
+
+    def test_names_that_are_none(self) -> None:
+        path = self.write('conections = 8\n')
+        text = self.refused('--config-file ' + path)
+        self.assertIn(path, text)
+        self.assertIn('did you mean connections?', text)
+        self.write('header = A: 1\n', 'our.d/any.conf')
+        directory = os.path.join(self.home, 'our.d')
+        text = self.refused('--config-dir ' + directory)
+        self.assertIn(os.path.join(directory, 'any.conf'), text)
+        path = self.write('conections = 8\n', 'fuel-agent-curl.conf')
+        self.assertIn(path, self.refused(''))
+        os.unlink(path)
+        self.useFixture(
+            fixtures.EnvironmentVariable('OS_FUEL_AGENT_CURL__CONECTIONS', '1')
+        )
+        self.assertIn('OS_FUEL_AGENT_CURL__CONECTIONS', self.refused(''))
+
+    def test_no_error_repeats_a_line(self) -> None:
+        for text, part in (
+            ('Authorization hush\n', 'line 2'),
+            ('proxy = http://me:hu$hush@host\n', "written '$$'"),
+            ('headers = hush\n', 'Name: value'),
+            ('attempts = hush\n', 'not a whole number'),
+            ('[hush\n', 'line 2'),
+            ('Bearer hush = hush', 'no option'),
+        ):
+            said = self.refused('--config-file ' + self.write(text))
+            self.assertIn(part, said)
+            self.assertNotIn('hush', said)
+
+    def test_a_file_in_another_encoding(self) -> None:
+        path = self.write('')
+        with open(path, 'wb') as file:
+            file.write(b'[fuel_agent_curl]\nuser_agent = caf\xe9\n')
+        self.assertIn('encoded', self.refused('--config-file ' + path))
 
     def test_mirrors_of_a_file(self) -> None:
         path = self.write('mirrors = http://server=http://other\n')

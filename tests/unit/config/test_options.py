@@ -18,6 +18,7 @@ import dataclasses
 
 from testtools import matchers
 
+from fuel_agent_curl import image
 from fuel_agent_curl.config import options
 from fuel_agent_curl.config import settings
 from tests import base
@@ -57,11 +58,30 @@ class TestOptions(base.TestCase):
                 self.assertEqual('bytes', option.unit)
 
     def test_what_may_hold_credentials_is_secret(self) -> None:
-        everything = [*OPTIONS.values(), options.MIRRORS]
-        secret = {option.name for option in everything if option.secret}
-        self.assertEqual(
-            {'proxy', 'key', 'user', 'headers', 'mirrors'}, secret
+        secret = {option.name for option in options.ALL if option.secret}
+        self.assertThat(
+            secret,
+            matchers.ContainsAll(
+                ['proxy', 'key', 'headers', 'mirrors', 'checksum', 'bmap']
+            ),
         )
+        self.assertNotIn('user_agent', secret)
+
+    def test_subjects(self) -> None:
+        for option in options.ALL:
+            self.assertIn(option.subject, options.SUBJECTS, option.name)
+
+    def test_each_name_and_flag_is_one_option(self) -> None:
+        names = [option.name for option in options.ALL]
+        flags = [flag for option in options.ALL for flag in option.flags]
+        self.assertEqual(sorted(set(names)), sorted(names))
+        self.assertEqual(sorted(set(flags)), sorted(flags))
+
+    def test_containers(self) -> None:
+        (option,) = [
+            option for option in options.COPY if option.name == 'container'
+        ]
+        self.assertEqual(('auto', *image.CONTAINERS), option.choices)
 
     def test_values(self) -> None:
         for name, text, expected in (
@@ -74,6 +94,8 @@ class TestOptions(base.TestCase):
             ('headers', 'A: 1, 2', 'A: 1, 2'),
             ('proxy', '', ''),
             ('http_version', '2', '2'),
+            ('insecure', 'Yes', True),
+            ('direct_io', '0', False),
         ):
             value = OPTIONS[name].value(text)
             self.assertEqual((expected, type(expected)), (value, type(value)))
@@ -89,6 +111,7 @@ class TestOptions(base.TestCase):
             ('connect_timeout', 'nan', 'not a duration such as'),
             ('connect_timeout', '0', 'not from 0.001 to 86400'),
             ('window_size', '1Q', 'not a number of bytes such as'),
+            ('insecure', 'perhaps', 'neither true nor false'),
             ('http_version', '9', 'not one of 1.0, 1.1, 2, 3'),
         ):
             error = self.assertRaises(ValueError, OPTIONS[name].value, text)

@@ -27,6 +27,7 @@ from oslo_config import cfg
 from testtools import matchers
 
 from fuel_agent_curl import errors
+from fuel_agent_curl.config import options
 from fuel_agent_curl.config import opts
 from fuel_agent_curl.config import settings
 from tests import base
@@ -141,6 +142,61 @@ class TestOptions(_OptsTestCase):
             error = self.assertRaises(errors.OptionError, self.settings)
             self.assertIn(line.partition(' ')[0], str(error))
 
+    def test_sizes_and_durations_as_people_write_them(self) -> None:
+        self.parse(
+            '[fuel_agent_curl]\n'
+            'max_recv_speed = 1.5M\nwindow_size=1g\nchunk_size = 65536\n'
+            'deadline = 1.5h\nlow_speed_time = 90\nbackoff = 5m\n'
+        )
+        self.assertThat(
+            self.settings(),
+            matchers.MatchesStructure.byEquality(
+                max_recv_speed=1536 * 1024,
+                window_size=1024**3,
+                chunk_size=65536,
+                deadline=5400.0,
+                low_speed_time=90.0,
+                backoff=300.0,
+            ),
+        )
+
+    def test_no_error_repeats_a_value(self) -> None:
+        """It may be a credential that landed in the wrong line."""
+        for name in (
+            *('attempts', 'deadline', 'window_size', 'insecure'),
+            *('http_version', 'container', 'verify', 'progress'),
+        ):
+            self.conf = cfg.ConfigOpts()
+            opts.register_program(self.conf)
+            self.parse('[fuel_agent_curl]\n%s = hush\n' % name)
+            error = self.assertRaises(
+                errors.OptionError,
+                lambda: (
+                    opts.settings_from(self.conf),
+                    opts.copy_from(self.conf),
+                ),
+            )
+            self.assertIn(name, str(error))
+            self.assertIn('.conf cannot be used: n', str(error))
+            self.assertNotIn('hush', str(error) + repr(error))
+
+    def test_what_a_copy_is_asked_for(self) -> None:
+        opts.register_program(self.conf)
+        digest = 'sha256:' + '0' * 64
+        self.parse(
+            '[fuel_agent_curl]\nverify = yes\nimage_checksum = %s\n' % digest
+        )
+        found = opts.copy_from(self.conf, container='xz')
+        self.assertEqual(
+            {
+                **{option.name: option.default for option in options.COPY},
+                'verify': True,
+                'image_checksum': digest,
+                'container': 'xz',
+            },
+            found,
+        )
+
     def _begin_again(self, line: str) -> None:
         self.conf = cfg.ConfigOpts()
         opts.register(self.conf)
@@ -157,24 +213,22 @@ class TestOptions(_OptsTestCase):
         ((_group, listed),) = opts.list_opts()
         secret = {option.dest for option in listed if option.secret}
         self.assertEqual(
-            {'proxy', 'key', 'user', 'headers', 'mirrors'}, secret
+            {option.name for option in options.ALL if option.secret}, secret
         )
 
     def test_help_says_the_unit(self) -> None:
         for option in opts.OPTS:
             text = option.help or ''
             self.assertTrue(text.endswith('.'), option.dest)
-            if isinstance(option, cfg.FloatOpt):
+            if option.type.type_name == 'duration value':
                 self.assertIn('(in seconds', text)
-            if option.dest.endswith('_size') and isinstance(
-                option, cfg.IntOpt
-            ):
+            if option.type.type_name == 'size value':
                 self.assertIn('(in bytes', text)
 
     def test_list_opts_returns_copies(self) -> None:
         ((group, listed),) = opts.list_opts()
         self.assertEqual(opts.GROUP, group)
-        self.assertEqual([*opts.OPTS, opts.MIRRORS], listed)
+        self.assertEqual([*opts.OPTS, opts.MIRRORS, *opts.COPY], listed)
         listed[0].default = 99
         self.assertNotEqual(99, opts.OPTS[0].default)
 
