@@ -179,7 +179,7 @@ class TestArguments(base.TestCase):
         for line, part in (
             ('', 'a verb is missing'),
             ('--debug', 'a verb is missing'),
-            ('coppy http://a d', 'no verb coppy (did you mean copy?)'),
+            ('probee http://a d', 'no verb probee (did you mean probe?)'),
             ('http://a d', 'fuel-agent-curl copy URL TARGET'),
             ('-o d http://a', '-o belongs behind the verb'),
             ('--connections 8 copy', 'belongs behind the verb'),
