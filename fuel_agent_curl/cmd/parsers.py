@@ -291,6 +291,16 @@ def _add_options(
     }
     for option in chosen:
         _add_option(groups[option.subject], option)
+    for version in ('4', '6'):
+        groups['network'].add_argument(
+            '-' + version,
+            '--ipv' + version,
+            dest=OPTION + 'ip_version',
+            action='store_const',
+            const=version,
+            default=argparse.SUPPRESS,
+            help='The same as --ip-version %s.' % version,
+        )
     return groups
 
 

@@ -158,7 +158,7 @@ class TestArguments(base.TestCase):
     def test_habits_of_curl(self) -> None:
         parsed = arguments.parse(
             shlex.split(
-                'copy -fsSLkv -x http://proxy -H "A: 1" -H B:2'
+                'copy -fsSLkv4 -x http://proxy -H "A: 1" -H B:2 -u me:x'
                 ' --limit-rate 1.5M --deadline 5m -o d http://a'
             )
         )
@@ -166,6 +166,8 @@ class TestArguments(base.TestCase):
         self.assertEqual(
             {
                 'insecure': True,
+                'ip_version': '4',
+                'user': 'me:x',
                 'proxy': 'http://proxy',
                 'headers': ['A: 1', 'B:2'],
                 'max_recv_speed': 1536 * 1024,
