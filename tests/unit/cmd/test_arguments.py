@@ -240,7 +240,7 @@ class TestArguments(base.TestCase):
             'copy --headr hush http://a d',
             'copy -Zhush http://a d',
             'copy --debug=hush http://a d',
-            'copy -khush http://a d',
+            'copy -kXhush http://a d',
             'copy --verify=hush http://a d',
             'copy --attempts hush http://a d',
             'copy --limit-rate=hush http://a d',
