@@ -17,6 +17,8 @@ from __future__ import annotations
 import os
 import random
 
+import fixtures
+
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.octets import MIB
@@ -108,3 +110,76 @@ class CloseTest(_FaultTestCase):
             self.faults.set()
             with open(path, 'rb') as target:
                 self.assertEqual(b'', target.read())
+
+
+class LieTest(_FaultTestCase):
+    """A disk that says that it has done what it has not."""
+
+    def test_write_that_is_dropped(self) -> None:
+        # How often each place is written to before: it is blanked, and the
+        # first page then has all but its first sector.
+        for at, after in (
+            *((0, 2), (4096, 1), (512 * 1024, 1)),
+            *((at, 0) for at in (MIB, 3 * MIB, 5 * MIB, 7 * MIB)),
+        ):
+            target = self.disk()
+            # The blanking of the first mebibyte gets there.
+            self.faults.set(
+                write={
+                    'errno': 'DROP',
+                    'start': at,
+                    'stop': at + 4096,
+                    'after': after,
+                    'times': 1,
+                }
+            )
+            error = self.fails(errors.WriteError, target.path, verify=True)
+            self.faults.set()
+            self.assertIn('does not give back', str(error))
+            self.assertEqual('incomplete', error.target_state)
+            self.assert_blank(target)
+
+    def test_sync_that_fails_once(self) -> None:
+        """That the next one goes well says nothing about what was lost."""
+        for after in range(4):
+            target = self.disk()
+            self.faults.set(fsync={'errno': 'EIO', 'after': after, 'times': 1})
+            self.fails(errors.WriteError, target.path)
+            self.faults.set()
+            self.assert_blank(target)
+
+    def test_sync_that_fails_for_good(self) -> None:
+        """Then what is there cannot be said, and that is."""
+        target = self.disk()
+        self.faults.set(fsync={'errno': 'EIO', 'after': 2})
+        error = self.fails(errors.WriteError, target.path)
+        self.faults.set()
+        self.assertEqual('incomplete', error.target_state)
+        self.assertIn('could not be cleared', self.log.output)
+
+
+class ShortWriteTest(_FaultTestCase):
+    """write(2) may take less than it was given, at any time."""
+
+    def test_any_length(self) -> None:
+        real = os.pwrite
+        chance = random.Random(20261202)
+
+        def short(fd: int, view: memoryview, offset: int) -> int:
+            for unit in (4096, 512, 1):
+                if len(view) > unit and chance.random() < 0.3:
+                    view = view[
+                        : chance.randrange(1, len(view) // unit + 1) * unit
+                    ]
+            return real(fd, view, offset)
+
+        for direct_io in (True, False):
+            target = self.device()
+            with fixtures.MonkeyPatch('os.pwrite', short):
+                pipeline.copy(
+                    copying.whole(IMAGE),
+                    target.path,
+                    direct_io=direct_io,
+                    verify=True,
+                )
+            self.assert_device(target, IMAGE)

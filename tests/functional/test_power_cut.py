@@ -23,6 +23,11 @@ from collections.abc import Sequence
 import gzip
 import os
 import random
+import subprocess
+import sys
+import time
+
+import fixtures
 
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.octets import MIB
@@ -44,6 +49,19 @@ IMAGES: dict[str, tuple[disks.Parts, ...]] = {
     'iso9660': (disks.iso9660(),),
     'md': (disks.md_1_0(LENGTH),),
 }
+
+
+_COPY = """
+import sys
+from fuel_agent_curl import pipeline
+
+def chunks():
+    with open(sys.argv[1], 'rb') as image:
+        while chunk := image.read(1 << 20):
+            yield chunk
+
+pipeline.write(chunks(), sys.argv[2])
+"""
 
 
 def _image(parts: Sequence[disks.Parts]) -> bytes:
@@ -146,6 +164,65 @@ class PowerCutTest(copying.DeviceTestCase):
             ]
             known = self._known(_image(parts), old, packed=number % 2 == 1)
             self.assertEqual([], known, name)
+
+    def test_between_any_two_writes(self) -> None:
+        """A process that is killed: the page cache has what it wrote."""
+        real = os.pwrite
+        for name, parts in IMAGES.items():
+            image = _image(parts)
+            target = self._disk(disks.gpt(LENGTH))
+            known: list[str] = []
+            blanked: list[int] = []
+
+            def watching(
+                fd: int,
+                view: memoryview,
+                offset: int,
+                target: faultfs.Disk = target,
+                image: bytes = image,
+                known: list[str] = known,
+                blanked: list[int] = blanked,
+            ) -> int:
+                written = real(fd, view, offset)
+                if offset < MIB:
+                    blanked.append(offset)
+                with open(target.path, 'rb', buffering=0) as device:
+                    found = signatures.find(device.fileno(), forced=False)
+                # Before that it still is what it was.
+                if blanked and found and target.read() != image:
+                    known.append('%d: %s' % (offset, signatures.names(found)))
+                return written
+
+            with fixtures.MonkeyPatch('os.pwrite', watching):
+                pipeline.copy(copying.whole(image, 3 * MIB), target.path)
+            self.assertEqual([], known, name)
+            self.assertTrue(image == target.read())
+
+    def test_killed(self) -> None:
+        image = _image((disks.gpt(LENGTH),))
+        path = os.path.join(self.directory, 'image')
+        with open(path, 'wb') as file:
+            file.write(image)
+        target = self._disk(disks.gpt(LENGTH))
+        # All of it takes about two seconds.
+        self.faults.set(write={'errno': 'SLOW', 'seconds': 0.012})
+        whole = 0
+        for turn in range(6):
+            process = subprocess.Popen(
+                [sys.executable, '-c', _COPY, path, target.path]
+            )
+            with process, open(target.path, 'rb', buffering=0) as device:
+                while os.pread(device.fileno(), 4096, 0).strip(b'\0'):
+                    time.sleep(0.01)
+                time.sleep(0.4 * turn)
+                process.kill()
+            with open(target.path, 'rb', buffering=0) as device:
+                found = signatures.find(device.fileno(), forced=False)
+            if found:
+                self.assertTrue(image == target.read(), str(turn))
+                whole += 1
+        self.assertGreater(6, whole)
+        self.faults.set()
 
     def test_several_signs(self) -> None:
         """Then it is the last two syncs that matter."""

@@ -106,7 +106,7 @@ class FaultFs(fixtures.Fixture):
         dictionary of ``errno``, ``start`` and ``stop`` (bytes of the file,
         for ``read`` and ``write``), ``after`` and ``times`` (calls that go
         well before, and that fail then). The errno 'DROP' is a write that is
-        said to be done, and is not; 'SLOW' one that takes a second.
+        said to be done, and is not; 'SLOW' one that takes ``seconds``.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -155,7 +155,9 @@ class _Faults:
             sys.stdout.write('set\n')
             sys.stdout.flush()
 
-    def find(self, name: str, start: int = 0, stop: int = 1) -> str | None:
+    def find(
+        self, name: str, start: int = 0, stop: int = 1
+    ) -> tuple[str, float] | None:
         with self._lock:
             fault = self._faults.get(name)
             if fault is None:
@@ -171,8 +173,7 @@ class _Faults:
                 return None
             if 'times' in fault:
                 fault['times'] -= 1
-            code: str = fault['errno']
-            return code
+            return fault['errno'], fault.get('seconds', 1)
 
 
 def _serve(backing: str, mount_point: str, journal_path: str) -> None:
@@ -186,10 +187,13 @@ def _serve(backing: str, mount_point: str, journal_path: str) -> None:
             self._lock = threading.Lock()
 
         def _check(self, name: str, start: int = 0, stop: int = 1) -> bool:
-            code = faults.find(name, start, stop)
+            found = faults.find(name, start, stop)
+            if found is None:
+                return True
+            code, seconds = found
             if code == 'SLOW':
-                time.sleep(1)
-            elif code not in (None, 'DROP'):
+                time.sleep(seconds)
+            elif code != 'DROP':
                 raise fuse.FuseOSError(getattr(errno, code))
             return code != 'DROP'
 
@@ -261,6 +265,8 @@ def _serve(backing: str, mount_point: str, journal_path: str) -> None:
         operations,
         mount_point,
         foreground=True,
+        # Without a cache of the kernel: what is read is what is there.
+        direct_io=True,
         big_writes=True,
         max_write=131072,
     )
