@@ -343,7 +343,11 @@ class Transfer:
     def _body_started(self, offset: int) -> int:
         if self._challenge is None:
             return offset
-        return self._challenge.start(offset, self.segment)
+        offset = self._challenge.start(offset, self.segment)
+        # Once: the offset of an attempt to come, after a piece that did not
+        # match, may be before what the other one had brought.
+        self._challenge = None
+        return offset
 
     @property
     def _challenging(self) -> bool:
