@@ -57,6 +57,7 @@ class Request:
     :ivar verify: read everything back from the medium and compare.
     :ivar in_place: write over a regular file, in place of one beside it that
         replaces it in the end.
+    :ivar dry_run: find out what can be found out, and write nothing.
     :ivar settings: how the bytes are fetched; its deadline is of all.
     :ivar sources: returns every URL of the bytes of a URL, in the order to
         try them; asked for the documents that come with the image.
@@ -73,6 +74,7 @@ class Request:
     bmap: str | None = dataclasses.field(default=None, repr=False)
     verify: bool = False
     in_place: bool = False
+    dry_run: bool = False
     settings: settings_module.Settings = dataclasses.field(
         default_factory=settings_module.Settings
     )
@@ -192,6 +194,7 @@ class Copy:
                 verify=request.verify,
                 in_place=request.in_place,
                 deadline=deadline,
+                dry_run=request.dry_run,
                 bmap=bmap,
                 observe=self._opened,
             )

@@ -82,12 +82,17 @@ class Result:
     :ivar mapped: bytes of it that hold data by its block map, which alone
         were written; None without one.
     :ivar checked: ranges whose checksum, in the block map, was compared.
+    :ivar length: of the image in bytes, where that is known before it is
+        unpacked. This one and the next are of a dry run alone.
+    :ivar target: what it is.
     """
 
     written: int
     container: str
     mapped: int | None = None
     checked: int = 0
+    length: int | None = None
+    target: sink_module.Description | None = None
 
 
 def copy(
@@ -105,6 +110,7 @@ def copy(
     any_sector_size: bool = False,
     in_place: bool = False,
     deadline: float | None = None,
+    dry_run: bool = False,
     bmap: bmap_module.BlockMap | None = None,
     observe: Observer | None = None,
 ) -> Result:
@@ -131,6 +137,8 @@ def copy(
         replaces it in the end.
     :param deadline: monotonic time until which all of that has to be done,
         the target's part included; None: no such time.
+    :param dry_run: write nothing: return when the target, the first answer,
+        the container and the first mebibyte have been found to be fit.
     :param bmap: write its ranges alone, each compared with its checksum, and
         leave the rest of the target as it is. What that is known by is gone
         until the end, though, and after a copy that failed.
@@ -157,6 +165,7 @@ def copy(
                 any_sector_size=any_sector_size,
                 in_place=in_place,
                 deadline=deadline,
+                dry_run=dry_run,
             )
             tasks.append(sink.write)
         else:
@@ -207,6 +216,11 @@ def copy(
             _compare_lengths(length, bmap.length)
             length = bmap.length
         image = _Image(chunks, download.keep, length)
+        if dry_run:
+            described = sink.describe()
+            _try(image, sink, opened)
+            mapped = None if bmap is None else bmap.mapped
+            return Result(0, found, mapped, 0, length, described)
         _move(image, sink, opened, tasks, check)
     if bmap is None:
         return Result(sink.written, found)
@@ -379,6 +393,8 @@ def write(
         )
         opened.sink = sink
         image = _Image(_begun(iter(chunks)), keep, length())
+        if image.length is not None:
+            sink.check_space(image.length)
         _move(image, sink, opened, [sink.write], None)
     return sink.written
 
@@ -397,6 +413,41 @@ class _Image:
     length: int | None
 
 
+def _first(
+    image: _Image, sink: sink_module.Sink, opened: _Target
+) -> Iterator[octets.Buffer]:
+    """Return the chunks when there is a byte of the image.
+
+    A source without a usable byte leaves the target as it was.
+    """
+    if image.length is not None:
+        sink.check_length(image.length)
+    chunks = iter(image.chunks)
+    for first in chunks:
+        if first:
+            return itertools.chain((first,), chunks)
+    opened.check()
+    raise errors.ImageTooShort(
+        'the image is empty; %s is left as it was' % sink.path,
+        hint='check the URL: an empty image is hardly what is meant',
+    )
+
+
+def _try(image: _Image, sink: sink_module.Sink, opened: _Target) -> None:
+    """Have the sink judge the first mebibyte, as far as it holds that back."""
+    left = storage.FIRST if sink.kind == 'device' else 0
+    for chunk in _first(image, sink, opened):
+        piece = memoryview(chunk)[:left]
+        if piece:
+            sink.write(piece)
+        left -= len(piece)
+        if not left:
+            break
+    opened.check()
+    sink.judge()
+    sink.abort()
+
+
 def _move(
     image: _Image,
     sink: sink_module.Sink,
@@ -404,20 +455,7 @@ def _move(
     tasks: Sequence[_Task],
     check: digest.Digest | None,
 ) -> None:
-    if image.length is not None:
-        sink.check_length(image.length)
-    # From the first piece on: a source without a usable byte leaves the target
-    # as it was, one that fails later never leaves the image of before.
-    chunks = iter(image.chunks)
-    first: octets.Buffer | None = next(chunks, None)
-    while first is not None and not first:
-        first = next(chunks, None)
-    if first is None:
-        opened.check()
-        raise errors.ImageTooShort(
-            'the image is empty; %s is left as it was' % sink.path,
-            hint='check the URL: an empty image is hardly what is meant',
-        )
+    chunks = _first(image, sink, opened)
     taken = 0
 
     def verify() -> None:
@@ -437,7 +475,7 @@ def _move(
         tasks, opened.cancel, sink.idle, opened.deadline, sink.path
     )
     try:
-        for chunk in itertools.chain((first,), chunks):
+        for chunk in chunks:
             taken += len(chunk)
             if image.length is not None and taken > image.length:
                 raise errors.ImageTooLong(

@@ -64,27 +64,37 @@ def _longest(fd: int) -> tuple[int | None, str]:
 
 
 def check_space(path: str, fd: int, count: int, *, old: bool) -> None:
-    """Refuse what would not fit on the file system; quotas are not known.
+    """Refuse what would not fit on the file system.
 
     :param count: bytes that will take room there.
-    :param old: the room that the file has now will be used again.
+    :param old: see ``free``.
     :raises errors.TargetFull: with how much is missing.
     """
-    status = os.fstatvfs(fd)
-    if not status.f_blocks:
-        # It has no bound, or does not say.
-        return
-    # The last blocks of many a file system are root's.
-    blocks = status.f_bavail if os.geteuid() else status.f_bfree
-    free = blocks * status.f_frsize
-    if old:
-        free += os.fstat(fd).st_blocks * _BLOCK
-    if count > free:
+    room = free(fd, old=old)
+    if room is not None and count > room:
         raise oserrors.refusal(
             errors.TargetFull,
             '%s has no room for the image: it takes %d bytes, %d are free,'
-            ' %d are missing' % (path, count, free, count - free),
+            ' %d are missing' % (path, count, room, count - room),
         )
+
+
+def free(fd: int, *, old: bool) -> int | None:
+    """Return the room there is for a file in bytes; quotas are not known.
+
+    None: it has no bound, or the file system does not say.
+
+    :param old: what the file has now will be used again.
+    """
+    status = os.fstatvfs(fd)
+    if not status.f_blocks:
+        return None
+    # The last blocks of many a file system are root's.
+    blocks = status.f_bavail if os.geteuid() else status.f_bfree
+    room = blocks * status.f_frsize
+    if old:
+        room += os.fstat(fd).st_blocks * _BLOCK
+    return room
 
 
 def _kind(device: int) -> str:

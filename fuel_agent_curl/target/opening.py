@@ -20,9 +20,11 @@ by its kind.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import errno
 import fcntl
+import functools
 import logging
 import os
 import re
@@ -73,6 +75,7 @@ def open_target(
     any_sector_size: bool = False,
     in_place: bool = False,
     deadline: float | None = None,
+    dry_run: bool = False,
 ) -> sink.Sink:
     """Return the sink that writes to ``path``; nothing is written yet.
 
@@ -92,6 +95,8 @@ def open_target(
         is one of several names, and one that cannot be replaced.
     :param deadline: monotonic time until which somebody has to have opened
         the other end of a pipe; None: however long that takes.
+    :param dry_run: nothing will be written: nobody has to read a pipe, and
+        whoever does is not disturbed.
     :raises errors.DeviceError: of the class that says what is wrong.
     :raises errors.DeadlineExceeded: as said.
     """
@@ -101,7 +106,8 @@ def open_target(
         wipe_leftovers=wipe_leftovers,
         any_sector_size=any_sector_size,
     )
-    return _open_path(path, options, in_place, deadline)
+    wait = functools.partial(_open_pipe, deadline=deadline)
+    return _open_path(path, options, in_place, _open_null if dry_run else wait)
 
 
 def open_storage(
@@ -126,7 +132,7 @@ def open_storage(
         wipe_leftovers=wipe_leftovers,
         any_sector_size=any_sector_size,
     )
-    opened = _open_path(path, options, True, None)
+    opened = _open_path(path, options, True, _open_pipe)
     assert isinstance(opened, storage.Storage)
     return opened
 
@@ -135,7 +141,7 @@ def _open_path(
     path: str | os.PathLike[str],
     options: storage.Options,
     in_place: bool,
-    deadline: float | None,
+    open_pipe: Callable[[str], int],
 ) -> sink.Sink:
     name = os.fspath(path)
     if not name:
@@ -147,7 +153,7 @@ def _open_path(
             what = 'standard output' if name == STDOUT else name
             return _open_descriptor(what, number, options)
         for _turn in range(_TURNS):
-            opened = _open(name, options, in_place, deadline)
+            opened = _open(name, options, in_place, open_pipe)
             if opened is not None:
                 return opened
     except OSError as exc:
@@ -163,7 +169,7 @@ def _open(
     path: str,
     options: storage.Options,
     in_place: bool,
-    deadline: float | None,
+    open_pipe: Callable[[str], int],
 ) -> sink.Sink | None:
     """Open what is at ``path`` now; None: it was gone the next moment."""
     try:
@@ -179,7 +185,7 @@ def _open(
     _refuse_stream(path, options)
     # Not by its real path: that of a pipe without a name cannot be opened.
     if stat.S_ISFIFO(mode):
-        return sink.Stream(path, _open_pipe(path, deadline))
+        return sink.Stream(path, open_pipe(path))
     return sink.Stream(
         path, os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
     )
@@ -251,7 +257,11 @@ def _open_descriptor(
     return sink.Stream(path, fd, shared=True)
 
 
-def _open_pipe(path: str, deadline: float | None) -> int:
+def _open_null(path: str) -> int:
+    return os.open('/dev/null', os.O_WRONLY)
+
+
+def _open_pipe(path: str, deadline: float | None = None) -> int:
     """Open a pipe as soon as somebody reads it.
 
     A blocking open would end neither at the deadline nor, in a thread, for a

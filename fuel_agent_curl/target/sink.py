@@ -19,6 +19,7 @@ at a time uses it.
 from __future__ import annotations
 
 import abc
+import dataclasses
 import enum
 import errno
 import logging
@@ -68,6 +69,24 @@ _WORDS = {
     Life.WRITTEN: 'incomplete',
     Life.PUBLISHED: 'incomplete',
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What a target is, before anything is written to it.
+
+    :ivar kind: 'device', 'file' or 'stream'.
+    :ivar way: what becomes of it: a device or a stream is 'written'; a file
+        is 'made', 'replaced' in the end, 'overwritten' in place, or 'patched'
+        where the block map says so.
+    :ivar size: of a device, or of the file that is there, in bytes.
+    :ivar free: bytes for which there is room on a file's file system.
+    """
+
+    kind: str
+    way: str
+    size: int | None = None
+    free: int | None = None
 
 
 class Sink(abc.ABC):
@@ -125,6 +144,19 @@ class Sink(abc.ABC):
         """Refuse what would take ``count`` bytes of a file system.
 
         :raises errors.TargetFull: when there are fewer.
+        """
+
+    @abc.abstractmethod
+    def describe(self) -> Description:
+        """Say what the target is; before ``begin``."""
+
+    @abc.abstractmethod
+    def judge(self) -> None:
+        """Refuse an image by the first mebibyte of it, which was written.
+
+        That is all that was: nothing of it is on a file or a device yet.
+
+        :raises errors.DeviceError: of the class that says why.
         """
 
     @abc.abstractmethod
@@ -206,6 +238,15 @@ class Stream(Sink):
     def check_space(self, count: int) -> None:
         if self._is_file:
             filesystem.check_space(self.path, self._fd, count, old=False)
+
+    def describe(self) -> Description:
+        free = None
+        if self._is_file:
+            free = filesystem.free(self._fd, old=False)
+        return Description(self.kind, 'written', free=free)
+
+    def judge(self) -> None:
+        """Do nothing: whatever comes is taken."""
 
     def begin(self) -> None:
         """Do nothing: there is nothing yet to look complete."""

@@ -153,6 +153,9 @@ class Storage(sink.Sink):
     def _end(self) -> None:
         """Do what is left after the image is complete and synced."""
 
+    def judge(self) -> None:
+        self._fit()
+
     def begin(self) -> None:
         if self._begun:
             return

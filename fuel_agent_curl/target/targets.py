@@ -74,6 +74,13 @@ class File(storage.Storage):
     def check_space(self, count: int) -> None:
         filesystem.check_space(self.path, self._fd, count, old=True)
 
+    def describe(self) -> sink.Description:
+        way, size = 'made', None
+        if not self._created:
+            way, size = 'overwritten', os.fstat(self._fd).st_size
+        free = filesystem.free(self._fd, old=True)
+        return sink.Description(self.kind, way, size, free)
+
     def _write_zeros(self, start: int, stop: int) -> None:
         """Do nothing: a hole is left."""
 
@@ -184,6 +191,13 @@ class NewFile(File):
                 error.hint = 'make room, or have it written in place'
             raise
 
+    def describe(self) -> sink.Description:
+        way, size = 'made', None
+        if self._old is not None:
+            way, size = 'replaced', os.fstat(self._old).st_size
+        free = filesystem.free(self._fd, old=False)
+        return sink.Description(self.kind, way, size, free)
+
     def _end(self) -> None:
         if not self._is_as_before():
             raise oserrors.refusal(
@@ -240,6 +254,10 @@ class PatchedFile(File):
     def check_space(self, count: int) -> None:
         """Do nothing: how much of it has room already is not known."""
 
+    def describe(self) -> sink.Description:
+        free = filesystem.free(self._fd, old=False)
+        return sink.Description(self.kind, 'patched', self._old, free)
+
     def _blank(self, stop: int) -> None:
         self._pwrite_zeros(0, min(self._old, stop))
         self._fdatasync()
@@ -282,6 +300,9 @@ class Device(storage.Storage):
 
     def check_space(self, count: int) -> None:
         """Do nothing: its length is its room."""
+
+    def describe(self) -> sink.Description:
+        return sink.Description(self.kind, 'written', self._size)
 
     def _settle(self) -> None:
         """Do nothing: a device has a length of its own."""

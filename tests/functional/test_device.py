@@ -24,6 +24,7 @@ from fuel_agent_curl import pipeline
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import blockdev
 from fuel_agent_curl.target import opening
+from fuel_agent_curl.target import sink
 from tests.support import copying
 from tests.support import loop
 
@@ -125,6 +126,41 @@ class WriteTest(copying.DeviceTestCase):
         target = self.device()
         pipeline.copy(copying.whole(IMAGE), target.path)
         self.assertNotIn('WARNING', self.log.output)
+
+
+class DryRunTest(copying.DeviceTestCase):
+    def test_nothing_is_written(self) -> None:
+        target = self.device()
+        for image in (IMAGE, IMAGE[:4097]):
+            for packed, length in (
+                (image, len(image)),
+                (gzip.compress(image, 1), None),
+            ):
+                result = pipeline.copy(
+                    copying.whole(packed), target.path, dry_run=True
+                )
+                self.assertEqual(0, result.written)
+                self.assertEqual(length, result.length)
+                self.assertEqual(
+                    sink.Description('device', 'written', 16 * MIB),
+                    result.target,
+                )
+                self.assert_untouched(target)
+
+    def test_what_is_refused(self) -> None:
+        target = self.device(4 * MIB)
+        for cls in (errors.TargetTooSmall, errors.TargetBusy):
+            error = self.assertRaises(
+                cls,
+                pipeline.copy,
+                copying.whole(IMAGE),
+                target.path,
+                dry_run=True,
+            )
+            self.assertEqual('untouched', getattr(error, 'target_state', None))
+            self.assert_untouched(target)
+            if cls is errors.TargetTooSmall:
+                self.addCleanup(opening.open_target(target.path).abort)
 
 
 class RefusalTest(copying.DeviceTestCase):

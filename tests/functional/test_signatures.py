@@ -272,12 +272,17 @@ class SectorSizeTest(_DiskTestCase):
             image = bytes(disks.laid_out(LENGTH, disks.gpt(LENGTH, other)))
             target = self.disk(length=LENGTH, sector_size=own)
             before = target.read()
-            for given in (image, image[: MIB // 2]):
+            for given, dry_run in (
+                (image, False),
+                (image[: MIB // 2], False),
+                (image, True),
+            ):
                 error = self.assertRaises(
                     errors.NotForThisSectorSize,
                     pipeline.copy,
                     copying.whole(given, MIB),
                     target.path,
+                    dry_run=dry_run,
                 )
                 assert isinstance(error, errors.NotForThisSectorSize)
                 self.assertIn('sectors of %d bytes' % other, str(error))
