@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ from fuel_agent_curl.engine import thread
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.image import metalink
 from fuel_agent_curl.rules import events
+from fuel_agent_curl.rules import redirects
 
 LOG = logging.getLogger(__name__)
 
@@ -303,22 +305,24 @@ def fetch(
     if settings.deadline:
         deadline = time.monotonic() + settings.deadline
     urls = list(dict.fromkeys([url, *mirrors]))
-    for each in urls:
-        address.read(each)
+    named = frozenset(address.read(each).origin for each in urls)
     if prefixes.is_metalink(url):
         try:
             said = metalink.parse(_document(url, settings, deadline))
+            proven = checksum or said.checksum or said.pieces
+            found = _mirrors(said, address.read(url), bool(proven))
         except errors.ContentError as error:
             error.url = error.url or errors.redact(url)
             raise
         return _begin(
-            list(dict.fromkeys([*said.urls, *mirrors])),
+            list(dict.fromkeys([*found, *mirrors])),
             settings,
             deadline,
             checksum or said.checksum,
             observe,
             said.length,
             said.pieces,
+            named,
         )
     return _begin(urls, settings, deadline, checksum, observe)
 
@@ -336,6 +340,31 @@ def _document(
             url=url,
         )
     return document
+
+
+def _mirrors(
+    said: metalink.Metalink, document: redirects.Address, proven: bool
+) -> list[str]:
+    """Return the URLs of the image that are as trustworthy as the document.
+
+    :param proven: a checksum decides what they bring.
+    :raises errors.ContentError: if there is none.
+    """
+    found = []
+    for url in said.urls:
+        try:
+            scheme = address.read(url).origin.scheme
+        except errors.OptionError:
+            continue
+        if proven or document.origin.scheme in ('http', scheme):
+            found.append(url)
+    if not found:
+        raise errors.ContentError(
+            'the Metalink document has no hash, and none of its URLs is as '
+            'safe as its own',
+            hint='give a checksum',
+        )
+    return found
 
 
 def gather(chunks: Iterable[bytes], most: int) -> bytes:
@@ -356,6 +385,7 @@ def _begin(
     observe: Observer | None,
     expected: int | None = None,
     pieces: metalink.Pieces | None = None,
+    named: Container[redirects.Origin] | None = None,
 ) -> Download:
     checks = [digest.Digest(digest.parse(checksum))] if checksum else []
     if pieces and _chunk_size(settings, pieces) > settings.window // 4:
@@ -372,6 +402,7 @@ def _begin(
             listener=listener,
             deadline=deadline,
             chunk_size=_chunk_size(settings, pieces),
+            named=named,
         )
         # Before it starts: from then on, whatever comes, there is somebody
         # whose end ends it.

@@ -201,7 +201,8 @@ def _set_connection(
         # Nor one of its own, after a redirect: a server that closes without
         # saying so would have it tried in vain again and again.
         set_option(pycurl.FORBID_REUSE, 1)
-        set_option(pycurl.DNS_CACHE_TIMEOUT, 0)
+        # With 0, libcurl has no use for RESOLVE either.
+        set_option(pycurl.DNS_CACHE_TIMEOUT, 1 if settings.resolve else 0)
     set_option(pycurl.IPRESOLVE, _IP_VERSIONS[settings.ip_version])
     if settings.interface is not None:
         set_option(pycurl.INTERFACE, settings.interface)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Callable
+from collections.abc import Container
 from collections.abc import Sequence
 import os
 import queue
@@ -31,6 +32,7 @@ import weakref
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import settings as settings_module
+from fuel_agent_curl.engine import address
 from fuel_agent_curl.engine import exchange
 from fuel_agent_curl.engine import multi
 from fuel_agent_curl.engine import plan
@@ -38,6 +40,7 @@ from fuel_agent_curl.engine import window as window_module
 from fuel_agent_curl.image import metalink
 from fuel_agent_curl.rules import budget
 from fuel_agent_curl.rules import events
+from fuel_agent_curl.rules import redirects
 from fuel_agent_curl.rules import sources
 
 # How long closing waits for the thread, in seconds. It ends at once, but for
@@ -71,6 +74,8 @@ class NetworkThread:
     :param pieces: hashes that the chunks are compared with.
     :param deadline: monotonic time, infinite for none.
     :param chunk_size: bytes of a chunk in the window.
+    :param named: the origins that the user named: what was given goes there.
+        None: those of all the URLs.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class NetworkThread:
         listener: Listener | None,
         deadline: float,
         chunk_size: int,
+        named: Container[redirects.Origin] | None = None,
     ) -> None:
         self.stats = events.Stats()
         self._listener = weakref.ref(listener) if listener else None
@@ -104,7 +110,13 @@ class NetworkThread:
             mirror = self.stats.mirrors.setdefault(
                 errors.redact(url), events.MirrorStats()
             )
-            sources_.append(sources.Source(url, mirror))
+            sources_.append(
+                sources.Source(
+                    url,
+                    mirror,
+                    named is None or address.read(url).origin in named,
+                )
+            )
         self._context = exchange.Context(
             settings=settings,
             window=self.window,

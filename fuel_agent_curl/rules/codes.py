@@ -32,6 +32,7 @@ _WEIRD_SERVER_REPLY = 8
 _HTTP_RETURNED_ERROR = 22
 _OPERATION_TIMEDOUT = 28
 _RANGE_ERROR = 33
+_INTERFACE_FAILED = 45
 _SEND_ERROR = 55
 _PEER_FAILED_VERIFICATION = 60
 
@@ -61,7 +62,7 @@ _CODES: dict[int, type[errors.Error]] = {
     8: errors.ProtocolError,  # WEIRD_SERVER_REPLY
     35: errors.TLSError,
     43: errors.OptionError,  # BAD_FUNCTION_ARGUMENT
-    47: errors.RedirectError,  # TOO_MANY_REDIRECTS
+    _INTERFACE_FAILED: errors.ConnectError,
     48: errors.OptionError,  # UNKNOWN_OPTION
     51: errors.CertificateError,
     53: errors.OptionError,  # SSL_ENGINE_NOTFOUND
@@ -178,6 +179,8 @@ def error(
         # Of QUIC, with the text of the TCP that was tried after it.
         message = "the server's certificate is not acceptable; " + message
     hint = _HINTS.get(kind)
+    if code == _INTERFACE_FAILED:
+        hint = 'check that the interface is there, and has an address'
     if message.startswith(_PROXY_USELESS):
         kind = errors.OptionError
         message = _QUOTED.sub("'***'", message)

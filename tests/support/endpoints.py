@@ -154,3 +154,19 @@ class ClosedPort(fixtures.Fixture):
         self.addCleanup(holder.close)
         holder.bind(('127.0.0.1', 0))
         self.port: int = holder.getsockname()[1]
+
+
+def protect(source: str, path: str, phrase: bytes) -> None:
+    """Write the key of a PEM file to another, protected by a pass phrase."""
+    from cryptography.hazmat.primitives import serialization
+
+    with open(source, 'rb') as file:
+        key = serialization.load_pem_private_key(file.read(), None)
+    with open(path, 'wb') as file:
+        file.write(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.BestAvailableEncryption(phrase),
+            )
+        )
