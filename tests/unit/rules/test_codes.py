@@ -14,9 +14,12 @@
 
 from __future__ import annotations
 
+import datetime
+
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import settings
 from fuel_agent_curl.rules import codes
+from fuel_agent_curl.rules import head as http
 from fuel_agent_curl.rules import retry
 from tests import base
 
@@ -51,7 +54,7 @@ class TestClasses(base.TestCase):
             (18, errors.ReceiveError),
             (33, errors.ContentRangeError),
             (35, errors.TLSError),
-            (47, errors.RedirectError),
+            (45, errors.ConnectError),
             (52, errors.ReceiveError),
             (56, errors.ReceiveError),
             (60, errors.CertificateError),
@@ -116,6 +119,10 @@ class TestClasses(base.TestCase):
         made = error(8, 'Invalid Content-Length: value')
         self.assertIs(errors.ContentLengthError, type(made))
 
+    def test_two_locations(self) -> None:
+        made = error(8, 'Multiple Location headers')
+        self.assertIs(errors.RedirectError, type(made))
+
     def test_code_is_kept(self) -> None:
         made = error(56, 'Recv failure')
         assert isinstance(made, errors.NetworkError)
@@ -142,6 +149,29 @@ class TestVersions(base.TestCase):
                 self.assertIn('without HTTP/%s;' % name, str(made))
         for name in ('1.0', '1.1'):
             codes.http_version(name, 0)
+
+
+class TestTunnel(base.TestCase):
+    """A proxy's answer to CONNECT that is no 2xx."""
+
+    NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+    def refused(self, status: int, **fields: str) -> errors.Error:
+        head = http.Head(status, '1.1', 'Oh', tuple(fields.items()))
+        return codes.tunnel_refused(head, self.NOW)
+
+    def test_a_redirect_leads_nowhere(self) -> None:
+        for status in (300, 302, 307):
+            made = self.refused(status, location='http://x/')
+            self.assertIs(errors.RedirectError, type(made))
+            self.assertIn(str(status), str(made))
+            self.assertNotIn('x/', str(made))
+
+    def test_a_status_is_told(self) -> None:
+        for status in (403, 407, 503):
+            made = self.refused(status, **{'retry-after': '7'})
+            assert isinstance(made, errors.StatusError)
+            self.assertEqual((status, 7.0), (made.status, made.retry_after))
 
 
 class TestProxy(base.TestCase):
