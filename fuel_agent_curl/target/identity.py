@@ -42,8 +42,8 @@ FIRST = 1 * octets.MIB
 _FRONT = 5 * octets.MIB
 _TAIL = 2 * octets.MIB
 
-# What disks have.
-_SECTOR_SIZES = (512, 1024, 2048, 4096)
+#: What disks have, in bytes.
+SECTOR_SIZES = (512, 1024, 2048, 4096)
 
 # Bytes of a disk that none is longer than.
 _LONGEST = 1 << 60
@@ -62,6 +62,22 @@ class Order:
 
     early: Sequence[Span]
     late: Sequence[Span]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A partition table.
+
+    :ivar sector_size: the length of the sectors that it counts, in bytes;
+        None: that is not to be seen from it.
+    :ivar fits: it is not that of a disk that is longer.
+    :ivar starts: where its partitions begin, in bytes, by the length that
+        its sectors may have.
+    """
+
+    sector_size: int | None
+    fits: bool
+    starts: dict[int, list[int]]
 
 
 class Identity:
@@ -212,34 +228,40 @@ class Identity:
             _spans(*reversed(back), (first, last)),
         )
 
-    def other_sector_size(self) -> int | None:
-        """Return which sectors, not the disk's, the image's GPT is made for.
+    def table(self) -> Table | None:
+        """Return what is known of the image's partition table, if it has one.
 
-        Nothing else on a disk counts in sectors whose length it leaves open:
-        the second one is the header. None: there is no such GPT.
+        It is at the front, so that is what has to be held back by then.
         """
         if self._length is None:
             return None
         own = self._sector_size
-        for size in (own, *(each for each in _SECTOR_SIZES if each != own)):
-            for found in signatures.find(self._copy, sector_size=size):
-                if found.name == 'gpt' and found.offset == size:
-                    return None if size == own else size
-        return None
-
-    def is_of_larger_disk(self) -> bool:
-        """Return whether the image's GPT fits only a disk longer than this."""
-        if self._length is None:
-            return False
-        gpt = {found.offset for found in self._find() if found.name == 'gpt'}
-        if self._sector_size in gpt:
-            return False
+        others = [each for each in SECTOR_SIZES if each != own]
         try:
+            # Else one of a longer disk would not be found at all.
             os.ftruncate(self._copy, _LONGEST)
-            gpt = {each.offset for each in self._find() if each.name == 'gpt'}
+            for size in (own, *others):
+                if self._is_gpt(size):
+                    os.ftruncate(self._copy, self._length)
+                    return Table(size, size != own or self._is_gpt(size), {})
         finally:
             os.ftruncate(self._copy, self._length)
-        return self._sector_size in gpt
+        starts = {
+            size: signatures.starts(self._copy, size)
+            for size in (own, *others)
+        }
+        return Table(None, True, starts) if starts[own] else None
+
+    def _is_gpt(self, sector_size: int) -> bool:
+        # Its header is in the second sector.
+        return any(
+            found.name == 'gpt' and found.offset == sector_size
+            for found in signatures.find(self._copy, sector_size=sector_size)
+        )
+
+    def find_at(self, offset: int) -> list[signatures.Signature]:
+        """Return what begins there, in what is held back of the image."""
+        return signatures.find(self._copy, offset=offset, forced=False)
 
     def _find(self, *, forced: bool = True) -> list[signatures.Signature]:
         if self._length is None:

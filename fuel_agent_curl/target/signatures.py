@@ -20,7 +20,9 @@ nothing is found, and that is said once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 import ctypes
 import dataclasses
 import errno
@@ -36,6 +38,9 @@ _SUBLKS_MAGIC = 1 << 9
 _SUBLKS_BADCSUM = 1 << 10
 _PARTS_FORCE_GPT = 1 << 1
 _PARTS_MAGIC = 1 << 3
+
+# Partitions are told in units of this, whatever the sectors are.
+_UNIT = 512
 
 # A ZFS member has a hundred in each of its four labels.
 _MOST = 4096
@@ -60,28 +65,21 @@ class Signature:
 
 
 def find(
-    fd: int, *, sector_size: int = 0, forced: bool = True
+    fd: int, *, sector_size: int = 0, offset: int = 0, forced: bool = True
 ) -> list[Signature]:
     """Return everything that the disk, or the image of one, is known by.
 
     :param fd: open for reading, and not past the page cache.
+    :param offset: byte of it where what is looked at begins.
     :param sector_size: bytes; 0: what the device says, 512 for a file.
     :param forced: what wipefs(8) finds, as backups and what something else
         hides; else what blkid(8) with -p does.
     :returns: by their offsets; nothing where there is no libblkid.
     :raises OSError: when it cannot be read.
     """
-    library = _library()
-    if library is None:
-        return []
-    probe = library.blkid_new_probe()
-    if not probe:
-        raise MemoryError
-    try:
-        if library.blkid_probe_set_device(probe, fd, 0, 0):
-            raise _failure()
-        if sector_size:
-            library.blkid_probe_set_sectorsize(probe, sector_size)
+    with _probing(fd, offset, sector_size) as (library, probe):
+        if library is None:
+            return []
         library.blkid_probe_enable_superblocks(probe, 1)
         library.blkid_probe_set_superblocks_flags(
             probe,
@@ -92,6 +90,49 @@ def find(
             probe, _PARTS_MAGIC | (_PARTS_FORCE_GPT if forced else 0)
         )
         return _found(library, probe, forced)
+
+
+def starts(fd: int, sector_size: int) -> list[int]:
+    """Return where the partitions of a disk begin, in bytes.
+
+    :param sector_size: what its partition table counts in, in bytes.
+    :raises OSError: when it cannot be read.
+    """
+    with _probing(fd, 0, sector_size) as (library, probe):
+        if library is None:
+            return []
+        library.blkid_probe_enable_partitions(probe, 1)
+        listed = library.blkid_probe_get_partitions(probe)
+        if not listed:
+            return []
+        return [
+            library.blkid_partition_get_start(
+                library.blkid_partlist_get_partition(listed, number)
+            )
+            * _UNIT
+            for number in range(
+                library.blkid_partlist_numof_partitions(listed)
+            )
+        ]
+
+
+@contextlib.contextmanager
+def _probing(
+    fd: int, offset: int, sector_size: int
+) -> Iterator[tuple[ctypes.CDLL | None, int]]:
+    library = _library()
+    if library is None:
+        yield None, 0
+        return
+    probe = library.blkid_new_probe()
+    if not probe:
+        raise MemoryError
+    try:
+        if library.blkid_probe_set_device(probe, fd, offset, 0):
+            raise _failure()
+        if sector_size:
+            library.blkid_probe_set_sectorsize(probe, sector_size)
+        yield library, probe
     finally:
         library.blkid_free_probe(probe)
 
@@ -194,6 +235,13 @@ _FUNCTIONS = (
     ('blkid_probe_enable_partitions', ctypes.c_int, _PROBE, ctypes.c_int),
     ('blkid_probe_set_partitions_flags', ctypes.c_int, _PROBE, ctypes.c_int),
     ('blkid_do_probe', ctypes.c_int, _PROBE),
+    ('blkid_probe_get_partitions', ctypes.c_void_p, _PROBE),
+    ('blkid_partlist_numof_partitions', ctypes.c_int, ctypes.c_void_p),
+    (
+        'blkid_partlist_get_partition',
+        *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int),
+    ),
+    ('blkid_partition_get_start', ctypes.c_int64, ctypes.c_void_p),
     (
         'blkid_probe_lookup_value',
         *(ctypes.c_int, _PROBE, ctypes.c_char_p),

@@ -401,15 +401,17 @@ class Storage(sink.Sink):
             self.state = 'blank'
         self._blanked()
 
-    def _look(self, *, forced: bool = True) -> list[signatures.Signature]:
+    def _look(
+        self, *, offset: int = 0, forced: bool = True
+    ) -> list[signatures.Signature]:
         """Return what the target is known by, to those who look at it now.
 
-        :param forced: see ``signatures.find``.
+        :param offset: see ``signatures.find``, as for the next one.
         """
         if self._direct:
             self._set_direct(False)
         try:
-            return signatures.find(self._fd, forced=forced)
+            return signatures.find(self._fd, offset=offset, forced=forced)
         except OSError as exc:
             LOG.warning(
                 '%s cannot be read, so nobody looks for signatures: %s',

@@ -36,6 +36,9 @@ from fuel_agent_curl.target import storage
 
 LOG = logging.getLogger(__name__)
 
+# As many of the first ones are looked at.
+_PARTITIONS = 8
+
 
 class File(storage.Storage):
     """A regular file: as long as the image, with holes for its zeros.
@@ -119,7 +122,9 @@ class File(storage.Storage):
         finally:
             os.close(directory)
 
-    def _look(self, *, forced: bool = True) -> list[signatures.Signature]:
+    def _look(
+        self, *, offset: int = 0, forced: bool = True
+    ) -> list[signatures.Signature]:
         # There is nothing but what the image has brought.
         return []
 
@@ -262,8 +267,10 @@ class PatchedFile(File):
         self._pwrite_zeros(0, min(self._old, stop))
         self._fdatasync()
 
-    def _look(self, *, forced: bool = True) -> list[signatures.Signature]:
-        return storage.Storage._look(self, forced=forced)
+    def _look(
+        self, *, offset: int = 0, forced: bool = True
+    ) -> list[signatures.Signature]:
+        return storage.Storage._look(self, offset=offset, forced=forced)
 
     def _write_zeros(self, start: int, stop: int) -> None:
         self._pwrite_zeros(start, min(stop, self._old))
@@ -322,8 +329,8 @@ class Device(storage.Storage):
         left = partitions.forget(self._fd)
         if left:
             LOG.warning(
-                '%s: the kernel keeps %s, which are in use: what is in them'
-                ' can still be mounted',
+                '%s: the kernel keeps %s, which could not be deleted: what is'
+                ' in there can still be mounted',
                 self.path,
                 ', '.join(left),
             )
@@ -355,19 +362,44 @@ class Device(storage.Storage):
     def _fit(self) -> None:
         if self._options.any_sector_size or partitions.is_partition(self._fd):
             return
-        other = self._held.other_sector_size()
-        if other is not None:
+        table = self._held.table()
+        if table is None:
+            return
+        size = table.sector_size
+        if size is None and self.life is sink.Life.WRITTEN:
+            size = self._guess(table)
+        if size not in (None, self._sector):
             raise errors.NotForThisSectorSize(
                 "the image's partition table is for sectors of %d bytes, but"
-                ' those of %s have %d' % (other, self.path, self._sector),
+                ' those of %s have %d' % (size, self.path, self._sector),
                 hint='take an image that is made for these',
             )
-        if self.life is sink.Life.UNTOUCHED and self._held.is_of_larger_disk():
+        if not table.fits and self.life is sink.Life.UNTOUCHED:
             LOG.warning(
                 "the image's partition table is that of a larger disk than"
                 ' %s: the kernel will not take it',
                 self.path,
             )
+
+    def _guess(self, table: identity.Table) -> int | None:
+        """Return which sectors the partitions of the image begin at.
+
+        An MBR does not say which it counts. If nothing begins where it has
+        its partitions in sectors of this disk, but something does in others,
+        it is made for those.
+        """
+        own = self._sector
+        for size in sorted(table.starts, key=lambda size: size != own):
+            for start in table.starts[size][:_PARTITIONS]:
+                if start < self.written and self._begins(start):
+                    return size
+        return None
+
+    def _begins(self, start: int) -> bool:
+        """Return whether something that libblkid knows is there."""
+        if start < storage.FIRST:
+            return bool(self._held.find_at(start))
+        return bool(self._look(offset=start, forced=False))
 
     def _look_behind(self) -> None:
         behind = self._behind()

@@ -307,6 +307,34 @@ class SectorSizeTest(_DiskTestCase):
             pipeline.copy(copying.whole(image, MIB), target.path)
             self.assertTrue(image == target.read())
 
+    def test_what_does_not_say(self) -> None:
+        """An MBR: it is made for that where its partitions begin."""
+        for own, other in ((512, 4096), (4096, 512)):
+            at = 2 * MIB
+            file_system = {at + 1024: disks.ext2()[1024]}
+            image = _image(disks.mbr(at // other, 1024))
+            image = bytes(disks.laid_out(len(image), {0: image}, file_system))
+            pipeline.copy(
+                copying.whole(image, MIB), self.disk(sector_size=other).path
+            )
+            target = self.disk(sector_size=own)
+            error = self.assertRaises(
+                errors.NotForThisSectorSize,
+                pipeline.copy,
+                copying.whole(image, MIB),
+                target.path,
+            )
+            self.assertIn('sectors of %d bytes' % other, str(error))
+            self.assert_blank(target)
+            pipeline.copy(
+                copying.whole(image, MIB), target.path, any_sector_size=True
+            )
+            # Nothing is known to begin anywhere: then nobody knows better.
+            pipeline.copy(
+                copying.whole(_image(disks.mbr(at // other, 1024)), MIB),
+                self.disk(sector_size=own).path,
+            )
+
     def test_table_of_a_larger_disk(self) -> None:
         image = bytes(disks.laid_out(9 * MIB, disks.gpt(LENGTH, backup=False)))
         pipeline.copy(copying.whole(image), self.disk(length=16 * MIB).path)

@@ -249,3 +249,50 @@ class OrderTest(_IdentityTestCase):
             self.assertEqual(length, spans[-1][1])
             for before, after in itertools.pairwise(spans):
                 self.assertEqual(before[1], after[0])
+
+
+class TableTest(_IdentityTestCase):
+    def _table(
+        self, parts: disks.Parts, sector_size: int
+    ) -> identity.Table | None:
+        held = identity.Identity(LENGTH, sector_size)
+        self.addCleanup(held.close)
+        for offset, data in parts.items():
+            if offset < MIB:
+                held.put(offset, data)
+        return held.table()
+
+    def test_gpt_says_its_sectors(self) -> None:
+        for size in (512, 4096):
+            for own in (512, 4096):
+                table = self._table(disks.gpt(LENGTH, size), own)
+                assert table is not None
+                self.assertEqual(size, table.sector_size)
+                self.assertTrue(table.fits)
+
+    def test_its_own_comes_first(self) -> None:
+        both = disks.gpt(LENGTH, 4096) | disks.gpt(LENGTH, 512)
+        table = self._table(both, 512)
+        assert table is not None
+        self.assertEqual(512, table.sector_size)
+
+    def test_gpt_of_a_longer_disk(self) -> None:
+        table = self._table(disks.gpt(LENGTH + MIB), 512)
+        assert table is not None
+        self.assertEqual(512, table.sector_size)
+        self.assertFalse(table.fits)
+        # For the other sectors, whether it would fit is no question.
+        table = self._table(disks.gpt(LENGTH + MIB), 4096)
+        assert table is not None
+        self.assertEqual(512, table.sector_size)
+
+    def test_mbr_does_not_say(self) -> None:
+        table = self._table(disks.mbr(63, 1000), 512)
+        assert table is not None
+        self.assertIsNone(table.sector_size)
+        self.assertEqual([63 * 512], table.starts[512])
+        self.assertEqual([63 * 4096], table.starts[4096])
+
+    def test_none(self) -> None:
+        for parts in ({}, disks.ext2(), disks.swap()):
+            self.assertIsNone(self._table(parts, 512))
