@@ -10,10 +10,14 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Serve 64 MiB on loopback, for a human with curl, until Ctrl-C."""
+"""Serve 64 MiB on loopback, for a human with curl, until Ctrl-C.
+
+The one argument is the port; without it, any free one.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
 
 from fuel_agent_curl import harmful
@@ -21,7 +25,8 @@ from fuel_agent_curl import harmful
 
 def main() -> None:
     image = harmful.Representation(harmful.Pattern(64 * 1024 * 1024))
-    with harmful.Server({'/image': image}) as server:
+    port = int(sys.argv[1]) if sys.argv[1:] else 0
+    with harmful.Server({'/image': image}, port=port) as server:
         for fault in ('', '/cut/5000', '/stall/5000', '/no-range/reset/5000'):
             url = server.url(fault + '/image')
             print(url, flush=True)  # noqa: T201
