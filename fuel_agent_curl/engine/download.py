@@ -19,6 +19,7 @@ from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import dataclasses
 import logging
 import math
 import sys
@@ -48,8 +49,9 @@ _Part = typing.TypeVar('_Part', bytes, memoryview)
 # Each chunk costs some hundred bytes besides those it holds.
 _LEAST_CHUNK = 512
 
-# Piece hashes of a 1 TiB image in 1 MiB pieces fit easily.
-_DOCUMENT_MAX = 128 * octets.MIB
+# What a Metalink document is received in, whatever the image may take.
+_DOCUMENT_CHUNK = 64 * octets.KIB
+_DOCUMENT_WINDOW = octets.MIB
 
 
 class Download:
@@ -265,6 +267,7 @@ def _chunk_size(
     """
     size = max(settings.chunk_size, _LEAST_CHUNK)
     if pieces is not None:
+        size = min(size, settings.window // 4)
         return max(1, size // pieces.size) * pieces.size
     if settings.connections > 1 and settings.segment % size:
         segment = settings.segment
@@ -306,40 +309,57 @@ def fetch(
         deadline = time.monotonic() + settings.deadline
     urls = list(dict.fromkeys([url, *mirrors]))
     named = frozenset(address.read(each).origin for each in urls)
-    if prefixes.is_metalink(url):
-        try:
-            said = metalink.parse(_document(url, settings, deadline))
-            proven = checksum or said.checksum or said.pieces
-            found = _mirrors(said, address.read(url), bool(proven))
-        except errors.ContentError as error:
-            error.url = error.url or errors.redact(url)
-            raise
-        return _begin(
-            list(dict.fromkeys([*found, *mirrors])),
-            settings,
-            deadline,
-            checksum or said.checksum,
-            observe,
-            said.length,
-            said.pieces,
-            named,
-        )
-    return _begin(urls, settings, deadline, checksum, observe)
+    if not prefixes.is_metalink(url):
+        return _begin(urls, settings, deadline, checksum, observe)
+    try:
+        said = _document(url, settings, deadline)
+        _refuse_unchecked(said, checksum)
+        proven = checksum or said.checksum or said.pieces
+        found = _mirrors(said, address.read(url), bool(proven))
+    except errors.ContentError as error:
+        error.url = error.url or errors.redact(url)
+        raise
+    return _begin(
+        list(dict.fromkeys([*found, *mirrors])),
+        settings,
+        deadline,
+        checksum or said.checksum,
+        observe,
+        said.length,
+        said.pieces,
+        named,
+    )
 
 
 def _document(
     url: str, settings: settings_module.Settings, deadline: float
-) -> bytes:
-    """Return a small document."""
+) -> metalink.Metalink:
+    """Return what a Metalink document says."""
+    settings = dataclasses.replace(
+        settings,
+        connections=1,
+        chunk_size=_DOCUMENT_CHUNK,
+        window_size=_DOCUMENT_WINDOW,
+    )
     with _begin([url], settings, deadline, None, None) as download:
-        document = gather(download, _DOCUMENT_MAX)
-    if len(document) > _DOCUMENT_MAX:
+        return metalink.parse(download)
+
+
+def _refuse_unchecked(said: metalink.Metalink, checksum: str | None) -> None:
+    """Refuse hashes that nothing is compared with.
+
+    Where all is compared with another hash, they are not needed.
+    """
+    if not said.unused:
+        return
+    message = 'the Metalink document has %s: nothing can be compared with' % (
+        ' and '.join(said.unused)
+    )
+    if not (checksum or said.checksum or said.pieces):
         raise errors.ContentError(
-            'a Metalink document of more than %d bytes is refused'
-            % _DOCUMENT_MAX,
-            url=url,
+            message, hint='give a checksum, or a document with SHA-256'
         )
-    return document
+    LOG.warning('%s', message)
 
 
 def _mirrors(
@@ -387,16 +407,21 @@ def _begin(
     pieces: metalink.Pieces | None = None,
     named: Container[redirects.Origin] | None = None,
 ) -> Download:
-    checks = [digest.Digest(digest.parse(checksum))] if checksum else []
-    if pieces and _chunk_size(settings, pieces) > settings.window // 4:
-        LOG.info('Pieces of %d bytes are too large to check', pieces.size)
-        pieces = None
+    checks: list[handover.Check] = []
+    if checksum:
+        checks.append(digest.Digest(digest.parse(checksum)))
+    joined = bool(checks) or pieces is not None
+    if pieces is not None and pieces.size > settings.window // 4:
+        # Too large to be held until they are complete, and brought again if
+        # they are wrong: they are compared as they are handed on.
+        checks.append(metalink.Check(pieces))
+        joined, pieces = bool(checksum), None
     listener = thread.Listener(observe) if observe else None
     try:
         engine = thread.NetworkThread(
             urls,
             settings,
-            checksum=bool(checks) or pieces is not None,
+            checksum=joined,
             expected=expected,
             pieces=pieces,
             listener=listener,

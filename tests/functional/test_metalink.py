@@ -229,13 +229,65 @@ class TestMetalink(segmented.SegmentsTestCase):
             self.assertLessEqual(max(map(len, chunks)), 4096)
             self.assert_same(self.content, b''.join(chunks))
 
-    def test_pieces_too_long_for_the_window_are_not_checked(self) -> None:
-        self.describe(piece=300_000)
-        self.assert_read(window_size=1_000_000)
-        self.spoil(self.server, 5)
+    def test_piece_hashes_hold_in_any_window(self) -> None:
+        self.describe(piece=PIECE, whole=False)
+        self.spoil(self.server, 5 * SEGMENT)
+        for connections in (1, 4):
+            for how in (
+                {'window_size': 256 * 1024},
+                {'window_size': 65536, 'chunk_size': 1 << 20},
+                {'chunk_size': 1 << 24},
+                {'chunk_size': 1 << 30, 'window_size': 1 << 20},
+            ):
+                self.assert_read(connections=connections, **how)
+
+    def test_pieces_longer_than_the_window_are_compared_too(self) -> None:
+        """They cannot be brought again, but what is wrong is an error."""
+        for whole in (False, True):
+            self.describe(piece=300_000, whole=whole)
+            for connections in (1, 4):
+                self.assert_read(
+                    window_size=1_000_000, connections=connections
+                )
+        self.describe(piece=300_000, whole=False)
+        for at in (5, 299_999, 300_000, LENGTH - 1):
+            self.spoil(self.server, at)
+            self.spoil(self.mirror, at)
+            for connections in (1, 4):
+                outcome = self.read(
+                    window_size=1_000_000, connections=connections
+                )
+                self.assertIsInstance(outcome.error, errors.DigestMismatch)
+                stop = min(LENGTH, (at // 300_000 + 1) * 300_000)
+                self.assertLess(len(outcome.data), stop)
+
+    def test_bytes_of_two_mirrors_that_no_hash_brings_together(self) -> None:
+        """Too long a piece says that it is wrong when it is too late."""
+        self.describe(piece=300_000, whole=False)
         self.spoil(self.mirror, 5)
-        outcome = self.read(window_size=1_000_000)
-        self.assertIsInstance(outcome.error, errors.DigestMismatch)
+        self.server.script(*[faults.cut(100_000)] * 2, then=faults.status(404))
+        outcome = self.read(window_size=1_000_000, connections=1)
+        self.assertIsInstance(outcome.error, errors.Error)
+        self.assert_same(self.content[: len(outcome.data)], outcome.data)
+
+    def test_hashes_that_nothing_is_compared_with(self) -> None:
+        def document(piece: int | None, whole: bool) -> bytes:
+            return metalink.document(
+                self.content, [self.server.url()], piece=piece, whole=whole
+            )
+
+        for text in (
+            document(PIECE, False).replace(b'sha-256', b'tiger'),
+            document(None, True).replace(b'sha-256', b'tiger'),
+            document(PIECE, False).replace(b'size', b'length'),
+        ):
+            self.publish(text)
+            outcome = self.read()
+            self.assertIs(errors.ContentError, type(outcome.error))
+            self.assertIn('nothing can be compared', str(outcome.error))
+            self.assertEqual([], self.server.requests)
+            self.assert_read(checksum=self.checksum())
+            self.assertIn('nothing can be compared', self.log.output or '')
 
     def test_document_that_makes_no_sense(self) -> None:
         good = metalink.document(

@@ -172,8 +172,8 @@ class TestThreads(WindowTestCase):
 
 class TestPieces(WindowTestCase):
     def make_checked(self, data: bytes, size: int = 5) -> window.Window:
-        hashes = tuple(
-            hashlib.sha256(data[at : at + size]).hexdigest()
+        hashes = b''.join(
+            hashlib.sha256(data[at : at + size]).digest()
             for at in range(0, len(data), size)
         )
         made = self.make(pieces=metalink.Pieces(size, 'sha256', hashes))

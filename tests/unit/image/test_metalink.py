@@ -11,10 +11,12 @@
 #    under the License.
 from __future__ import annotations
 
+import contextlib
 import hashlib
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.image import metalink
+from fuel_agent_curl.octets import MIB
 from tests import base
 
 DATA = bytes(range(250)) * 10
@@ -39,6 +41,10 @@ def pieces(data: bytes = DATA, size: int = PIECE) -> str:
     )
 
 
+SIZE = '<size>%d</size>' % len(DATA)
+HASH = '<hash type="%s">%s</hash>'
+
+
 def document(inner: str = URLS, files: int = 1) -> bytes:
     file = '<file name="i">%s</file>' % inner
     return (
@@ -46,6 +52,12 @@ def document(inner: str = URLS, files: int = 1) -> bytes:
         '<metalink xmlns="urn:ietf:params:xml:ns:metalink">%s</metalink>'
         % (file * files)
     ).encode()
+
+
+def read(text: bytes, step: int = 1 << 20) -> metalink.Metalink:
+    return metalink.parse(
+        text[at : at + step] for at in range(0, len(text), step)
+    )
 
 
 class ParseTest(base.TestCase):
@@ -56,7 +68,7 @@ class ParseTest(base.TestCase):
                 'http://b.example/i',
                 'http://last.example/i',
             ),
-            metalink.parse(document()).urls,
+            read(document()).urls,
         )
 
     def test_urls_that_cannot_be_used_are_left_out(self) -> None:
@@ -74,18 +86,18 @@ class ParseTest(base.TestCase):
             '',
         )
         inner = ''.join('<url>%s</url>' % url for url in odd)
-        said = metalink.parse(document(inner + URLS))
-        self.assertEqual(metalink.parse(document()).urls, said.urls)
-        self.assertRaises(errors.ContentError, metalink.parse, document(inner))
+        said = read(document(inner + URLS))
+        self.assertEqual(read(document()).urls, said.urls)
+        self.assertRaises(errors.ContentError, read, document(inner))
 
     def test_what_is_not_stated_is_none(self) -> None:
-        said = metalink.parse(document())
+        said = read(document())
         self.assertEqual(
             (None, None, None), (said.length, said.checksum, said.pieces)
         )
 
     def test_the_strongest_hash_known_is_taken(self) -> None:
-        said = metalink.parse(
+        said = read(
             document(
                 URLS
                 + '<size>2500</size><hash type="md5">AA</hash>'
@@ -112,17 +124,87 @@ class ParseTest(base.TestCase):
             document(URLS + '<hash type="sha-256">bb</hash>'),
             document(URLS + '<hash type="md5">nonsense</hash>'),
             document(URLS + '<size>1025</size>' + pieces()),
+            document(URLS + '<size>1</size><size>2</size>'),
+            document(
+                URLS
+                + HASH % ('sha-256', 'bb' * 32)
+                + HASH % ('SHA-256', 'cc' * 32)
+            ),
+            document(URLS + SIZE + pieces().replace('</hash>', '0</hash>', 1)),
+            document(URLS + SIZE + pieces().replace('<hash>', '<hash>x', 1)),
+            document(URLS + SIZE + pieces().replace('"1024"', '"0"')),
+            document(URLS + SIZE + pieces().replace('"1024"', '"many"')),
+            document(URLS + SIZE + pieces().replace('length', 'size')),
+            document(URLS + SIZE + pieces().replace('</pieces>', '')),
+            b' ' * (17 * MIB) + document(),
             b'<!DOCTYPE metalink [<!ENTITY a "b">]>' + document(),
         ):
-            self.assertRaises(errors.ContentError, metalink.parse, wrong)
+            self.assertRaises(errors.ContentError, read, wrong)
+
+    def test_in_pieces_of_any_size(self) -> None:
+        text = document(URLS + SIZE + pieces())
+        for step in (1, 3, 1000):
+            self.assertEqual(read(text), read(text, step))
+
+    def test_hashes_that_nothing_is_compared_with_are_told(self) -> None:
+        for inner, unused in (
+            (HASH % ('whirlpool', 'aa'), ('a hash by whirlpool',)),
+            ('<hash>aa</hash>', ('a hash by no algorithm',)),
+            (pieces(), ('piece hashes, but no size',)),
+            (
+                SIZE + pieces().replace('sha-256', 'Tiger'),
+                ('piece hashes by tiger',),
+            ),
+            (
+                SIZE + pieces().replace('type', 'kind'),
+                ('piece hashes by no algorithm',),
+            ),
+            (HASH % ('whirlpool', 'aa') + HASH % ('md5', 'aa' * 16), ()),
+            (SIZE + pieces(), ()),
+            (SIZE + pieces().replace('sha-256', 'tiger') + pieces(), ()),
+        ):
+            self.assertEqual(unused, read(document(URLS + inner)).unused)
+
+    def test_the_strongest_hashes_of_pieces_are_taken(self) -> None:
+        weak = '<pieces type="md5" length="2500"><hash>%s</hash></pieces>' % (
+            'aa' * 16
+        )
+        for both in (weak + pieces(), pieces() + weak):
+            said = read(document(URLS + SIZE + both))
+            assert said.pieces is not None
+            self.assertEqual('sha256', said.pieces.algorithm)
+
+    def test_so_many_urls_as_are_of_use(self) -> None:
+        priorities = [*range(300, 150, -1), *range(1, 100), *range(400, 450)]
+        inner = ''.join(
+            '<url priority="%d">http://a/%d</url>' % (each, each)
+            for each in priorities
+        )
+        self.assertEqual(
+            tuple('http://a/%d' % each for each in sorted(priorities)[:100]),
+            read(document(inner)).urls,
+        )
+        equal = ''.join('<url>http://a/%d</url>' % n for n in range(200))
+        self.assertEqual(
+            tuple('http://a/%d' % n for n in range(100)),
+            read(document(equal)).urls,
+        )
+
+    def test_other_elements_do_not_count(self) -> None:
+        inner = (
+            '<x xmlns="urn:other"><url>http://x/</url><size>x</size></x>'
+            '<mirrors><url>http://x/</url></mirrors>'
+            '<size>5<x/></size>'
+        )
+        said = read(document(inner.replace('5<x/>', '<x/>5') + URLS))
+        self.assertEqual(read(document()).urls, said.urls)
+        self.assertEqual(5, said.length)
 
 
 class PiecesTest(base.TestCase):
     def setUp(self) -> None:
         super().setUp()
-        said = metalink.parse(
-            document(URLS + '<size>%d</size>' % len(DATA) + pieces())
-        )
+        said = read(document(URLS + '<size>%d</size>' % len(DATA) + pieces()))
         assert said.pieces is not None
         self.pieces = said.pieces
 
@@ -143,3 +225,37 @@ class PiecesTest(base.TestCase):
 
     def test_a_bit_elsewhere_does_not_matter(self) -> None:
         self.assertTrue(self.match(0, PIECE, PIECE))
+
+
+class CheckTest(PiecesTest):
+    """The same of pieces that are compared as they pass."""
+
+    def match(self, start: int, stop: int, flip: int | None = None) -> bool:
+        data = bytearray(DATA)
+        if flip is not None:
+            data[flip] ^= 1
+        results = {
+            self.passes(bytes(data[:stop]), step)
+            for step in (1, 7, PIECE - 1, PIECE, PIECE + 1, 10 * PIECE)
+        }
+        self.assertEqual(1, len(results))
+        return results.pop()
+
+    def passes(self, data: bytes, step: int) -> bool:
+        """Tell whether the bytes are found right."""
+        check = metalink.Check(self.pieces)
+        for at in range(0, len(data), step):
+            # What was interrupted goes on from where it was.
+            with contextlib.suppress(errors.DigestMismatch):
+                check.copy().update(b'?' * step)
+            try:
+                check.update(data[at : at + step])
+            except errors.DigestMismatch:
+                return False
+        if len(data) == len(DATA):
+            try:
+                check.verify()
+                check.verify()
+            except errors.DigestMismatch:
+                return False
+        return True
