@@ -68,6 +68,8 @@ _HINTS: dict[type[errors.Error], str] = {
     errors.TargetTooSmall: 'take a larger target, or a smaller image',
     errors.TargetFull: 'make room, or take another target',
     errors.WriteError: 'do not use the target; see the kernel log (dmesg)',
+    errors.TargetUnsuitable: 'name a block device, a file, a pipe, or - for'
+    ' standard output',
     errors.TargetVanished: 'check cable and power; see the kernel log (dmesg)',
 }
 

@@ -26,8 +26,33 @@ from fuel_agent_curl.target import oserrors
 #: What the kernel calls those whose files have a length of 32 bits.
 _FAT = ('vfat', 'msdos')
 
+#: Whose files are the kernel's: to write there is to tell it something.
+_KERNELS = frozenset(
+    (
+        *('proc', 'sysfs', 'debugfs', 'tracefs', 'configfs', 'securityfs'),
+        *('cgroup', 'cgroup2', 'selinuxfs', 'smackfs', 'efivarfs', 'pstore'),
+        *('bpf', 'fusectl', 'binfmt_misc', 'mqueue', 'hugetlbfs', 'nsfs'),
+        *('devpts', 'rpc_pipefs', 'nfsd', 'resctrl'),
+    )
+)
+
 # What stat(2) counts in, whatever the block size.
 _BLOCK = 512
+
+
+def check_kind(path: str, device: int) -> None:
+    """Refuse a file that is none of a disk's, or of memory.
+
+    :param device: the number of its file system, an ``st_dev``.
+    :raises errors.TargetUnsuitable: for one of the kernel's own.
+    """
+    kind = _kind(device)
+    if kind in _KERNELS:
+        raise oserrors.refusal(
+            errors.TargetUnsuitable,
+            "%s is one of the kernel's own files (%s), which takes no image"
+            % (path, kind),
+        )
 
 
 def check_length(path: str, fd: int, length: int) -> None:

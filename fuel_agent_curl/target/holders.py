@@ -64,6 +64,9 @@ _NAMED = (
     ),
 )
 
+# struct flock of fcntl(2): type, whence, start, length, process.
+_FLOCK = struct.Struct('@hhqqi4x')
+
 # What /proc escapes in a path: blank, tab, newline, backslash, '#'.
 _ESCAPE = re.compile(r'\\([0-7]{3})')
 
@@ -404,6 +407,44 @@ class Census:
         return _Loop(name, number, inode, device, start, stop)
 
 
+def of_lock(fd: int, path: str) -> list[Holder]:
+    """Return who has locked a part of the open file, by fcntl(2).
+
+    As virtual machines lock their disks; flock(2) is another lock.
+
+    :param path: the file's real path.
+    """
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        reply = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked)
+    except OSError:
+        # There are no locks there.
+        return []
+    kind, _whence, _start, _length, process = _FLOCK.unpack(reply)
+    if kind == fcntl.F_UNLCK:
+        return []
+    if process > 0:
+        return [Holder('it is locked by %s' % _process(str(process)))]
+    # A lock of the open file, which several may have.
+    return [
+        Holder('it is locked, and %s has it open' % _process(process))
+        for process in _processes()
+        if process != str(os.getpid()) and _links(process, 'fd', path)
+    ] or [Holder('it is locked by another process')]
+
+
+def of_program(path: str) -> list[Holder]:
+    """Return who executes the file, or has it mapped as a program's part.
+
+    :param path: the file's real path.
+    """
+    return [
+        Holder('%s executes it' % _process(process))
+        for process in _processes()
+        if _links(process, 'exe', path)
+    ] or [Holder('it is being executed')]
+
+
 def _loop_status(
     name: str, number: int
 ) -> tuple[tuple[int, int], int, int, int]:
@@ -475,6 +516,19 @@ def _has_open(process: str, numbers: set[int]) -> bool:
                     os.readlink(path).startswith('/dev/')
                     and _number(path) in numbers
                 ):
+                    return True
+    return False
+
+
+def _links(process: str, name: str, path: str) -> bool:
+    """Return whether a link of a process, or one in a folder of it, is it."""
+    top = '/proc/%s/%s' % (process, name)
+    with contextlib.suppress(OSError):
+        if name != 'fd':
+            return os.readlink(top) == path
+        for each in os.listdir(top):
+            with contextlib.suppress(OSError):
+                if os.readlink('%s/%s' % (top, each)) == path:
                     return True
     return False
 

@@ -35,6 +35,7 @@ import time
 from fuel_agent_curl import errors
 from fuel_agent_curl.target import beside
 from fuel_agent_curl.target import blockdev
+from fuel_agent_curl.target import filesystem
 from fuel_agent_curl.target import holders
 from fuel_agent_curl.target import oserrors
 from fuel_agent_curl.target import sink
@@ -157,9 +158,11 @@ def _open_path(
             if opened is not None:
                 return opened
     except OSError as exc:
-        raise oserrors.failure(
-            name, exc, doing='opening', at_open=True
-        ) from exc
+        error = oserrors.failure(name, exc, doing='opening', at_open=True)
+        if exc.errno == errno.EPERM:
+            # EACCES is what a mode, an owner or an access list answers.
+            error.hint = 'an attribute may forbid it: see lsattr'
+        raise error from exc
     raise oserrors.refusal(
         errors.TargetBusy, '%s is removed and made again all the time' % name
     )
@@ -180,6 +183,7 @@ def _open(
     if stat.S_ISBLK(mode):
         return _open_device(path, status.st_rdev, options)
     if stat.S_ISREG(mode):
+        filesystem.check_kind(path, status.st_dev)
         return _open_file(path, options, in_place)
     _refuse_kind(path, status)
     _refuse_stream(path, options)
@@ -240,6 +244,7 @@ def _open_descriptor(
     if stat.S_ISBLK(mode):
         _refuse_users(path, holders.Census().of_device(status.st_rdev))
     elif stat.S_ISREG(mode):
+        filesystem.check_kind(path, status.st_dev)
         _refuse_users(path, holders.Census().of_file(status))
     elif not stat.S_ISSOCK(mode):
         _refuse_kind(path, status)
@@ -368,6 +373,7 @@ def _open_device(
         if os.fstat(fd).st_rdev != number:
             os.close(fd)
             return None
+        _refuse_users(path, holders.of_lock(fd, os.path.realpath(path)))
         if blockdev.is_read_only(fd):
             raise OSError(errno.EROFS, 'the device is read-only')
         if not blockdev.size(fd):
@@ -402,9 +408,15 @@ def _open_file(
         fd = os.open(path, os.O_RDWR if options.reads else os.O_WRONLY)
     except FileNotFoundError:
         return None
+    except OSError as exc:
+        if exc.errno == errno.ETXTBSY:
+            _refuse_users(path, holders.of_program(os.path.realpath(path)))
+        raise
+    real = os.path.realpath(path)
     try:
         census = holders.Census()
         _refuse_users(path, census.of_file(os.fstat(fd)))
+        _refuse_users(path, holders.of_lock(fd, real))
         if not beside.lock(fd):
             raise oserrors.refusal(
                 errors.TargetBusy,
@@ -414,7 +426,6 @@ def _open_file(
             # A copy that ended has replaced or removed it meanwhile.
             os.close(fd)
             return None
-        real = os.path.realpath(path)
         if options.mapped:
             return targets.PatchedFile(path, fd, options, name=real)
         if not in_place and not _must_stay(path, real, fd, census):

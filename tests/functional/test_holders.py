@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -35,6 +36,17 @@ _MOUNT = """
 import subprocess, sys
 subprocess.run(['mount', *sys.argv[1:]], check=True)
 print('mounted', flush=True)
+sys.stdin.read()
+"""
+
+_WAIT = 'import sys; sys.stdin.read()'
+
+_LOCK = """
+import fcntl, os, struct, sys
+disk = open(sys.argv[1], 'r+b')
+lock = struct.pack('@hhqqi4x', fcntl.F_RDLCK, os.SEEK_SET, 100, 1, 0)
+fcntl.fcntl(disk, fcntl.F_OFD_SETLK, lock)
+print('locked', flush=True)
 sys.stdin.read()
 """
 
@@ -193,6 +205,28 @@ class HoldersTest(copying.DeviceTestCase):
         assert process.stdout is not None
         self.assertEqual(b'mounted\n', process.stdout.readline())
         self._assert_busy(target.path, point, 'process %d' % process.pid)
+
+    def test_program_that_runs(self) -> None:
+        path = os.path.join(self.directory, 'program')
+        shutil.copy(sys.executable, path)
+        process = subprocess.Popen([path, '-c', _WAIT], stdin=subprocess.PIPE)
+        self.addCleanup(process.communicate)
+        self._assert_busy(path, 'process %d (' % process.pid, 'executes it')
+
+    def test_locked_by_a_process(self) -> None:
+        """By a lock that is no flock(2), and not of the process alone."""
+        path = os.path.join(self.directory, 'disk')
+        with open(path, 'wb') as file:
+            file.write(b'disk of a virtual machine')
+        process = subprocess.Popen(
+            [sys.executable, '-c', _LOCK, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.addCleanup(process.communicate)
+        assert process.stdout is not None
+        self.assertEqual(b'locked\n', process.stdout.readline())
+        self._assert_busy(path, 'is locked', 'process %d (' % process.pid)
 
     def test_held_by_a_process(self) -> None:
         target = self.device()

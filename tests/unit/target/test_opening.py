@@ -21,10 +21,12 @@ import os
 import stat
 import tempfile
 from typing import Any
+from typing import BinaryIO
 
 import fixtures
 
 from fuel_agent_curl import errors
+from fuel_agent_curl.target import holders
 from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import oserrors
 from tests import base
@@ -169,6 +171,55 @@ class OpenTest(base.TestCase):
                 os, 'stat', _stat_saying(stat.S_IFCHR, os.makedev(*number))
             )
             self._refused(errors.TargetUnsuitable, self.path)
+
+    def test_files_of_the_kernel(self) -> None:
+        """A file by its mode; what is written there is an order."""
+        self.patch(os, 'open', _unwanted)
+        for path, kind in (
+            ('/proc/self/comm', 'proc'),
+            ('/proc/sys/kernel/hostname', 'proc'),
+            ('/sys/kernel/mm/ksm/run', 'sysfs'),
+        ):
+            if os.path.exists(path):
+                error = self._refused(errors.TargetUnsuitable, path)
+                self.assertIn('(%s)' % kind, str(error))
+
+    def test_locked_by_fcntl(self) -> None:
+        """As virtual machines do it; and that is another lock."""
+        self._touch()
+        for in_place in (False, True):
+            with open(self.path, 'r+b') as other:
+                for command, word in (
+                    (fcntl.F_OFD_SETLK, 'by another process'),
+                    (fcntl.F_SETLK, 'by process %d (' % os.getpid()),
+                ):
+                    self._lock_byte(other, command, fcntl.F_RDLCK)
+                    error = self.assertRaises(
+                        errors.TargetBusy,
+                        opening.open_target,
+                        self.path,
+                        in_place=in_place,
+                    )
+                    self.assertIn('it is locked ' + word, str(error))
+                    self._lock_byte(other, command, fcntl.F_UNLCK)
+                opening.open_target(self.path, in_place=in_place).abort()
+            self._touch()
+
+    def _lock_byte(self, file: BinaryIO, command: int, kind: int) -> None:
+        lock = holders._FLOCK.pack(kind, os.SEEK_SET, 100, 1, 0)
+        fcntl.fcntl(file, command, lock)
+
+    def test_attribute_that_forbids_it(self) -> None:
+        self._touch()
+        for code, hint in ((errno.EPERM, 'see lsattr'), (errno.EACCES, None)):
+
+            def refusing(*args: Any, code: int = code) -> int:
+                raise OSError(code, os.strerror(code))
+
+            self.patch(os, 'open', refusing)
+            error = self._refused(errors.TargetPermission, self.path)
+            self.assertIn(hint or '', str(error))
+            self.assertEqual(hint is None, error.hint is None)
 
     def test_nothing_known_of_terminals(self) -> None:
         real = open
