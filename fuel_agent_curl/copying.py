@@ -136,7 +136,9 @@ class Copy:
     @property
     def written(self) -> int:
         """Bytes of the image handed to the target."""
-        return 0 if self._sink is None else self._sink.written
+        if self._sink is None or self.request.dry_run:
+            return 0
+        return self._sink.written
 
     @property
     def verified(self) -> int:

@@ -30,9 +30,6 @@ from fuel_agent_curl.config import names
 
 PROG = parsers.PROG
 
-#: The target that is standard output.
-STDOUT = '-'
-
 # A URL, or what was meant to be one; a path may begin with './'.
 _URL = re.compile(r'[a-z][a-z0-9+.-]*:/|[^/]*:[^/]*@', re.IGNORECASE)
 
@@ -85,7 +82,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     words, operands = _split(argv[place + 1 :])
     after, rest = parser.parse_known_args(words)
     for word in rest:
-        if word.startswith('-') and word != STDOUT:
+        if word.startswith('-') and word != '-':
             parser.error(_no_option(word, parser.flags()))
     operands = rest + operands
     if verb == 'copy':

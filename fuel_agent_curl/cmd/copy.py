@@ -15,12 +15,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
-import os
-import stat
+import typing
 
 from fuel_agent_curl import copying
 from fuel_agent_curl import errors
+from fuel_agent_curl import pipeline
 from fuel_agent_curl.cmd import configuration
 from fuel_agent_curl.cmd import displays
 from fuel_agent_curl.cmd import ending
@@ -29,11 +30,13 @@ from fuel_agent_curl.cmd import snapshot
 from fuel_agent_curl.cmd import watching
 from fuel_agent_curl.cmd import wording
 from fuel_agent_curl.config import options
+from fuel_agent_curl.target import opening
+from fuel_agent_curl.target import sink
 
 LOG = logging.getLogger(__name__)
 
-# What is shown is no matter of the copy itself.
-_ASKED = [each.name for each in options.COPY if each.name != 'progress']
+# What is a matter of the copy itself.
+_ASKED = [option.name for option in options.COPY if option.name != 'progress']
 
 
 def run(
@@ -50,8 +53,10 @@ def run(
     with watching.Watch(shown, found.settings.attempts) as watch:
         try:
             request = make_request(arguments, found)
-            check_stdout(request.target, found.copy['progress'])
-            text = _copy(request, watch)
+            check_output(
+                request.target, found.copy['progress'], bool(arguments.output)
+            )
+            result, text = _copy(request, watch)
             signals.too_late()
         except BaseException as error:
             signals.too_late()
@@ -59,24 +64,42 @@ def run(
                 error.detail = _how_far(watch.look())
             watch.failed(ending.of(error, arguments.target))
             raise
-        watch.done()
+        watch.done(_plan(result) if request.dry_run else None)
     LOG.info('%s', text)
     return 0
 
 
-def _copy(request: copying.Request, watch: watching.Watch) -> str:
-    """Copy, watched; return what to say about it.
+def _copy(
+    request: copying.Request, watch: watching.Watch
+) -> tuple[copying.Result | None, str]:
+    """Copy, watched; return what that did, and in words.
 
     A signal that comes when everything is done comes too late.
     """
     running = copying.Copy(request, watch.observe)
     watch.follow(running)
     try:
-        return summary(request, running.run())
+        result = running.run()
     except signals.Interrupted:
         if running.target_state != 'complete':
             raise
-        return '%d bytes written to %s' % (running.written, request.target)
+        text = '%d bytes written to %s' % (running.written, request.target)
+        return None, text
+    if request.dry_run:
+        return result, intention(request, result)
+    return result, summary(request, result)
+
+
+def _plan(result: copying.Result | None) -> dict[str, typing.Any]:
+    """Return what a dry run has found out, for JSON."""
+    assert result is not None
+    assert result.image.target is not None
+    return {
+        'container': result.image.container,
+        'length': result.image.length,
+        'mapped': result.image.mapped,
+        'target': dataclasses.asdict(result.image.target),
+    }
 
 
 def make_request(
@@ -97,6 +120,46 @@ def make_request(
         sources=found.sources,
         **{name: found.copy[name] for name in _ASKED},
     )
+
+
+def intention(request: copying.Request, result: copying.Result) -> str:
+    """Return the line that is printed after a dry run."""
+    image = result.image
+    what = 'an image of unknown length'
+    if image.length is not None:
+        what = '%d bytes' % image.length
+    if image.mapped is not None:
+        what = '%d of %s' % (image.mapped, what)
+    if image.container != 'raw':
+        what += ' (unpacked from %s)' % image.container
+    return '; '.join(
+        (
+            'nothing was written: this was a dry run',
+            'a copy would write %s to %s%s'
+            % (what, request.target, _described(image.target)),
+            _checks(request, result, 'to be '),
+        )
+    )
+
+
+# What becomes of a file: see ``sink.Description.way``.
+_WAYS = {
+    'made': 'a new file',
+    'replaced': 'a file that is replaced in the end',
+    'overwritten': 'a file that is written over',
+    'patched': 'a file that is changed in place',
+}
+
+
+def _described(target: sink.Description | None) -> str:
+    if target is None or target.kind == 'stream':
+        return ''
+    if target.kind == 'device':
+        return ', a device of %s' % wording.size(target.size or 0)
+    text = ', ' + _WAYS[target.way]
+    if target.free is not None:
+        text += ' (%s are free)' % wording.size(target.free)
+    return text
 
 
 def summary(request: copying.Request, result: copying.Result) -> str:
@@ -124,14 +187,20 @@ def summary(request: copying.Request, result: copying.Result) -> str:
                 (stats.stalls, 'stall'),
             )
         ),
-        _checked(request, result),
+        _checks(request, result),
     ]
     return '; '.join(parts)
 
 
-def _checked(request: copying.Request, result: copying.Result) -> str:
+def _checks(
+    request: copying.Request, result: copying.Result, time: str = ''
+) -> str:
+    """Return what was compared.
+
+    :param time: 'to be ', where it was not yet.
+    """
     done = [
-        '%s of the %s verified' % (checksum.algorithm, what)
+        '%s of the %s %sverified' % (checksum.algorithm, what, time)
         for checksum, what in (
             (result.checksum, 'download'),
             (result.image_checksum, 'image'),
@@ -140,30 +209,30 @@ def _checked(request: copying.Request, result: copying.Result) -> str:
     ]
     if result.image.checked:
         ranges = wording.counted(result.image.checked, 'range')
-        done.append('%s of the block map verified' % ranges)
+        done.append('%s of the block map %sverified' % (ranges, time))
     if request.verify:
-        done.append('read back and compared')
+        done.append(time + 'read back and compared')
     return ', '.join(done) or 'no checksum given'
 
 
-def check_stdout(target: str, progress: str) -> None:
-    """Refuse to print the image and its progress to the same place.
+def check_output(target: str, progress: str, named: bool) -> None:
+    """Refuse to spoil what somebody reads.
 
-    :raises errors.OptionError: if both would be there.
+    :param named: the target was given by ``-o``.
+    :raises errors.OptionError: if an image and its progress would be printed
+        to the same place, or an image on a terminal.
     """
-    if progress == 'json' and _is_stdout(target):
+    if progress == 'json' and opening.is_standard_output(target):
         raise errors.OptionError(
             'the image and --progress json cannot both go to standard output'
         )
-
-
-def _is_stdout(target: str) -> bool:
-    try:
-        there, stdout = os.stat(target), os.fstat(1)
-    except OSError:
-        return False
-    # /dev/null may well be both, and a terminal is asking for it.
-    return os.path.samestat(there, stdout) and not stat.S_ISCHR(there.st_mode)
+    if named and target == opening.STDOUT:
+        return
+    if opening.is_terminal(target):
+        raise errors.OptionError(
+            'the target is a terminal, which an image would fill',
+            hint='send it to a file or a pipe, or say -o - if you mean it',
+        )
 
 
 def _how_far(seen: snapshot.Snapshot) -> str:

@@ -32,6 +32,10 @@ LOG = logging.getLogger(__name__)
 _PATIENCE = 1.0
 
 
+#: What a dry run has found out.
+Plan = dict[str, typing.Any]
+
+
 class Display:
     """Shows nothing, and says what the others show."""
 
@@ -44,8 +48,8 @@ class Display:
     def event(self, event: events.Event, seen: snapshot.Snapshot) -> None:
         """Show that something happened (the kinds of ``events.Event``)."""
 
-    def done(self, seen: snapshot.Snapshot) -> None:
-        """Show the successful end."""
+    def done(self, seen: snapshot.Snapshot, plan: Plan | None = None) -> None:
+        """Show the successful end: of a copy, or of its ``plan``."""
 
     def failed(self, seen: snapshot.Snapshot, end: ending.Ending) -> None:
         """Show the other end."""
@@ -116,11 +120,15 @@ class JsonDisplay(Display):
             | {'offset': event.offset, 'delay': round(event.delay, 3)}
         )
 
-    def done(self, seen: snapshot.Snapshot) -> None:
+    def done(self, seen: snapshot.Snapshot, plan: Plan | None = None) -> None:
         """Print the last object of a copy that succeeded."""
-        self._print(
-            seen.record('done') | {'exit_code': 0, 'target_state': 'complete'}
-        )
+        end: dict[str, typing.Any] = {
+            'exit_code': 0,
+            'target_state': 'complete' if plan is None else 'untouched',
+        }
+        if plan is not None:
+            end['plan'] = plan
+        self._print(seen.record('done') | end)
         self._ended = True
 
     def failed(self, seen: snapshot.Snapshot, end: ending.Ending) -> None:

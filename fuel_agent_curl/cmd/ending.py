@@ -20,6 +20,7 @@ import errno
 from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import hints
 from fuel_agent_curl.cmd import signals
+from fuel_agent_curl.target import opening
 
 #: Of a bug of ours.
 BUG = 1
@@ -49,7 +50,8 @@ def of(error: BaseException, target: str | None = None) -> Ending:
     state = getattr(error, 'target_state', None) or 'untouched'
     text, exit_code = _said(error)
     if target is not None:
-        text = errors.one_line('%s; %s is %s' % (text, target, state))
+        name = 'standard output' if target == opening.STDOUT else target
+        text = errors.one_line('%s; %s is %s' % (text, name, state))
     return Ending(text, exit_code, state)
 
 

@@ -65,6 +65,8 @@ _HINTS: dict[type[errors.Error], str] = {
     errors.TargetReadOnly: 'make it writable (mount -o remount,rw, or'
     ' blockdev --setrw), or take another target',
     errors.TargetBusy: 'unmount it, or end what holds it (see lsblk, fuser)',
+    errors.TargetUnsuitable: 'name a block device, a file, a pipe, or - for'
+    ' standard output',
     errors.TargetTooSmall: 'take a larger target, or a smaller image',
     errors.TargetFull: 'make room, or take another target',
     errors.WriteError: 'do not use the target; see the kernel log (dmesg)',

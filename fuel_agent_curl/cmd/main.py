@@ -46,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: the arguments, without the program's name; None: those of
         the process.
     """
-    closed = _open_descriptors()
+    _open_descriptors()
     with signals.caught():
-        return _main(sys.argv[1:] if argv is None else argv, closed)
+        return _main(sys.argv[1:] if argv is None else argv)
 
 
 def program() -> int:
@@ -57,13 +57,13 @@ def program() -> int:
     Where a signal ended it, it does not return: the process dies of that.
     """
     signals.catch()
-    closed = _open_descriptors()
+    _open_descriptors()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Whatever the locale is: a name, or what a server calls itself.
         sys.stdout.reconfigure(errors='backslashreplace')
     said = output.Output(2, sys.stderr.encoding)
     sys.stderr = typing.cast(typing.TextIO, said)
-    code = _main(sys.argv[1:], closed)
+    code = _main(sys.argv[1:])
     said.drain(_PATIENCE)
     if code > 128:
         signals.die(code - 128)
@@ -73,8 +73,8 @@ def program() -> int:
     return code
 
 
-def _main(argv: Sequence[str], closed: Sequence[int]) -> int:
-    run = _Run(argv, closed)
+def _main(argv: Sequence[str]) -> int:
+    run = _Run(argv)
     try:
         run.go()
         signals.too_late()
@@ -85,15 +85,10 @@ def _main(argv: Sequence[str], closed: Sequence[int]) -> int:
 
 
 class _Run:
-    """One run of the program.
+    """One run of the program."""
 
-    :param closed: descriptors of the three standard streams that were not
-        open.
-    """
-
-    def __init__(self, argv: Sequence[str], closed: Sequence[int]) -> None:
+    def __init__(self, argv: Sequence[str]) -> None:
         self._argv = argv
-        self._closed = closed
         self._parsed: argparse.Namespace | None = None
         self._shown: displays.Display | None = None
 
@@ -116,7 +111,6 @@ class _Run:
             from fuel_agent_curl.cmd import copy
             from fuel_agent_curl.cmd import displays
 
-            _refuse_closed(parsed.target, self._closed)
             self._shown = displays.display(progress)
             copy.run(parsed, found, self._shown)
         elif parsed.verb == 'probe':
@@ -158,41 +152,21 @@ class _Run:
             display.close()
 
 
-def _open_descriptors() -> list[int]:
-    """Make sure that there are 0, 1 and 2; return those that were not.
+def _open_descriptors() -> None:
+    """Make sure that there are 0, 1 and 2.
 
     Else the next file opened, the target for example, would be standard
     output to everyone who writes there.
     """
-    closed: list[int] = []
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-            closed.append(descriptor)
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, 'w')
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, 'w')
-    return closed
-
-
-def _refuse_closed(target: str, closed: Sequence[int]) -> None:
-    """Refuse a target that leads to a descriptor which is none.
-
-    It leads to /dev/null now, where the image would be lost as a success.
-    """
-    from fuel_agent_curl import errors
-
-    streams = ('/dev/stdin', '/dev/stdout', '/dev/stderr')
-    for descriptor in closed:
-        if os.path.normpath(target) in (
-            streams[descriptor],
-            '/dev/fd/%d' % descriptor,
-            '/proc/self/fd/%d' % descriptor,
-        ):
-            raise errors.OptionError('%s is closed' % target)
 
 
 def _complain(text: str) -> None:

@@ -98,9 +98,12 @@ class Watch:
         """Note an event of the download; from any thread, never blocks."""
         self._queue.put(lambda: self._note(event))
 
-    def done(self) -> None:
-        """Tell that the copy has succeeded."""
-        self._queue.put(lambda: self._display.done(self._measure()))
+    def done(self, plan: displays.Plan | None = None) -> None:
+        """Tell that the copy has succeeded.
+
+        :param plan: nothing was to be written, but this found out.
+        """
+        self._queue.put(lambda: self._display.done(self._measure(), plan))
 
     def failed(self, end: ending.Ending) -> None:
         """Tell that the copy has not succeeded."""

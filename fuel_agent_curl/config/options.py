@@ -395,6 +395,21 @@ COPY: tuple[Option, ...] = (
         preset=False,
     ),
     Option(
+        'in_place',
+        'Write over a regular file that is there, in place of a new one '
+        'beside it that replaces it in the end: that takes no more room, but '
+        'a failed copy leaves nothing of the old content.',
+        subject='target',
+        preset=False,
+    ),
+    Option(
+        'dry_run',
+        'Write nothing: open the target, ask the server, look at the first '
+        'bytes, and say what would be done.',
+        subject='target',
+        preset=False,
+    ),
+    Option(
         'checksum',
         'Checksum of the bytes as the server sends them: ALGORITHM:HEX, as '
         'in sha256:HEX, the digits alone, or the file or URL of a list that '

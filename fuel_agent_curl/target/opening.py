@@ -315,6 +315,31 @@ def _refuse_kind(path: str, status: os.stat_result) -> None:
     raise oserrors.refusal(errors.TargetUnsuitable, '%s is %s' % (path, what))
 
 
+def is_terminal(path: str) -> bool:
+    """Return whether ``path``, as a target, is a terminal."""
+    number = _descriptor(path)
+    if number is not None:
+        return os.isatty(number)
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return stat.S_ISCHR(status.st_mode) and _is_terminal(status.st_rdev)
+
+
+def is_standard_output(path: str) -> bool:
+    """Return whether ``path``, as a target, is what stdout is open on.
+
+    Not if that is a terminal or /dev/null, where nothing is spoiled.
+    """
+    try:
+        stdout = os.fstat(1)
+        there = stdout if path == STDOUT else os.stat(path)
+    except OSError:
+        return False
+    return os.path.samestat(there, stdout) and not stat.S_ISCHR(there.st_mode)
+
+
 def _is_terminal(number: int) -> bool:
     """Return whether a character device is one, by the drivers there are.
 

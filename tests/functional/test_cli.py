@@ -184,14 +184,82 @@ class TestCopy(program.ProgramTestCase):
             )
 
     def test_a_closed_target(self) -> None:
+        for target in ('/dev/stdout', '-'):
+            done = self.run_program(
+                'copy',
+                self.url,
+                target,
+                before=('sh', '-c', 'exec "$@" >&-', 'sh'),
+            )
+            self.assertEqual(41, done.returncode, done.stderr)
+            self.assertIn('is not open', done.stderr)
+
+    def test_standard_output_is_appended_to(self) -> None:
+        path = self.path('all')
+        with open(path, 'wb') as out:
+            out.write(b'before')
+            out.flush()
+            for argv in ([self.url, '-'], ['-o', '-', self.url]):
+                subprocess.run(
+                    [*program.PROGRAM, 'copy', '-s', *argv],
+                    check=True,
+                    stdout=out,
+                    timeout=60,
+                )
+        with open(path, 'rb') as written:
+            self.assertEqual(b'before' + 2 * self.image, written.read())
+
+    def test_a_dry_run(self) -> None:
+        with open(self.target, 'wb') as old:
+            old.write(b'old')
+        for more in ((), ('--in-place',), ('--verify',)):
+            done = self.run_program(
+                'copy', '--dry-run', *more, self.url, self.target
+            )
+            self.assertEqual(0, done.returncode, done.stderr)
+            last = done.stderr.splitlines()[-1]
+            self.assertIn('nothing was written', last)
+            self.assertIn('%d bytes to ' % len(self.image), last)
+            self.assertEqual(b'old', self.content())
         done = self.run_program(
-            'copy',
-            self.url,
-            '/dev/stdout',
-            before=('sh', '-c', 'exec "$@" >&-', 'sh'),
+            *('copy', '--dry-run', '--progress', 'json', self.url),
+            self.path('none'),
         )
-        self.assertEqual(2, done.returncode, done.stderr)
-        self.assertIn('/dev/stdout is closed', done.stderr)
+        last = json.loads(done.stdout.splitlines()[-1])
+        self.assertEqual('done', last['event'])
+        self.assertEqual(0, last['written'])
+        self.assertEqual(len(self.image), last['plan']['length'])
+        self.assertEqual(['disk.img'], os.listdir(self.directory))
+
+    def test_a_dry_run_fails_where_a_copy_would(self) -> None:
+        self.need_root()
+        device = self.useFixture(loop.LoopDevice(self.directory, MIB))
+        for code, argv in (
+            (46, (self.url, device.path)),
+            (41, (self.url, self.path('none/disk'))),
+            (19, (self.server.url('/none'), self.target)),
+            (39, (self.server.url('/http-1.0/image'), self.target)),
+            (31, ('--container', 'xz', self.url, self.target)),
+            (2, ('--checksum', self.path('none'), self.url, self.target)),
+        ):
+            done = self.run_program('copy', '--dry-run', *argv)
+            self.assertEqual(code, done.returncode, done.stderr)
+            self.assertIn(' is untouched', done.stderr)
+        self.assertEqual(b'\xa5' * MIB, device.read())
+
+    def test_a_dry_run_leaves_a_device_as_it_is(self) -> None:
+        self.need_root()
+        device = self.useFixture(loop.LoopDevice(self.directory, 4 * MIB))
+        for image in (self.image, b'\0' * 4 * MIB):
+            self.server.representations['/other'] = harmful.Representation(
+                image
+            )
+            done = self.run_program(
+                'copy', '--dry-run', self.server.url('/other'), device.path
+            )
+            self.assertEqual(0, done.returncode, done.stderr)
+            self.assertIn('a device of 4.0 MiB', done.stderr)
+        self.assertEqual(b'\xa5' * 4 * MIB, device.read())
 
 
 class TestSecrets(program.ProgramTestCase):

@@ -24,6 +24,8 @@ from fuel_agent_curl import pipeline
 from fuel_agent_curl.cmd import copy
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.rules import events
+from fuel_agent_curl.target import opening
+from fuel_agent_curl.target import sink
 from tests import base
 
 _DIGEST = digest.Checksum('sha256', '0' * 64)
@@ -66,16 +68,71 @@ class TestSummary(base.TestCase):
         self.assertIn('; 1 range of the block map verified', text)
 
 
-class TestStandardOutput(base.TestCase):
+class TestIntention(base.TestCase):
+    def intention(self, image: pipeline.Result) -> str:
+        return copy.intention(
+            copying.Request(url='http://a/', target='disk', verify=True),
+            copying.Result(image, events.Stats(), image_checksum=_DIGEST),
+        )
+
+    def test_a_device(self) -> None:
+        target = sink.Description('device', 'written', 4096)
+        image = pipeline.Result(0, 'raw', length=2048, target=target)
+        self.assertEqual(
+            'nothing was written: this was a dry run; a copy would write'
+            ' 2048 bytes to disk, a device of 4.0 KiB; sha256 of the image to'
+            ' be verified, to be read back and compared',
+            self.intention(image),
+        )
+
+    def test_what_becomes_of_a_file(self) -> None:
+        for way, part in (
+            ('made', 'a new file (1.0 KiB are free)'),
+            ('replaced', 'replaced in the end (1.0 KiB'),
+            ('overwritten', 'written over (1.0 KiB'),
+            ('patched', 'changed in place (1.0 KiB'),
+        ):
+            target = sink.Description('file', way, free=1024)
+            image = pipeline.Result(0, 'raw', target=target)
+            self.assertIn(part, self.intention(image))
+
+    def test_what_is_not_known(self) -> None:
+        target = sink.Description('stream', 'written')
+        image = pipeline.Result(0, 'gzip', target=target)
+        self.assertIn(
+            'an image of unknown length (unpacked from gzip) to disk; ',
+            self.intention(image),
+        )
+        image = pipeline.Result(0, 'raw', 100, length=2048, target=target)
+        self.assertIn('100 of 2048 bytes to disk; ', self.intention(image))
+
+
+class TestOutput(base.TestCase):
     def check(self, mode: int) -> None:
         """Run the check with stdout, and the target, of such a mode."""
         status = types.SimpleNamespace(st_mode=mode, st_ino=1, st_dev=1)
         self.patch(os, 'fstat', lambda _fd: status)
         self.patch(os, 'stat', lambda _path: status)
-        copy.check_stdout('/dev/stdout', 'json')
+        self.patch(os, 'isatty', lambda _fd: False)
+        self.patch(opening, 'is_terminal', lambda _path: False)
+        for target in ('/dev/stdout', '-'):
+            copy.check_output(target, 'json', False)
 
     def test_a_pipe_takes_one_of_both(self) -> None:
         self.assertRaises(errors.OptionError, self.check, 0o010600)
 
     def test_dev_null_takes_both(self) -> None:
         self.check(0o020666)
+
+    def test_a_terminal_is_filled_only_on_demand(self) -> None:
+        self.patch(opening, 'is_terminal', lambda _path: True)
+        for target, named in (
+            ('-', False),
+            ('/dev/stdout', True),
+            ('/dev/tty', True),
+        ):
+            error = self.assertRaises(
+                errors.OptionError, copy.check_output, target, 'auto', named
+            )
+            self.assertIn('-o -', str(error))
+        copy.check_output('-', 'auto', True)

@@ -91,6 +91,16 @@ class TestJson(base.TestCase):
             self.printed(),
         )
 
+    def test_a_plan(self) -> None:
+        display = displays.JsonDisplay(self.writer)
+        plan = {'container': 'gzip', 'length': None}
+        display.done(snapshot.Snapshot(), plan)
+        display.close()
+        (record,) = self.printed()
+        self.assertEqual('done', record['event'])
+        self.assertEqual('untouched', record['target_state'])
+        self.assertEqual(plan, record['plan'])
+
     def test_failure(self) -> None:
         display = displays.JsonDisplay(self.writer)
         error = errors.StatusError('503', url='http://u:p@h/?key=secret')
