@@ -21,7 +21,6 @@ import typing
 
 from fuel_agent_curl import copying
 from fuel_agent_curl import errors
-from fuel_agent_curl import pipeline
 from fuel_agent_curl.cmd import configuration
 from fuel_agent_curl.cmd import displays
 from fuel_agent_curl.cmd import ending
