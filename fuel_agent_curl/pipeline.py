@@ -24,6 +24,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -289,6 +290,10 @@ class _Target:
             elif isinstance(exc, errors.Error):
                 self.check()
         except BaseException as error:
+            if not isinstance(error, Exception):
+                # A signal came in between: what was begun is done.
+                with contextlib.suppress(BaseException):
+                    self._abort()
             self._tell(error)
             raise
         self._tell(exc)

@@ -292,6 +292,14 @@ class Storage(sink.Sink):
             raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
 
     def finish(self) -> None:
+        try:
+            self._finish()
+        except BaseException:
+            # At once, in this thread, which no signal disturbs.
+            self.abort()
+            raise
+
+    def _finish(self) -> None:
         self.begin()
         with self._mapped('writing to'):
             self._prepare(min(self.written, FIRST))
@@ -384,12 +392,12 @@ class Storage(sink.Sink):
         """Leave nothing that looks complete; warn where that fails."""
         if self.life is sink.Life.UNTOUCHED:
             return
-        blank = self.life is sink.Life.BLANK and self.state != 'blank'
-        if self.life is sink.Life.PUBLISHED:
-            self._become(sink.Life.WRITTEN)
-            blank = True
         try:
-            if blank:
+            if self.life is sink.Life.PUBLISHED:
+                # In this order: what was interrupted is done by another call.
+                self._blank(self._reach)
+                self._become(sink.Life.WRITTEN)
+            elif self.life is sink.Life.BLANK and self.state != 'blank':
                 self._blank(self._reach)
             # What is behind a short image is none of its business.
             self._wipe(0, sys.maxsize if self._reach == FIRST else self._reach)

@@ -14,9 +14,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
+from typing import Any
 
 import fixtures
 
@@ -104,10 +106,38 @@ class StateTest(copying.FileTestCase):
         target.write(b'x' * 2 * MIB)
         with copying.fail_sync(2):
             self.assertRaises(errors.WriteError, target.finish)
-        self.assertEqual('incomplete', target.state)
-        target.abort()
+        # It has been taken back at once.
         self.assertIs(Life.CLOSED, target.life)
         self.assertEqual('untouched', target.state)
+        target.abort()
+        self.assertEqual('untouched', target.state)
+
+    def test_after_an_abort_that_was_interrupted(self) -> None:
+        """At any call of it: the next one does what is left."""
+        for name in ('ftruncate', 'fsync', 'unlink', 'close'):
+            for old in (False, True):
+                if old:
+                    self.old()
+                target = self._open(in_place=True)
+                target.write(b'x' * 3 * MIB)
+                real = getattr(os, name)
+
+                def interrupted(
+                    *arguments: Any, real: Any = real, name: str = name
+                ) -> None:
+                    setattr(os, name, real)
+                    raise KeyboardInterrupt
+
+                self.patch(os, name, interrupted)
+                with contextlib.suppress(KeyboardInterrupt):
+                    target.abort()
+                self.patch(os, name, real)
+                target.abort()
+                self.assertIs(Life.CLOSED, target.life)
+                if old:
+                    self.assertEqual(b'', self.content())
+                    os.unlink(self.path)
+                self.assertEqual([], os.listdir(self.directory))
 
     def test_of_a_stream(self) -> None:
         target = opening.open_target('/dev/null')
