@@ -132,6 +132,12 @@ class ResourceError(Error):
     os_errno: int | None = None
 
 
+# What the dynamic linker says of a module there is no memory for (glibc,
+# elf/dl-load.c).
+_UNMAPPED = re.compile(
+    'failed to map segment|cannot map zero-fill|Cannot allocate memory'
+)
+
 #: What an errno means that no server has a part in, and what to do.
 _SHORTAGES = {
     errno.EMFILE: ('open files', 'raise their limit (ulimit -n)'),
@@ -155,6 +161,8 @@ def shortage(error: BaseException) -> ResourceError | None:
     elif isinstance(error, RuntimeError) and 'new thread' in str(error):
         # As threading says it, whatever pthread_create(3) returned.
         number = errno.EAGAIN
+    elif isinstance(error, ImportError) and _UNMAPPED.search(str(error)):
+        number = errno.ENOMEM
     if number not in _SHORTAGES:
         return None
     what, hint = _SHORTAGES[number]

@@ -194,7 +194,10 @@ def copy(
             # What it is unpacked to may be longer for its zeros alone, which
             # become holes: that is not known before.
             sink.check_space(packed)
-        from fuel_agent_curl.image import containers
+        try:
+            from fuel_agent_curl.image import containers
+        except ImportError as error:
+            raise errors.shortage(error) or error from error
 
         # Where a checksum says what the image is, that decides.
         ignore = trailing_data == 'ignore' or image_checksum is not None

@@ -74,6 +74,10 @@ def is_scarce(error: BaseException) -> bool:
     """Tell whether memory, descriptors or threads have run out."""
     return (
         isinstance(error, MemoryError)
+        or (
+            isinstance(error, ImportError)
+            and errors.shortage(error) is not None
+        )
         or (isinstance(error, OSError) and error.errno in _SCARCE)
         or (
             isinstance(error, RuntimeError)

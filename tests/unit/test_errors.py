@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import copy
+import errno
 
 from fuel_agent_curl import errors
 from tests import base
@@ -89,6 +90,44 @@ class TestExitCodes(base.TestCase):
         for kind in _tree(errors.Error):
             usage = kind is errors.OptionError
             self.assertTrue(usage or 10 <= kind.exit_code < 125, kind)
+
+
+class TestShortage(base.TestCase):
+    def test_what_is_one(self) -> None:
+        library = '/x/_zstd.so: '
+        for error, number in (
+            (MemoryError(), errno.ENOMEM),
+            (OSError(errno.EMFILE, 'many'), errno.EMFILE),
+            (RuntimeError("can't start new thread"), errno.EAGAIN),
+            (
+                ImportError(
+                    library + 'failed to map segment from shared object'
+                ),
+                errno.ENOMEM,
+            ),
+            (
+                ImportError(
+                    library + 'cannot create shared object descriptor:'
+                    ' Cannot allocate memory'
+                ),
+                errno.ENOMEM,
+            ),
+        ):
+            made = errors.shortage(error)
+            assert made is not None, error
+            self.assertEqual(number, made.os_errno)
+            self.assertIn(errno.errorcode[number], str(made))
+            self.assertIs(error, made.__cause__)
+
+    def test_what_is_none(self) -> None:
+        for error in (
+            ImportError("No module named 'x'"),
+            ImportError('/x/_zstd.so: undefined symbol: y'),
+            OSError(errno.EIO, 'broken'),
+            RuntimeError('else'),
+            ValueError(),
+        ):
+            self.assertIsNone(errors.shortage(error))
 
 
 class TestText(base.TestCase):
