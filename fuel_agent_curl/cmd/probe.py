@@ -84,12 +84,25 @@ def describe(found: prober.Probe, guard: str) -> list[str]:
     rows = [('URL', found.url)]
     if found.effective_url != found.url:
         rows.append(('leads to', found.effective_url))
-    server = [found.ip or 'address unknown', 'HTTP/' + found.http_version]
+    if found.proxy is not None:
+        rows.append(('proxy', found.proxy))
+    elif found.passed_by is not None:
+        rows.append(('proxy', 'not %s, as no_proxy says' % found.passed_by))
+    # What is connected to is the proxy, where there is one.
+    server = ['behind the proxy' if found.proxy else found.ip or 'unknown']
+    server.append('HTTP/' + found.http_version)
     if found.server:
         server.append(found.server)
+    rows.append(('server', ', '.join(server)))
+    if found.tls:
+        tls = [found.tls]
+        if found.issuer:
+            tls += ['certificate by ' + found.issuer]
+            tls += ['until %s' % found.expires]
+        rows.append(('TLS', ', '.join(tls)))
     rows += [
-        ('server', ', '.join(server)),
         ('status', str(found.status)),
+        ('type', found.content_type or 'not stated'),
         ('length', _length(found)),
         ('ranges', 'served' if found.ranges else 'not served'),
         ('validator', _validator(found)),

@@ -17,8 +17,10 @@ The libcurl documents named here are those of the option or function.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import logging
+import re
 import time
 from typing import Any
 from typing import Protocol
@@ -43,6 +45,51 @@ _MAX_REDIRECTS = 20
 # but not more of it than this, and for no longer than this many seconds.
 _REDIRECT_BODY = 64 * octets.KIB
 _REDIRECT_PATIENCE = 1.0
+# Of libcurl's own log, which is where it says that; last the server's.
+_TLS = re.compile(rb'(?:SSL|QUIC) connection.* using (TLSv[0-9.]+)')
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """How an attempt got to the server.
+
+    :ivar proxy: HOST:PORT of the proxy asked, None for none.
+    :ivar passed_by: of one that was not asked, as no_proxy says so.
+    :ivar ip: the address connected to, a proxy's where one was asked; None
+        before.
+    :ivar port: the port of that.
+    :ivar http_version: None before an answer.
+    :ivar tls: 'TLSv1.3', for one; None without TLS, and where it is not known
+        (a connection that was used again).
+    :ivar issuer: who signed the server's certificate, ...
+    :ivar expires: ... and when that ends; None as ``tls``.
+    :ivar first_byte: seconds until it came, 0 before.
+    """
+
+    proxy: str | None = None
+    passed_by: str | None = None
+    ip: str | None = None
+    port: int | None = None
+    http_version: str | None = None
+    tls: str | None = None
+    issuer: str | None = None
+    expires: str | None = None
+    first_byte: float = 0.0
+
+    def __str__(self) -> str:
+        words = ['to %s port %s' % (self.ip, self.port)]
+        if self.proxy is not None:
+            words.append('by the proxy ' + self.proxy)
+        if self.http_version is not None:
+            words.append('HTTP/' + self.http_version)
+        if self.tls is not None:
+            words.append(self.tls)
+        if self.issuer is not None:
+            words.append(
+                'certificate by %s, until %s' % (self.issuer, self.expires)
+            )
+        words.append('first byte after %.3f s' % self.first_byte)
+        return ', '.join(words)
 
 
 class Receiver(Protocol):
@@ -71,6 +118,7 @@ class Attempt:
     :param memory: what it shares with others.
     :param fresh: use no connection and no address of an earlier attempt
         (one that failed may have left both dead).
+    :param detailed: find all of the ``way`` out; so does a log of debugging.
     :param patience: times as long as usual may be waited for the first byte.
     :ivar address: the one asked, after the redirects so far.
     :ivar connecting: no connection yet, at first or after a redirect.
@@ -91,6 +139,7 @@ class Attempt:
         *,
         fresh: bool = False,
         patience: float = 1.0,
+        detailed: bool = False,
     ) -> None:
         self.address = address
         self.connecting = True
@@ -103,6 +152,9 @@ class Attempt:
         self._memory = memory
         self._fresh = fresh
         self._patience = patience
+        self._detailed = detailed or LOG.isEnabledFor(logging.DEBUG)
+        self._port: int | None = None
+        self._tls: str | None = None
         self._reception = reception
         self._cursor = reception.cursor
         self._heads = redirects.Heads()
@@ -158,6 +210,10 @@ class Attempt:
         except errors.OptionError as error:
             error.url = errors.redact(self.address.url)
             raise
+        if self._detailed:
+            handle.setopt(pycurl.OPT_CERTINFO, 1)
+            handle.setopt(pycurl.VERBOSE, 1)
+            handle.setopt(pycurl.DEBUGFUNCTION, self._told)
         handle.setopt(pycurl.HEADERFUNCTION, self._header)
         handle.setopt(pycurl.WRITEFUNCTION, self._write, use_memoryview=True)
         handle.setopt(pycurl.PREREQFUNCTION, self._connected)
@@ -166,8 +222,15 @@ class Attempt:
 
     def _connected(self, *ends: Any) -> int:
         self.connecting = False
-        self.peer = str(ends[0])
+        self.peer, self._port = str(ends[0]), int(ends[2])
         return int(pycurl.PREREQFUNC_OK)
+
+    def _told(self, kind: int, octets: bytes) -> None:
+        # The fields of a request, secrets among them, are of other kinds.
+        if kind == pycurl.INFOTYPE_TEXT:
+            found = _TLS.match(octets)
+            if found:
+                self._tls = found[1].decode()
 
     def _header(self, line: bytes) -> int:
         try:
@@ -263,10 +326,11 @@ class Attempt:
             errors.redact(self.address.url),
             errors.redact(self._next.url),
         )
-        self._remember()
+        self._part()
         self._before += self.handle.getinfo(pycurl.TOTAL_TIME)
         self.address, self._next = self._next, None
         self.connecting = True
+        self.peer = self._port = self._tls = None
         self._heads.head = self._proxy_heads.head = None
         self.handle.reset()
         try:
@@ -418,12 +482,42 @@ class Attempt:
             phase: at and at + self._before for phase, at in phases.items()
         }
 
+    def way(self) -> Way:
+        """Return how it got to the last address asked."""
+        head = self._heads.head
+        issuer = expires = None
+        if self._detailed:
+            chain = self.handle.getinfo_raw(pycurl.INFO_CERTINFO)
+            server = dict(chain[0]) if chain else {}
+            issuer = _text(server.get(b'Issuer'))
+            expires = _text(server.get(b'Expire date'))
+        return Way(
+            proxy=self.proxy,
+            passed_by=self.passed_by,
+            ip=self.peer,
+            port=self._port,
+            http_version=head.version if head else None,
+            tls=self._tls,
+            issuer=issuer,
+            expires=expires,
+            first_byte=self.handle.getinfo(pycurl.STARTTRANSFER_TIME),
+        )
+
     def close(self) -> None:
         """Close the easy handle; the multi handle has let go of it."""
-        self._remember()
+        self._part()
         self.handle.close()
 
-    def _remember(self) -> None:
+    def _part(self) -> None:
+        """Keep, and log, what is known of the address that was asked."""
+        if self._detailed and self.peer is not None:
+            LOG.debug('%s: %s', errors.redact(self.address.url), self.way())
         self._memory.asked(
             self.address.origin, self.handle.getinfo(pycurl.HTTPAUTH_AVAIL)
         )
+
+
+def _text(octets: bytes | None) -> str | None:
+    if octets is None:
+        return None
+    return errors.one_line(octets.decode('utf-8', 'replace'))

@@ -32,6 +32,8 @@ class Probe:
     """What one request for the first byte told about a server.
 
     :ivar effective_url: the address that answered, redacted.
+    :ivar proxy: HOST:PORT of the proxy asked, None for none; the rest of the
+        way to the server is as in ``easy.Way``.
     :ivar ranges: a range was served.
     :ivar validator: ETag or Last-Modified, None without either.
     :ivar strong: it may go into If-Range (RFC 9110 section 13.1.5).
@@ -44,7 +46,14 @@ class Probe:
     effective_url: str
     status: int
     http_version: str
+    proxy: str | None
+    passed_by: str | None
     ip: str | None
+    port: int | None
+    tls: str | None
+    issuer: str | None
+    expires: str | None
+    content_type: str | None
     ranges: bool
     validator: str | None
     strong: bool
@@ -97,6 +106,7 @@ def probe(
             settings,
             glimpse,
             loop.memory,
+            detailed=True,
         )
         loop.add(attempt)
         until = time.monotonic() + (
@@ -121,7 +131,7 @@ def probe(
             )
         if error is not None:
             error.url = errors.redact(url)
-            raise error
+            raise attempt.explained(error)
         assert glimpse.answer is not None
         return _describe(url, glimpse.answer, attempt)
     finally:
@@ -136,12 +146,20 @@ def _describe(url: str, head: http.Head, attempt: easy.Attempt) -> Probe:
         length = given.complete if given else None
     else:
         length = http.content_length(head)
+    way = attempt.way()
     return Probe(
         url=errors.redact(url),
         effective_url=errors.redact(attempt.address.url),
         status=head.status,
         http_version=head.version,
-        ip=attempt.peer,
+        proxy=way.proxy,
+        passed_by=way.passed_by,
+        ip=way.ip,
+        port=way.port,
+        tls=way.tls,
+        issuer=way.issuer,
+        expires=way.expires,
+        content_type=head.get('content-type'),
         ranges=head.status == 206 and given is not None,
         validator=validator.etag or validator.last_modified,
         strong=validator.strong is not None,
