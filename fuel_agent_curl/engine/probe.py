@@ -46,20 +46,20 @@ class Probe:
     effective_url: str
     status: int
     http_version: str
-    proxy: str | None
-    passed_by: str | None
     ip: str | None
-    port: int | None
-    tls: str | None
-    issuer: str | None
-    expires: str | None
-    content_type: str | None
     ranges: bool
     validator: str | None
     strong: bool
     length: int | None
     server: str | None
     timings: dict[str, float]
+    proxy: str | None = None
+    passed_by: str | None = None
+    port: int | None = None
+    tls: str | None = None
+    issuer: str | None = None
+    expires: str | None = None
+    content_type: str | None = None
 
 
 class _Glimpse:

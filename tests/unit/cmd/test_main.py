@@ -271,3 +271,25 @@ class TestProbe(base.TestCase):
 
     def test_no_ranges(self) -> None:
         self.assertIn('from byte 0', probe.resume(self.probe(ranges=False)))
+
+    def test_the_way(self) -> None:
+        for given, expected, others in (
+            ({}, 'server     192.0.2.1, ', ('proxy', 'TLS')),
+            (
+                {'proxy': 'p:3128'},
+                'proxy      p:3128\nserver     behind the proxy, HTTP/1.1',
+                ('192.0.2.1',),
+            ),
+            ({'passed_by': 'p:1'}, 'proxy      not p:1, as no_proxy', ()),
+            ({'tls': 'TLSv1.3'}, 'TLS        TLSv1.3\n', ('certificate',)),
+            (
+                {'tls': 'TLSv1.3', 'issuer': 'CN = a', 'expires': 'Jan 1'},
+                'TLS        TLSv1.3, certificate by CN = a, until Jan 1\n',
+                (),
+            ),
+            ({'content_type': 'text/html'}, 'type       text/html', ()),
+        ):
+            text = '\n'.join(probe.describe(self.probe(**given), ''))
+            self.assertIn(expected, text)
+            for other in others:
+                self.assertNotIn(other, text)
