@@ -277,9 +277,13 @@ class ContentCodingError(ProtocolError):
 
 
 class RepresentationChanged(Error):
-    """The server now has another representation than the one begun."""
+    """The server now has another representation than the one begun.
+
+    ``length`` is its complete length, None where its bytes are others.
+    """
 
     exit_code = 24
+    length: int | None = None
 
 
 class DeadlineExceeded(Error):

@@ -33,7 +33,7 @@ from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import budget
 from fuel_agent_curl.rules import events
 from fuel_agent_curl.rules import segments
-from fuel_agent_curl.rules import sources
+from fuel_agent_curl.rules import sources as sources_module
 from fuel_agent_curl.rules import watchdog
 
 LOG = logging.getLogger(__name__)
@@ -50,8 +50,6 @@ class Context:
     :ivar deadline: monotonic time, infinite for none.
     :ivar random: returns a number from 0 up to 1.
     :ivar observe: called with each event.
-    :ivar length: complete length in bytes, None until an answer states it.
-    :ivar expected: what that has to be, None where it was not given.
     :ivar received: body bytes of the exchanges that have ended.
     :ivar end_proven: a body cut short would show, by the last head accepted
         or by the length.
@@ -60,17 +58,37 @@ class Context:
     settings: settings_module.Settings
     window: window.Window
     loop: multi.Loop
-    sources: sources.Sources
+    sources: sources_module.Sources
     stats: events.Stats
     budget: budget.Budget
     checksum: bool
     deadline: float
     random: Callable[[], float]
     observe: Callable[[events.Event], None]
-    length: int | None = None
-    expected: int | None = None
     received: int = 0
     end_proven: bool = True
+
+    @property
+    def length(self) -> int | None:
+        """Complete length in bytes, None until an answer states it."""
+        return self.sources.length
+
+    def prove(
+        self,
+        source: sources_module.Source,
+        found: answer.Representation,
+        *,
+        kept: bool,
+        upto: int = 0,
+    ) -> None:
+        """All that is kept is of ``found``; see ``Sources.prove``."""
+        self.sources.prove(source, found, kept=kept, upto=upto)
+        self.window.length = found.length
+
+    def forget(self) -> None:
+        """Nothing is kept any more; see ``Sources.forget``."""
+        self.sources.forget()
+        self.window.length = None
 
     def report(
         self,
@@ -101,10 +119,13 @@ class Exchange:
 
     :param kept: bytes are kept that those of the answer are to join.
     :param segment: what is to be brought; the request may be for its rest.
-    :param reread: what was handed on, where that is read again.
+    :param offset: the first byte of it that is missing.
+    :param reread: compares what is read again before that; None: nothing is.
     :param fresh: use no connection and no address of an earlier exchange.
     :param on_accept: called when the head is accepted, with this exchange
-        and whether the head is the first of the source.
+        and whether it is the first one of the download.
+    :param on_prove: called when what was read again of another mirror than
+        before has been compared.
     :param on_start: called before the first body byte; see ``Reception``.
     :ivar redirected: it asks where a redirect led before, not the URL itself.
     :raises errors.OptionError: if libcurl refuses an option.
@@ -113,31 +134,36 @@ class Exchange:
     def __init__(
         self,
         context: Context,
-        source: sources.Source,
+        source: sources_module.Source,
         request: segments.Request,
         *,
         kept: bool,
         segment: segments.Segment,
-        reread: reread.HandedOn | None,
+        offset: int,
+        reread: reread.Comparison | None,
         fresh: bool,
         on_accept: Callable[[Exchange, bool], None],
+        on_prove: Callable[[], None],
         on_start: Callable[[int], int],
     ) -> None:
         self.request = request
         self._context = context
         self._source = source
-        self._known = source.pin, context.length
+        self._kept = kept
         self._on_accept = on_accept
+        self._on_prove = on_prove
         self.reception = reception.Reception(
             request,
             context.window,
             context.budget,
-            pin=self._pin(kept),
+            pin=context.sources.pin(source, request, kept),
+            offset=offset,
             stop=segment.stop,
             reread=reread,
-            before=context.window.before(request.start, _OVERLAP_MAX),
+            before=context.window.before(offset, _OVERLAP_MAX),
             checksum=context.checksum,
             on_accept=self._accepted,
+            on_prove=self._proven,
             on_start=on_start,
         )
         self.redirected = source.location is not None
@@ -151,35 +177,41 @@ class Exchange:
             patience=source.patience,
         )
 
-    def _pin(self, kept: bool) -> answer.Representation | None:
-        context = self._context
-        if kept:
-            return self._source.pin or answer.Representation(
-                length=context.length
-            )
-        if context.expected is not None:
-            return answer.Representation(length=context.expected)
-        return None
-
     def _accepted(self) -> None:
-        """Note what the head says; ``end`` has what is taken back of it."""
-        source, context = self._source, self._context
-        pin = self.reception.pin
-        assert pin is not None
+        source, context, found = self._source, self._context, self._found
         source.moved(self._attempt.address)
-        first = source.pin is None
-        if first and pin.coding:
+        first = not context.sources.begun
+        if first and found.coding:
             LOG.warning(
                 '%s: stored as %s, says the server; it is taken as it is',
                 errors.redact(source.url),
-                pin.coding,
+                found.coding,
             )
-        source.accepted(pin)
-        context.length = context.window.length = pin.length
         context.end_proven = (
-            pin.length is not None or self.reception.proves_end
+            found.length is not None or self.reception.proves_end
         )
         self._on_accept(self, first)
+
+    def _proven(self) -> None:
+        reread = self.reception.reread
+        upto = self.reception.offset if reread else 0
+        moved = self._context.sources.owner is not self._source
+        self._context.prove(
+            self._source, self._found, kept=self._kept, upto=upto
+        )
+        if reread and moved:
+            self._on_prove()
+
+    @property
+    def _found(self) -> answer.Representation:
+        found = self.reception.pin
+        assert found is not None
+        return found
+
+    def complete(self) -> None:
+        """All of it is in place; how long it is may be known only now."""
+        if self._context.length is None:
+            self._context.prove(self._source, self._found, kept=True)
 
     def begin(self) -> None:
         """Hand the request to libcurl."""
@@ -251,10 +283,11 @@ class Exchange:
             taken.settle()
         except errors.PieceMismatch as error:
             LOG.info('%s', error)
-        if taken.unproven:
-            # What its head said may be of another representation: the bytes
-            # handed on are not to be joined to that by a Range.
-            self._source.pin, self._context.length = self._known
+        if taken.accepted and taken.reread and taken.unproven:
+            # The next time, it can go on from there.
+            self._context.sources.compared(
+                self._source, self._found, taken.reread.same
+            )
         self._context.received += taken.received
         self._source.stats.received += taken.received
         self._context.loop.remove(self._attempt)

@@ -22,7 +22,6 @@ from __future__ import annotations
 import logging
 import math
 
-from fuel_agent_curl import errors
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.engine import exchange
 from fuel_agent_curl.engine import reread
@@ -32,9 +31,6 @@ from fuel_agent_curl.rules import segments
 from fuel_agent_curl.rules import sources
 
 LOG = logging.getLogger(__name__)
-
-# Statuses by which a server says that there are too many connections.
-_CROWDED = frozenset((429, 503))
 
 
 class Plan:
@@ -57,7 +53,7 @@ class Plan:
         self._ample = self._size if tight else max(self._size, spare // 2)
         self._full = False
         # One transfer brings all that remains.
-        self._single = context.settings.connections == 1
+        self._single = True
         # First byte of no segment yet; None until the length is known.
         self._next: int | None = None
         # Segments given back, in the order of their offsets.
@@ -65,9 +61,7 @@ class Plan:
         self._turn = 0
         source = context.sources.best()
         assert source is not None
-        self._add(
-            source, segments.Segment(0, None if self._single else self._size)
-        )
+        self._add(source, self.restart())
 
     def tick(self, now: float) -> float:
         """Do what is due; return the seconds until there is more to do.
@@ -80,15 +74,17 @@ class Plan:
             if each.state is transfer.State.FAILED:
                 assert each.error is not None
                 raise each.error
-        self._return(*self._takeovers.settle())
+        self.take_back(*self._takeovers.settle())
         for each in list(self._transfers):
             if not each.under_way:
                 self._transfers.remove(each)
                 if each.state is transfer.State.DONE:
                     self._brought(each, now)
                 wait = 0.0
-        if not self._single and self._assign(now):
-            wait = 0.0
+        if not self._single:
+            wait = min(wait, self._context.sources.wait(now))
+            if self._assign(now):
+                wait = 0.0
         self._context.stats.received = self._context.received + sum(
             each.receiving for each in self._transfers
         )
@@ -153,37 +149,46 @@ class Plan:
         self._single = True
         return self._window.rewind()
 
+    def restart(self) -> segments.Segment:
+        """Return the first segment, of which nothing is there (any more)."""
+        self._single = self._context.settings.connections == 1
+        return segments.Segment(0, None if self._single else self._size)
+
     def take_all(self) -> None:
         """The answer to the first range was a whole one: use it as it is."""
         if not self._single:
             LOG.info('The server has no ranges: one connection')
         self._single = True
 
-    def give_up(self, failed: transfer.Transfer, error: errors.Error) -> bool:
-        """Leave the work of a transfer to others; tell whether they take it.
-
-        A server that lets only so many connections in refuses the rest:
-        fewer are used then.
-        """
-        crowded = isinstance(error, errors.NetworkError) or (
-            isinstance(error, errors.StatusError) and error.status in _CROWDED
-        )
-        there = [
-            other
-            for other in self._transfers
-            if other.source is failed.source
+    def others(self, asking: transfer.Transfer) -> int:
+        """Return how many more are asking the same mirror."""
+        return sum(
+            other.source is asking.source
             and other.state is transfer.State.ATTEMPTING
-        ]
-        if not crowded or there == [failed]:
-            return False
-        failed.source.crowded(len(there))
-        LOG.info(
-            'Going on with at most %d connections: %s',
-            failed.source.most,
-            error,
+            for other in self._transfers
+            if other is not asking
         )
-        self._return(segments.Segment(failed.offset, failed.segment.stop))
-        return True
+
+    def take_back(self, *segments_: segments.Segment) -> None:
+        """Have segments brought by others, in the order of their offsets."""
+        self._returned.extend(segments_)
+        self._returned.sort(key=lambda segment: segment.start)
+
+    def help(self, remaining: transfer.Transfer) -> None:
+        """Go on with several connections, where one was alone.
+
+        What it had to read again, of another mirror, is proven.
+        """
+        length, settings = self._context.length, self._context.settings
+        if settings.connections == 1 or length is None:
+            return
+        if not self._context.sources.serves_parts(remaining.source):
+            return
+        begin = (remaining.offset // self._size + 2) * self._size
+        if begin < length and remaining.end_at(begin):
+            LOG.info('Going on with %d connections', settings.connections)
+            self._single = False
+            self._next = begin
 
     # Several connections.
 
@@ -213,7 +218,7 @@ class Plan:
             self._next = self._size
         started = False
         while len(self._transfers) < self._context.settings.connections:
-            source = self._context.sources.best(self._busy())
+            source = self._context.sources.best(now, self._busy())
             if source is None:
                 break
             segment = self._next_segment(self._next, length)
@@ -222,10 +227,6 @@ class Plan:
             self._add(source, segment)
             started = True
         return started
-
-    def _return(self, *returned: segments.Segment) -> None:
-        self._returned.extend(returned)
-        self._returned.sort(key=lambda segment: segment.start)
 
     def _busy(self) -> list[sources.Source]:
         return [each.source for each in self._transfers]
@@ -251,10 +252,10 @@ class Plan:
         if slow is None:
             return False
         choice, busy = self._context.sources, self._busy()
-        source = choice.best(busy)
+        source = choice.best(now, busy)
         if choice.joined:
             # Another mirror rather than the same once more.
-            source = choice.best(busy, [slow.source]) or source
+            source = choice.best(now, busy, [slow.source]) or source
         if source is None:
             return False
         challenge = takeover.Challenge(slow)

@@ -47,12 +47,16 @@ class Reception:
         none are kept.
     :param stop: the segment's end, None for that of the representation.
     :param budget: how many bytes may be received now.
-    :param reread: what was handed on, where the answer is a whole one whose
-        beginning is to be compared with that.
+    :param offset: where its bytes are put in place from, which is behind the
+        first one asked for where that is read again.
+    :param reread: what is read again up to there is compared by it; None
+        where nothing is.
     :param before: bytes that are in place before those asked for, to be
         compared with a part that begins early.
     :param checksum: a checksum of the whole was given.
     :param on_accept: called when the head is accepted.
+    :param on_prove: called when what is kept is known to be of the
+        representation: then, or when all that was read again is compared.
     :param on_start: called before the first body byte; returns the offset
         to go on at, should that have moved since the request was made.
     :ivar judgement: on the head; None before.
@@ -72,11 +76,13 @@ class Reception:
         budget: budget_module.Budget,
         *,
         pin: answer.Representation | None,
+        offset: int,
         stop: int | None,
-        reread: reread_module.HandedOn | None,
+        reread: reread_module.Comparison | None,
         before: bytes = b'',
         checksum: bool,
         on_accept: Callable[[], None],
+        on_prove: Callable[[], None],
         on_start: Callable[[int], int],
     ) -> None:
         self.judgement: answer.Judgement | None = None
@@ -89,10 +95,11 @@ class Reception:
         self._budget = budget
         self.pin = pin
         self.stop = stop
-        self._reread = reread and reread_module.Comparison(reread)
+        self.reread = reread
         self._before = before
         self._checksum = checksum
         self._on_accept = on_accept
+        self._on_prove = on_prove
         self._on_start = on_start
         self._started = False
         self._closed = False
@@ -103,7 +110,7 @@ class Reception:
         # What the body still has to begin with.
         self._magic = b''
         # Offset of the buffer's first byte, and where this lease begins.
-        self._base = request.start
+        self._base = self._began = offset
         self._leased = 0
 
     @property
@@ -114,7 +121,7 @@ class Reception:
     @property
     def received(self) -> int:
         """Body bytes that have arrived."""
-        return self.offset - self._request.start + self.surplus
+        return self.offset - self._began + self.surplus
 
     @property
     def accepted(self) -> bool:
@@ -126,8 +133,8 @@ class Reception:
 
     @property
     def unproven(self) -> bool:
-        """It is a reread, and not all of it has been compared yet."""
-        return self._reread is not None and self._to_skip > 0
+        """It is read again, and not all of that has been compared yet."""
+        return self.reread is not None and self.reread.left > 0
 
     def head(self, head: http.Head) -> None:
         """Judge the head.
@@ -145,6 +152,7 @@ class Reception:
             raise judgement.error or errors.ProtocolError('unusable answer')
         if head.status == 206:
             self._check_overlap(judgement)
+        self._check_length(judgement)
         self.pin = judgement.pinned
         self.proves_end = http.proves_end(head)
         self._to_skip = self.offset - judgement.start
@@ -154,6 +162,8 @@ class Reception:
             # All of it, also where a range was asked for: use it so.
             self.stop = None
         self._on_accept()
+        if not self.unproven:
+            self._on_prove()
 
     def write(self, piece: memoryview) -> bool:
         """Put a piece of the body in place.
@@ -198,19 +208,39 @@ class Reception:
         known = self._magic[: len(piece)]
         if piece[: len(known)] != known:
             assert self.pin is not None
-            raise answer.coding_error(self.pin.coding or "")
+            raise answer.coding_error(self.pin.coding or '')
 
     def _skip(self, piece: memoryview) -> memoryview:
         """Drop what is there already, comparing it where that is a reread."""
         count = min(len(piece), self._to_skip)
-        if self._reread:
-            self._reread.update(piece[:count])
+        if self.reread:
+            self._compare(piece[:count], self.reread)
         elif self._before:
             self._compare_overlap(piece[:count])
         self._to_skip -= count
         self._dealt_with += count
         self.surplus += count
         return piece[count:]
+
+    def _compare(
+        self, piece: memoryview, reread: reread_module.Comparison
+    ) -> None:
+        reread.update(piece)
+        if not reread.left:
+            self._on_prove()
+
+    def _check_length(self, judgement: answer.Judgement) -> None:
+        """Refuse a whole that is shorter than what is there of another."""
+        length = judgement.pinned.length
+        if length is not None and length < self.offset:
+            error = errors.RepresentationChanged(
+                '%d bytes are there, and it has %d' % (self.offset, length)
+            )
+            error.length = length
+            self.judgement = answer.Judgement(
+                answer.Verdict.REFUSE, error=error
+            )
+            raise error
 
     def _check_overlap(self, judgement: answer.Judgement) -> None:
         """Refuse a part that begins early if that cannot be seen from it.
@@ -219,6 +249,8 @@ class Reception:
         that follows; only bytes that are here already can tell.
         """
         overlap = self._request.start - judgement.start
+        if overlap and self.reread:
+            raise self._no_proof('the part to be compared begins early')
         known = self._before[-overlap:] if overlap else b''
         # Where all bytes are the same, a shift does not show.
         if overlap and (len(known) < _OVERLAP_MIN or len(set(known)) == 1):
@@ -276,9 +308,12 @@ class Reception:
         if stop is not None:
             return max(0, min(size, min(end, stop) - self.offset))
         if self.offset == end:
-            raise errors.RepresentationChanged(
+            error = errors.RepresentationChanged(
                 'the server sends more than the %d bytes it stated' % end
             )
+            # By one at the least.
+            error.length = end + 1
+            raise error
         return min(size, end - self.offset)
 
     def settle(self) -> None:

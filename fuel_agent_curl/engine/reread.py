@@ -34,7 +34,25 @@ _EXACT_BITS = 10
 
 def _has_checkpoint(count: int) -> bool:
     """Tell whether there is one after ``count`` chunks."""
-    return count % (1 << max(0, count.bit_length() - _EXACT_BITS)) == 0
+    return count % (1 << _skipped_bits(count)) == 0
+
+
+def _skipped_bits(count: int) -> int:
+    return max(0, count.bit_length() - _EXACT_BITS)
+
+
+def _last_checkpoint(count: int) -> int:
+    """Return how many of ``count`` chunks come before the last one."""
+    return count - count % (1 << _skipped_bits(count))
+
+
+def _checkpoints(count: int) -> int:
+    """Return how many there are in ``count`` chunks."""
+    if not count:
+        return 0
+    bits = _skipped_bits(count)
+    # Half of them in each number of bits, but for the exact ones.
+    return (count >> bits) + bits * (1 << (_EXACT_BITS - 1))
 
 
 def _fold(crc: int, before: int) -> int:
@@ -56,6 +74,11 @@ class HandedOn:
     chunk_size: int = 1
     digest: int = 0
     checkpoints: tuple[int, ...] = ()
+
+    def checkpoint(self, position: int) -> int:
+        """Return where a comparison can begin, at ``position`` or before."""
+        count = min(position, self.length) // self.chunk_size
+        return _last_checkpoint(count) * self.chunk_size
 
 
 class Checkpoints:
@@ -90,19 +113,21 @@ class Checkpoints:
 
 
 class Comparison:
-    """Compares what is read again, from the first byte on.
+    """Compares what is read again.
 
+    :param start: where it begins: 0 or one of its checkpoints.
     :ivar left: bytes that are still to come.
+    :ivar same: all before this offset is the same.
     """
 
-    def __init__(self, handed_on: HandedOn) -> None:
-        self.left = handed_on.length
+    def __init__(self, handed_on: HandedOn, start: int = 0) -> None:
+        self.left = handed_on.length - start
         self._handed_on = handed_on
-        self._checkpoints = iter(handed_on.checkpoints)
+        passed = _checkpoints(start // handed_on.chunk_size)
+        self._checkpoints = iter(handed_on.checkpoints[passed:])
         self._crc = 0
-        self._digest = 0
-        # All before it is the same.
-        self._same = 0
+        self._digest = handed_on.checkpoints[passed - 1] if passed else 0
+        self.same = start
 
     def update(self, piece: memoryview) -> None:
         """Compare the next bytes, no more than are left.
@@ -131,6 +156,6 @@ class Comparison:
         if self._digest != expected:
             raise errors.RepresentationChanged(
                 'the bytes from %d to %d are others than before'
-                % (self._same, position)
+                % (self.same, position)
             )
-        self._same = position
+        self.same = position

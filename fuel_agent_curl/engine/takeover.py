@@ -57,6 +57,9 @@ class Challenge:
 
         :raises errors.ReceiveError: if nothing is to be taken over.
         """
+        if self.won:
+            # Another attempt at what was taken over.
+            return offset
         if self.slow.offset < segment.start:
             # A piece did not match, and is to be brought again.
             raise errors.ReceiveError('there is a gap before these bytes')

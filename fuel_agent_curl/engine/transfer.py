@@ -33,7 +33,7 @@ from fuel_agent_curl.rules import recovery
 from fuel_agent_curl.rules import segments
 from fuel_agent_curl.rules import sources as sources_module
 from fuel_agent_curl.rules import watchdog
-from fuel_agent_curl.rules.recovery import Action
+from fuel_agent_curl.rules.recovery import Then
 
 LOG = logging.getLogger(__name__)
 
@@ -91,11 +91,20 @@ class Plan(Protocol):
         The transfer is to bring all that remains.
         """
 
+    def restart(self) -> segments.Segment:
+        """Begin again, with the only transfer left; return its segment."""
+
     def take_all(self) -> None:
         """The only transfer there is receives all that remains."""
 
-    def give_up(self, transfer: Transfer, error: errors.Error) -> bool:
-        """Leave the work to others, if they take it; tell whether they do."""
+    def others(self, transfer: Transfer) -> int:
+        """Return how many more are asking the same mirror."""
+
+    def take_back(self, segment: segments.Segment) -> None:
+        """Others are to bring it."""
+
+    def help(self, transfer: Transfer) -> None:
+        """What was read again is proven: others may bring what follows."""
 
 
 class Challenge(Protocol):
@@ -136,8 +145,10 @@ class Transfer:
         )
         self._offset = segment.start
         # The highest offset before this attempt: only what is beyond it is
-        # new, however often the rest is read again.
+        # new, however often the rest is read again. Of what is read again
+        # elsewhere, what is beyond all that was compared there.
         self._highest = segment.start
+        self._reached = 0
         self._due = 0.0
         self._exchange: exchange.Exchange | None = None
         # The next request goes on where one that ended well left off.
@@ -212,7 +223,9 @@ class Transfer:
             if error is not None:
                 self._failed(self._exchange, error)
         elif now >= self._due:
-            self._start(now)
+            self._due = now + self._recovery.postponed(now, self._kept())
+            if now >= self._due:
+                self._start(now)
         if self.state is State.WAITING:
             return max(0.0, min(self._due, self._context.deadline) - now)
         if self.state is not State.ATTEMPTING:
@@ -268,10 +281,10 @@ class Transfer:
     # One attempt.
 
     def _start(self, now: float) -> None:
-        self._context.sources.asking(self.source)
-        request, reread = self._next_request()
+        request, comparison = self._next_request()
         if not self._chained:
             self._highest = max(self._highest, self._offset)
+            self._reached = self.source.reached
             self._watchdog = watchdog.Watchdog(
                 self._settings, now, self._offset, self.source.patience
             )
@@ -284,9 +297,11 @@ class Transfer:
                 request,
                 kept=self._kept(),
                 segment=self.segment,
-                reread=reread,
+                offset=self._offset,
+                reread=comparison,
                 fresh=self._recovery.fresh,
                 on_accept=self._accepted,
+                on_prove=self._proven,
                 on_start=self._body_started,
             )
         except errors.Error as error:
@@ -297,22 +312,25 @@ class Transfer:
 
     def _next_request(
         self,
-    ) -> tuple[segments.Request, reread.HandedOn | None]:
-        if self._offset or self.segment.stop is not None:
-            request = self.source.request(
-                self._offset,
-                self.segment.stop,
-                self._context.checksum or not self._kept(),
-            )
-            if request is not None:
-                return request, None
-            # Without a proof: read again from 0, and compare what was handed
-            # on. What was not is forgotten, it comes again anyway.
-            handed_on = self._go_alone()
-            if self._offset:
-                self._report('reread')
-                return segments.Request(self._offset), handed_on
-        return segments.Request(), None
+    ) -> tuple[segments.Request, reread.Comparison | None]:
+        if not self._offset and self.segment.stop is None:
+            return segments.Request(), None
+        choice, kept = self._context.sources, self._kept()
+        request = choice.request(
+            self.source, self._offset, self.segment.stop, kept
+        )
+        if request is not None:
+            return request, None
+        # Without a proof: read again, and compare what was handed on. What
+        # was not is forgotten, it comes again anyway.
+        handed_on = self._go_alone()
+        if not self._offset:
+            return segments.Request(), None
+        self._report('reread')
+        request = choice.reread(
+            self.source, handed_on.checkpoint(self.source.agreed)
+        )
+        return request, reread.Comparison(handed_on, request.start)
 
     def _kept(self) -> bool:
         return self._offset > 0 or not self._plan.sole(self)
@@ -325,20 +343,39 @@ class Transfer:
         self._offset = handed_on.length
         return handed_on
 
+    def _restart(self) -> None:
+        # What was not handed on when that was looked at may be by now: then
+        # the next attempt fails, and finally.
+        if not self._go_alone().length:
+            self._context.forget()
+            self.segment = self._plan.restart()
+
     def _accepted(self, under_way: exchange.Exchange, first: bool) -> None:
         if under_way.reception.stop is None:
             self.segment = segments.Segment(self.segment.start)
             self._plan.take_all()
-        start = under_way.request.start
-        if start:
+        self._recovery.accepted()
+        if self._offset:
             # Else it is merely where the segment begins.
-            if start > self.segment.start:
+            if self._offset > self.segment.start:
                 self._context.stats.resumes += 1
                 self._report('resumed')
         elif first:
             self._report('started')
         else:
             self._report('restarted')
+
+    def _proven(self) -> None:
+        self._plan.help(self)
+
+    def end_at(self, stop: int) -> bool:
+        """Bring the bytes up to ``stop`` only; False where it cannot."""
+        judgement = self._exchange and self._exchange.reception.judgement
+        if not self._exchange or not judgement or judgement.stop is None:
+            return False
+        self.segment = segments.Segment(self.segment.start, stop)
+        self._exchange.reception.stop = stop
+        return True
 
     def _body_started(self, offset: int) -> int:
         if self._challenge is None:
@@ -364,60 +401,74 @@ class Transfer:
     # What follows.
 
     def _failed(self, ended: exchange.Exchange, error: errors.Error) -> None:
-        judgement = ended.reception.judgement
         if isinstance(error, errors.Stalled):
             ended.leave_connection()
         self._end_attempt()
         self._recovery.annotate(error, self._offset)
-        now = time.monotonic()
-        new = self._offset - self._highest
-        failure = recovery.Failure(
+        now, source = time.monotonic(), self.source
+        step = self._recovery.failed(self._failure(ended, error, now))
+        if step.restart:
+            self._restart()
+        if step.then is Then.FAIL:
+            self._fail(step.error or error)
+        elif step.then is Then.LEAVE:
+            if not self._challenging:
+                LOG.info('Going on with fewer connections: %s', error)
+                self._plan.take_back(
+                    segments.Segment(self._offset, self.segment.stop)
+                )
+            self._move(State.DROPPED)
+        else:
+            self._due = now + step.delay
+            self._move(State.WAITING)
+            self._tell(step, error, source)
+
+    def _failure(
+        self, ended: exchange.Exchange, error: errors.Error, now: float
+    ) -> recovery.Failure:
+        stop = self.segment.stop
+        if stop is None:
+            stop = self._context.length
+        return recovery.Failure(
             error,
-            judgement=judgement,
+            judgement=ended.reception.judgement,
             ranged=ended.request.ranged,
             redirected=ended.redirected,
             challenging=self._challenging,
+            others=self._plan.others(self),
             empty=not ended.reception.received,
-            progressed=new >= self._settings.progress,
+            new=max(
+                self._offset - self._highest,
+                self.source.reached - self._reached,
+            ),
+            seconds=now - self._watchdog.began,
+            offset=self._offset,
+            missing=None if stop is None else stop - self._offset,
+            handed_on=self._context.window.handed_on,
             kept=self._kept(),
-            foretold=self._context.expected is not None,
+            now=now,
             left=self._context.deadline - now,
         )
-        step = self._recovery.failed(failure)
-        if step.action is Action.REWIND:
-            step = self._recovery.rewound(failure, self._go_alone().length)
-        elif step.action is Action.OFFER:
-            taken = self._plan.give_up(self, error)
-            step = self._recovery.offered(failure, taken)
-        self._carry_out(step, error, now)
 
-    def _carry_out(
-        self, step: recovery.Step, error: errors.Error, now: float
+    def _tell(
+        self,
+        step: recovery.Step,
+        error: errors.Error,
+        before: sources_module.Source,
     ) -> None:
-        action = step.action
-        if action is Action.FAIL:
-            self._fail(step.error or error)
-        elif action is Action.BACK_OFF:
-            LOG.warning('%s; next attempt in %.1f s', error, step.delay)
-            self._due = now + step.delay
-            self._move(State.WAITING)
-            self._report('retry', error, step.delay)
-        elif action is Action.FAIL_OVER:
+        """Say what follows an attempt that failed."""
+        if not step.failed:
+            LOG.info('%s: asking in another way', error)
+        elif self.source is not before and not step.delay:
             LOG.warning('%s; trying %s', error, errors.redact(self.source.url))
-            self._move(State.WAITING)
             self._report('failover', error)
-        elif action is Action.LEAVE:
-            self._move(State.DROPPED)
         else:
-            if action is Action.ASK_OTHERWISE:
-                LOG.info('%s: asking in another way', error)
-            elif action is Action.ASK_ORIGINAL:
-                LOG.info('%s: asking the original URL again', error)
-            self._move(State.WAITING)
+            LOG.warning('%s; next attempt in %.1f s', error, step.delay)
+            self._report('retry', error, step.delay)
 
     def _complete(self) -> None:
-        if self._exchange and self._exchange.reception.pin:
-            self._context.length = self._exchange.reception.pin.length
+        if self._exchange:
+            self._exchange.complete()
         self._end_attempt()
         self._move(State.DONE)
 

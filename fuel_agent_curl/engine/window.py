@@ -190,6 +190,11 @@ class Window:
         return False
 
     @property
+    def handed_on(self) -> int:
+        """Bytes that the consumer has taken."""
+        return self._taken * self.chunk_size
+
+    @property
     def ample(self) -> int:
         """Bytes of room that make unpausing worth its system calls."""
         return self._chunks // 2 * self.chunk_size

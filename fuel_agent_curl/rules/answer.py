@@ -51,6 +51,9 @@ class Verdict(enum.Enum):
     ACCEPT = enum.auto()
     #: Unchanged, yet sent whole: some caches do that to any If-Range.
     ASK_WITHOUT_IF_RANGE = enum.auto()
+    #: Its validator is another, or is missing, and the length is the same:
+    #: of another node of the same name, perhaps, with the same bytes.
+    OTHER_NODE = enum.auto()
     #: It proves too little: read from 0 and compare what was handed on.
     REREAD = enum.auto()
     #: No use; ``error`` says why.
@@ -84,17 +87,17 @@ def judge(
 ) -> Judgement:
     """Judge the answer to ``request``.
 
-    :param pin: what the bytes handed on belong to; None where none were, so
-        that any representation will do.
+    :param pin: what the bytes kept belong to; None where none are, so that
+        any representation will do.
     :param checksum: a checksum of the whole was given, which decides where
-        the server can prove nothing.
+        the server can prove nothing, or states another validator.
     :param now: wall-clock time, for a Retry-After that is a date.
     """
     try:
         if head.status == 206:
             return _partial(head, request, pin, checksum, now)
         if head.status == 200:
-            return _whole(head, request, pin, now)
+            return _whole(head, request, pin, checksum, now)
         if head.status == 416 and request.ranged and not request.start:
             # An empty representation has no first byte to give.
             return _ask(Verdict.REREAD)
@@ -139,6 +142,7 @@ def _whole(
     head: http.Head,
     request: segments.Request,
     pin: Representation | None,
+    checksum: bool,
     now: datetime.datetime,
 ) -> Judgement:
     _check_whole(head)
@@ -147,8 +151,8 @@ def _whole(
     validator = http.validator(head, now)
     ranges = _serves_ranges(head)
     if pin:
-        same = _same_validator(pin, validator)
         _same_length(pin, length)
+        same = pin.validator.same(validator)
         # A later answer may leave out what an earlier one stated, or be the
         # first of another mirror.
         length = pin.length if length is None else length
@@ -156,7 +160,11 @@ def _whole(
         if request.ranged:
             if request.if_range and same and ranges:
                 return _ask(Verdict.ASK_WITHOUT_IF_RANGE)
+            if same is False and not checksum:
+                return _ask(Verdict.OTHER_NODE)
             return _ask(Verdict.REREAD)
+        if same is False and not checksum:
+            return _ask(Verdict.OTHER_NODE)
         pinned = Representation(
             _either(pin, validator), length, ranges, coding
         )
@@ -174,24 +182,18 @@ def _partial(
     checksum: bool,
     now: datetime.datetime,
 ) -> Judgement:
-    if not request.ranged:
-        raise errors.ContentRangeError('a part (206) that nobody asked for')
     media_type = (head.get('content-type') or '').lower()
     if media_type.startswith('multipart/byteranges'):
         raise errors.ContentRangeError(
             'several parts (multipart/byteranges) to a single range'
         )
     validator = http.validator(head, now)
-    # Without a strong validator, no later part could be joined to this one.
-    same = (
-        _same_validator(pin, validator)
-        if pin
-        else validator.strong is not None
-    )
     given = http.content_range(head)
     complete = given.complete if given else None
     coding = _stored_coding(head, complete, pin, request.start)
     if given is None or given.start is None or given.stop is None:
+        if not request.ranged:
+            raise errors.ContentRangeError('a part that nobody asked for')
         return _ask(Verdict.REREAD, ranges=True)
     if pin:
         _same_length(pin, given.complete)
@@ -210,26 +212,50 @@ def _partial(
             % (length, head.get('content-range'))
         )
     if given.complete is None:
+        if not request.ranged:
+            raise errors.ContentRangeError('a part that nobody asked for')
         return _ask(Verdict.REREAD, ranges=True)
-    strong = pin.validator.strong if pin else None
-    if not same and (strong or not checksum):
-        return _ask(Verdict.REREAD, ranges=True)
+    unproven = _unproven(request, pin, validator)
+    if unproven is not None and not checksum:
+        return _ask(unproven, ranges=True)
     if pin:
         validator = _either(pin, validator)
     pinned = Representation(validator, given.complete, True, coding)
     return Judgement(Verdict.ACCEPT, given.start, given.stop, pinned)
 
 
+def _unproven(
+    request: segments.Request,
+    pin: Representation | None,
+    validator: http.Validator,
+) -> Verdict | None:
+    """Return what follows where the validator proves too little for a part."""
+    if pin is None:
+        # No later part could be joined to this one.
+        joinable = validator.strong or not request.ranged
+        return None if joinable else Verdict.REREAD
+    same = pin.validator.same(validator)
+    if same or not request.ranged:
+        return Verdict.OTHER_NODE if same is False else None
+    if same is False or pin.validator.strong:
+        return Verdict.OTHER_NODE
+    return Verdict.REREAD
+
+
 def _ask(verdict: Verdict, ranges: bool | None = None) -> Judgement:
     """Return the verdict; ``ranges``: what the answer shows of those."""
     why = {
         Verdict.ASK_WITHOUT_IF_RANGE: 'the server sends all to an If-Range',
+        Verdict.OTHER_NODE: 'the server has another validator now, or none',
         Verdict.REREAD: 'the server does not prove that it resumes',
     }
+    kind: type[errors.ProtocolError] = errors.ContentRangeError
+    if verdict is Verdict.OTHER_NODE:
+        kind = errors.ProtocolError
     return Judgement(
         verdict,
         pinned=Representation(ranges=ranges),
-        error=errors.ContentRangeError(why[verdict]),
+        error=kind(why[verdict]),
     )
 
 
@@ -287,22 +313,6 @@ def _check_whole(head: http.Head) -> None:
         )
 
 
-def _same_validator(
-    pin: Representation, validator: http.Validator
-) -> bool | None:
-    same = pin.validator.same(validator)
-    if same is False:
-        raise errors.RepresentationChanged(
-            'the server has another representation now (%s before, %s now)'
-            % (_name(pin.validator), _name(validator))
-        )
-    return same
-
-
-def _name(validator: http.Validator) -> str:
-    return validator.etag or validator.last_modified or 'no validator'
-
-
 def _either(pin: Representation, validator: http.Validator) -> http.Validator:
     known = pin.validator.etag or pin.validator.last_modified
     return pin.validator if known else validator
@@ -310,9 +320,11 @@ def _either(pin: Representation, validator: http.Validator) -> http.Validator:
 
 def _same_length(pin: Representation, length: int | None) -> None:
     if None not in (pin.length, length) and pin.length != length:
-        raise errors.RepresentationChanged(
+        error = errors.RepresentationChanged(
             'the complete length was %s and is %s now' % (pin.length, length)
         )
+        error.length = length
+        raise error
 
 
 def _serves_ranges(head: http.Head) -> bool | None:

@@ -12,8 +12,9 @@
 
 """What follows an attempt that failed, and which mirror is asked then.
 
-Rules only: ``transfer`` states what is true of the attempt, and carries out
-what follows. What an error means by itself is in ``retry``.
+Rules only: ``transfer`` states what is true of the attempt, asks once, and
+carries out what follows. What an error means by itself, and how long to wait
+after how many, is in ``retry``: that knows nothing of mirrors.
 """
 
 from __future__ import annotations
@@ -30,38 +31,42 @@ from fuel_agent_curl.rules import events
 from fuel_agent_curl.rules import retry
 from fuel_agent_curl.rules import sources
 
+# Statuses by which a server says that there are too many connections.
+_CROWDED = frozenset((429, 503))
+# What may be read again, as a part of the whole, without a second thought.
+_CHEAP = 0.1
+# Failures in a row after which reading again elsewhere is thought of.
+_FAILURES = 3
+# Attempts that a download may need to end where they have no limit.
+_ATTEMPTS = 31
 
-class Action(enum.Enum):
-    """What a transfer does about an attempt that failed."""
 
-    #: Ask again, in the way that the answer showed to be of use.
-    ASK_OTHERWISE = enum.auto()
-    #: Ask the URL itself, and not where a redirect of it led to before.
-    ASK_ORIGINAL = enum.auto()
+class Then(enum.Enum):
+    """What a transfer does after an attempt that failed."""
+
+    #: Make another request.
+    AGAIN = enum.auto()
     #: Leave the bytes to another transfer.
     LEAVE = enum.auto()
-    #: Offer them to the others; ``offered`` has what follows.
-    OFFER = enum.auto()
-    #: Go on alone, from what was handed on; ``rewound`` has what follows.
-    REWIND = enum.auto()
-    #: Ask another mirror at once.
-    FAIL_OVER = enum.auto()
-    #: Ask once more after a delay.
-    BACK_OFF = enum.auto()
     #: Nothing is left to be tried.
     FAIL = enum.auto()
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """An action and what belongs to it.
+    """What follows, finally.
 
-    :ivar delay: seconds to wait, for BACK_OFF.
+    :ivar delay: seconds before the request.
+    :ivar restart: forget all that is kept first, and begin again: the
+        representation is another.
+    :ivar failed: it was a failure; the next request is another attempt.
     :ivar error: what the transfer fails with, for FAIL.
     """
 
-    action: Action
+    then: Then
     delay: float = 0.0
+    restart: bool = False
+    failed: bool = True
     error: errors.Error | None = None
 
 
@@ -73,10 +78,16 @@ class Failure:
     :ivar ranged: it asked for a range.
     :ivar redirected: it asked where a redirect had led to, not the URL.
     :ivar challenging: another transfer is still bringing the same bytes.
+    :ivar others: transfers under way at the same mirror.
     :ivar empty: it brought no byte of a body.
-    :ivar progressed: it brought as many new bytes as count as progress.
+    :ivar new: bytes beyond the highest offset so far, or beyond what had been
+        compared of this mirror.
+    :ivar seconds: that it took.
+    :ivar offset: the next byte to be received.
+    :ivar missing: bytes that it was still to bring, None where not known.
+    :ivar handed_on: bytes that the consumer has.
     :ivar kept: bytes are kept that those of the next answer are to join.
-    :ivar foretold: the complete length was given, not learnt from an answer.
+    :ivar now: monotonic time.
     :ivar left: seconds until the deadline, infinite without one.
     """
 
@@ -85,10 +96,15 @@ class Failure:
     ranged: bool = False
     redirected: bool = False
     challenging: bool = False
+    others: int = 0
     empty: bool = False
-    progressed: bool = False
+    new: int = 0
+    seconds: float = 0.0
+    offset: int = 0
+    missing: int | None = None
+    handed_on: int = 0
     kept: bool = False
-    foretold: bool = False
+    now: float = 0.0
     left: float = math.inf
 
 
@@ -117,15 +133,30 @@ class Recovery:
         self.last: errors.Error | None = None
         self._settings = settings
         self._choice = choice
-        self._series = retry.Series(settings, random)
         self._stats = stats
-        # The mirrors that failed since the last wait, or progress.
-        self._tried: list[sources.Source] = []
+        self._random = random
+        # By mirror: the attempts in a row, the time before which the next is
+        # not made, and what it was given up for.
+        self._series: dict[sources.Source, retry.Series] = {}
+        self._due: dict[sources.Source, float] = {}
+        self._given_up: dict[sources.Source, errors.Error] = {}
+        # In a row.
+        self._other_nodes = 0
+        # Bytes a second, and the time, of the last progress.
+        self._pace = 0.0
+        self._progressed = -math.inf
+        # Bytes that were read again elsewhere.
+        self._reread = 0
 
     @property
     def attempt(self) -> int:
         """The attempt under way, in the row of those without progress."""
-        return self._series.number
+        return self._row(self.source).number
+
+    def _row(self, source: sources.Source) -> retry.Series:
+        if source not in self._series:
+            self._series[source] = retry.Series(self._settings, self._random)
+        return self._series[source]
 
     def annotate(self, error: errors.Error, offset: int) -> None:
         """Add to the error where it happened, unless it has that."""
@@ -137,86 +168,116 @@ class Recovery:
             error.attempt = max(1, self.attempt)
             error.attempts = self._settings.attempts
 
-    def too_late(self) -> errors.Error:
+    def too_late(self) -> errors.DeadlineExceeded:
         """Return the error for a deadline that has passed."""
-        return self._series.too_late(self.last)
+        return retry.too_late(self._settings, self.last)
+
+    def accepted(self) -> None:
+        """Note a usable answer."""
+        self.source.accepted()
+        self._other_nodes = 0
 
     def failed(self, failure: Failure) -> Step:
         """Note the failure, and return what follows."""
-        source = self.source
+        source, error = self.source, failure.error
         if failure.challenging:
             self._challenged_in_vain(failure)
-            return Step(Action.LEAVE)
-        if failure.judgement is not None and source.learn(failure.judgement):
+            return Step(Then.LEAVE)
+        judgement = failure.judgement
+        if judgement and judgement.verdict is answer.Verdict.OTHER_NODE:
+            return self._other_node(failure)
+        if judgement and source.learn(judgement):
             if self._choice.joined and not source.ranged:
                 # Rather another mirror than all of it from this one.
-                self.source = self._choice.best() or source
-            return Step(Action.ASK_OTHERWISE)
+                self.source = self._choice.best(failure.now) or source
+            return Step(Then.AGAIN, failed=False)
         self._count(failure)
-        decision = retry.decide(failure.error)
-        if decision is retry.Decision.FAIL and failure.redirected:
+        lasting = retry.is_permanent(error)
+        changed = isinstance(error, errors.RepresentationChanged)
+        if isinstance(error, errors.RepresentationChanged):
+            lasting = error.length is None or source.changed(error.length)
+        if lasting and failure.redirected:
             # What a redirect once led to may have expired since.
-            return Step(Action.ASK_ORIGINAL)
-        if decision is retry.Decision.RESTART and self._restarts(failure):
-            return Step(Action.REWIND)
-        if decision is not retry.Decision.RETRY:
-            source.error = failure.error
-        elif not failure.progressed:
-            return Step(Action.OFFER)
+            return Step(Then.AGAIN, failed=False)
+        if lasting and changed and self._restarts(failure):
+            failure = dataclasses.replace(failure, offset=0, kept=False)
+            return dataclasses.replace(self._go_on(failure), restart=True)
+        if lasting:
+            source.error = error
+        elif self._is_crowd(failure):
+            source.crowded(failure.others + 1)
+            return Step(Then.LEAVE)
         return self._go_on(failure)
 
-    def rewound(self, failure: Failure, handed_on: int) -> Step:
-        """Return what follows REWIND.
+    def _other_node(self, failure: Failure) -> Step:
+        """Ask once more, and then read again: the bytes may be the same.
 
-        :param handed_on: bytes that were; to those, none of another
-            representation can be joined.
+        Whoever has reached the first node goes on there meanwhile. Where
+        nothing was handed on, any representation will do.
         """
-        if handed_on:
-            self.source.error = failure.error
-        return self._go_on(dataclasses.replace(failure, kept=handed_on > 0))
+        source = self.source
+        self._other_nodes += 1
+        changed = source.other_validator()
+        if changed and not failure.handed_on:
+            return Step(Then.AGAIN, restart=True, failed=False)
+        if self._other_nodes > 1:
+            if failure.others:
+                source.crowded(failure.others + 1)
+                return Step(Then.LEAVE)
+            source.reread()
+        return Step(Then.AGAIN, failed=False)
 
-    def offered(self, failure: Failure, taken: bool) -> Step:
-        """Return what follows OFFER, by whether the others take it."""
-        return Step(Action.LEAVE) if taken else self._go_on(failure)
+    def _is_crowd(self, failure: Failure) -> bool:
+        """Tell whether it was one connection too many.
 
-    def _go_on(self, failure: Failure) -> Step:
-        other = None
-        if not self._stays(failure):
-            other = self._choice.instead(
-                self.source, failure.progressed, self._tried
-            )
-        if other is not None:
-            self.source = other
-            return Step(Action.FAIL_OVER)
-        if self._choice.best() is None:
-            return Step(Action.FAIL, error=failure.error)
-        return self._back_off(failure)
+        A server that lets only so many in refuses the rest. A Retry-After is
+        for them, while it serves others; the last one heeds it for all.
+        """
+        error = failure.error
+        if not failure.others or self._has_progressed(failure):
+            return False
+        return isinstance(error, errors.NetworkError) or (
+            isinstance(error, errors.StatusError) and error.status in _CROWDED
+        )
+
+    def _has_progressed(self, failure: Failure) -> bool:
+        return failure.new >= self._settings.progress
 
     def _count(self, failure: Failure) -> None:
-        error = failure.error
-        self._stats.stalls += isinstance(error, errors.Stalled)
-        self.source.failed(
-            error, failure.ranged, failure.progressed, failure.empty
-        )
+        error, progressed = failure.error, self._has_progressed(failure)
+        stalled = isinstance(error, errors.Stalled)
+        self._stats.stalls += stalled
+        self.source.failed(error, failure.ranged, progressed, failure.empty)
         self.fresh = True
-        if failure.progressed:
-            self._tried.clear()
         self.last = error
+        if progressed:
+            lost = self._settings.low_speed_time if stalled else 0.0
+            seconds = max(failure.seconds - lost, 1e-3)
+            self._pace = failure.new / seconds
+            self._progressed = failure.now
 
     def _challenged_in_vain(self, failure: Failure) -> None:
         """Note it; the rival is still there, and nothing is lost."""
         source, judgement = self.source, failure.judgement
-        # One challenge proves too little to take its ranges for useless.
-        source.failed(failure.error, ranged=False)
+        # That its ranges are no use at all is for others to find out.
+        source.failed(failure.error, ranged=False, progressed=True)
         if judgement and judgement.verdict is not answer.Verdict.REREAD:
             source.learn(judgement)
+        if not failure.others:
+            self._hold(failure)
         if (
-            retry.decide(failure.error) is not retry.Decision.RETRY
+            retry.is_permanent(failure.error)
             and not failure.redirected
             and self._choice.joined
             and self._has_other()
         ):
             source.error = failure.error
+
+    def _hold(self, failure: Failure) -> None:
+        """Have all transfers heed a Retry-After: it is of the server."""
+        asked = getattr(failure.error, 'retry_after', None)
+        if asked:
+            self.source.hold(failure.now + asked)
 
     def _has_other(self) -> bool:
         return self._choice.best(without=[self.source]) is not None
@@ -224,35 +285,105 @@ class Recovery:
     def _restarts(self, failure: Failure) -> bool:
         """Tell whether to begin again with another representation.
 
-        Not where another mirror may still have the one before. Whether bytes
-        of that were handed on is not known yet.
+        Not where bytes of the one before were handed on, or another mirror
+        may still have it; and not where it is not the one expected.
         """
-        if failure.foretold and not failure.kept:
-            # It has never been what was expected.
+        if failure.handed_on or self._choice.expected is not None:
             return False
         return not (self._choice.joined and self._has_other())
 
-    def _stays(self, failure: Failure) -> bool:
-        """Tell whether to ask the same mirror again.
+    # Which mirror, and when.
 
-        Where bytes are not to be joined, all of them would have to be read
-        again elsewhere: not after the first failure in a row, unless that
-        has shown that the next will take long, too.
+    def _go_on(self, failure: Failure) -> Step:
+        """Return the next attempt: the same mirror, another, or none."""
+        source, now = self.source, failure.now
+        self._hold(failure)
+        delay = 0.0
+        if source.error is None:
+            try:
+                delay = self._row(source).delay(
+                    failure.error, self._has_progressed(failure), failure.left
+                )
+            except errors.DeadlineExceeded as last:
+                return Step(Then.FAIL, error=last)
+            except errors.Error as last:
+                self._given_up[source] = last
+            self._due[source] = now + delay
+        if not self._has_progressed(failure):
+            # Whoever asks next begins elsewhere as well.
+            source.penalty += self._has_other()
+        usable = [
+            each for each in self._choice.usable if each not in self._given_up
+        ]
+        if not usable:
+            error = self._given_up.get(source, failure.error)
+            return Step(Then.FAIL, error=error)
+        if source in usable and self._stays(failure, delay):
+            return Step(Then.AGAIN, delay)
+        self.source = min(usable, key=lambda each: self._rank(each, now))
+        if failure.kept and self.source is not source:
+            self._reread += self._again(self.source, failure)
+        return Step(Then.AGAIN, max(0.0, self._ready(self.source, now) - now))
+
+    def _ready(self, source: sources.Source, now: float) -> float:
+        return max(now, self._due.get(source, now), source.held)
+
+    def _rank(self, source: sources.Source, now: float) -> tuple[object, ...]:
+        """Return what is the less, the rather ``source`` is asked next.
+
+        At once rather than later, where the last attempt brought something
+        or there was none, then what speaks for it, then where it asked
+        before.
         """
-        if self._choice.joined or self.source.error is not None:
-            return False
-        again = self.attempt == 1 and not isinstance(
-            failure.error, errors.Stalled
+        return (
+            self._ready(source, now),
+            self._row(source).number > 1,
+            self._choice.rank(source),
+            source is not self.source,
         )
-        return failure.progressed or (failure.kept and again)
 
-    def _back_off(self, failure: Failure) -> Step:
-        try:
-            delay = self._series.delay(
-                failure.error, failure.progressed, failure.left
-            )
-        except errors.Error as last:
-            return Step(Action.FAIL, error=last)
-        self._tried.clear()
-        self.source = self._choice.best() or self.source
-        return Step(Action.BACK_OFF, delay)
+    def _again(self, source: sources.Source, failure: Failure) -> int:
+        """Return the bytes that it would have to send once more."""
+        if source is self._choice.owner:
+            return 0
+        return max(0, max(failure.offset, failure.handed_on) - source.agreed)
+
+    def _stays(self, failure: Failure, delay: float) -> bool:
+        """Tell whether to ask the same mirror again, whatever the others.
+
+        Where bytes are not to be joined, another would have to send again all
+        that is kept. That is worth it where it is little, where this one
+        would not come to an end, or where as much time has been lost already
+        as it will take.
+        """
+        choice = self._choice
+        if choice.joined or not failure.kept:
+            return False
+        if self.source is not choice.owner:
+            return False
+        others = [each for each in choice.usable if each is not self.source]
+        again = min((self._again(each, failure) for each in others), default=0)
+        length = choice.length
+        if length is not None and self._reread + again <= _CHEAP * length:
+            return False
+        if self._has_progressed(failure):
+            attempts = self._settings.attempts or _ATTEMPTS
+            missing = failure.missing
+            return missing is None or missing <= attempts * failure.new
+        takes = again / self._pace if self._pace else 0.0
+        if delay > max(takes, self._settings.low_speed_time):
+            return False
+        # The row counts the attempt to come.
+        failures = self._row(self.source).number - 1
+        return failures < _FAILURES or failure.now - self._progressed < takes
+
+    def postponed(self, now: float, kept: bool) -> float:
+        """Return the seconds for which its server wants to be left alone.
+
+        It has told another transfer so.
+
+        :param kept: bytes are kept that those of the next answer are to join.
+        """
+        if self.source.held > now and (self._choice.joined or not kept):
+            self.source = self._choice.best(now) or self.source
+        return max(0.0, self.source.held - now)

@@ -10,16 +10,15 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What to do about an error, and when: one table, one arithmetic.
+"""Whether another attempt is any use, and when: one table, one arithmetic.
 
 Rules only: time, randomness and the error come in, a decision or a delay
-goes out.
+goes out. Of mirrors it knows nothing, that is ``recovery``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-import enum
 import math
 
 from fuel_agent_curl import errors
@@ -40,40 +39,43 @@ _TRANSIENT = frozenset((408, 416, 425, 429))
 _PERMANENT = frozenset((501, 505))
 
 
-class Decision(enum.Enum):
-    """What follows an error."""
-
-    #: Another answer could mend it.
-    RETRY = enum.auto()
-    #: Only another representation will come: begin again, or give up where
-    #: bytes have been handed on.
-    RESTART = enum.auto()
-    FAIL = enum.auto()
-
-
-# The most special class comes first.
-_TABLE: tuple[tuple[type[errors.Error], Decision], ...] = (
-    (errors.OptionError, Decision.FAIL),
-    (errors.RetryAfterTooLong, Decision.FAIL),
-    (errors.CertificateError, Decision.FAIL),
-    (errors.ContentCodingError, Decision.FAIL),
-    (errors.NetworkError, Decision.RETRY),
-    (errors.ProtocolError, Decision.RETRY),
-    (errors.RepresentationChanged, Decision.RESTART),
+# What asking again is no use for; all else of these two kinds may be mended.
+_LASTING = (
+    errors.RetryAfterTooLong,
+    errors.CertificateError,
+    errors.ContentCodingError,
 )
+_TRANSIENT_KINDS = (errors.NetworkError, errors.ProtocolError)
 
 
-def decide(error: errors.Error) -> Decision:
-    """Return what to do about the error."""
-    for kind, decision in _TABLE:
-        if isinstance(error, kind):
-            return decision
+def is_permanent(error: errors.Error) -> bool:
+    """Tell whether no other answer of the same server could mend it.
+
+    A RepresentationChanged is; how often it has to be said before it is
+    believed is for ``recovery`` to say.
+    """
+    if isinstance(error, _LASTING):
+        return True
     if isinstance(error, errors.StatusError):
-        lasting = error.status < 500 and error.status not in _TRANSIENT
-        if lasting or error.status in _PERMANENT:
-            return Decision.FAIL
-        return Decision.RETRY
-    return Decision.FAIL
+        if error.status in _PERMANENT:
+            return True
+        return error.status < 500 and error.status not in _TRANSIENT
+    return not isinstance(error, _TRANSIENT_KINDS)
+
+
+def too_late(
+    settings: settings_module.Settings, last: errors.Error | None
+) -> errors.DeadlineExceeded:
+    """Return the error for a deadline that has passed.
+
+    :param last: what ended the last attempt, None where none has failed.
+    """
+    text = 'the deadline of %g s has passed' % settings.deadline
+    if last is not None:
+        text += '; the last error was: ' + last.message
+    error = errors.DeadlineExceeded(text)
+    error.__cause__ = last
+    return error
 
 
 class Series:
@@ -116,7 +118,7 @@ class Series:
                 hint=error.hint,
             ) from error
         if left <= 0:
-            raise self.too_late(error)
+            raise too_late(self._settings, error)
         delay = 0.0
         if not progressed:
             delay = self._backoff() * (0.5 + 0.5 * self._random())
@@ -129,18 +131,6 @@ class Series:
             delay = max(delay, self._as_asked(error, asked, left))
         self.number += 1
         return delay
-
-    def too_late(self, last: errors.Error | None) -> errors.DeadlineExceeded:
-        """Return the error for a deadline that has passed.
-
-        :param last: what ended the last attempt, None where none has failed.
-        """
-        text = 'the deadline of %g s has passed' % self._settings.deadline
-        if last is not None:
-            text += '; the last error was: ' + last.message
-        error = errors.DeadlineExceeded(text)
-        error.__cause__ = last
-        return error
 
     def _backoff(self) -> float:
         most = self._settings.backoff_max

@@ -36,7 +36,7 @@ class Request:
     :ivar start: first byte wanted.
     :ivar stop: byte to stop before; None for the end.
     :ivar ranged: send a Range; without it the whole representation is asked
-        for, and ``start`` is where the caller goes on after skipping.
+        for, and ``start`` is 0.
     :ivar if_range: validator to send in If-Range; None for none.
     """
 

@@ -12,12 +12,15 @@
 
 """The URLs of one representation, and what each server has shown so far.
 
-Rules only: which mirror is asked next, and how.
+Rules only: which mirror is asked next, and how; and what is known of the
+bytes that are kept, which changes in ``Sources.prove`` alone, when it is
+proven, and not before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+import dataclasses
 import math
 
 from fuel_agent_curl import errors
@@ -26,8 +29,10 @@ from fuel_agent_curl.rules import events
 from fuel_agent_curl.rules import redirects
 from fuel_agent_curl.rules import segments
 
-# Wrong answers to a Range in a row before the server is taken to have none.
+# Wrong answers to a Range in a row before the server is taken to have none,
+# and those with the same other length before that is believed.
 _WRONG_RANGES = 2
+_BELIEVED = 3
 
 # Segments brought without a refusal before one more connection is tried are
 # twice as many after each try in vain, and this many at the most.
@@ -49,11 +54,15 @@ class Source:
 
     :ivar pin: the representation its answers belong to; None before the
         first usable one. Validators of two mirrors do not compare.
+    :ivar agreed: bytes from the beginning that were found to be the same as
+        those kept, where these are of another mirror.
+    :ivar reached: the most that ``agreed`` has ever been.
     :ivar error: what makes it useless for this download, None while it is
         not.
     :ivar named: the user named its origin; what was given goes there.
     :ivar location: where redirects of the URL led to, as long as that has
         not failed; segments share it.
+    :ivar held: monotonic time before which it asked not to be asked.
     :ivar patience: times as long as usual that it may take to begin.
     :ivar most: connections that it lets in at a time, as far as known.
     """
@@ -65,8 +74,11 @@ class Source:
         self.named = named
         self.stats = stats
         self.pin: answer.Representation | None = None
+        self.agreed = 0
+        self.reached = 0
         self.error: errors.Error | None = None
         self.location: redirects.Address | None = None
+        self.held = -math.inf
         self.most = math.inf
         self.penalty = 0
         self.speed = 0.0
@@ -79,38 +91,44 @@ class Source:
         self._wrong_ranges = 0
         # Whether there are ranges all the same.
         self._doubtful = False
+        # The next answer is to be compared from the first byte on: it may be
+        # of another node of the same name.
+        self._reread = False
+        # The other complete length that it stated last, and how often.
+        self._other_length: int | None = None
+        self._other_lengths = 0
+        self._other_validators = 0
 
     @property
     def ranged(self) -> bool:
-        """Whether it is worth while to ask for a range."""
-        return self._ranges and not (self.pin and self.pin.ranges is False)
+        """Whether it is worth while to ask for a range.
 
-    def request(
-        self, start: int, stop: int | None, unproven: bool
-    ) -> segments.Request | None:
-        """Return how to ask for a range, None if there is no use in it.
-
-        :param unproven: nothing is kept that the answer has to continue, or
-            a checksum decides where it proves too little.
+        An ``Accept-Ranges: none`` is not asked about: some say so, and have.
         """
-        strong = self.pin.validator.strong if self.pin else None
-        if not self.ranged or not (strong or unproven):
-            return None
-        return segments.Request(
-            start,
-            stop,
-            ranged=True,
-            if_range=strong if self._if_range else None,
-        )
+        return self._ranges and not self._reread
+
+    @property
+    def provable(self) -> bool:
+        """Whether a part from there would prove what it belongs to."""
+        return self.ranged and self._strong is not None
+
+    @property
+    def _strong(self) -> str | None:
+        return self.pin.validator.strong if self.pin else None
+
+    def guarded(self, request: segments.Request) -> segments.Request:
+        """Return the request with the If-Range that belongs to it."""
+        strong = self._strong if self._if_range else None
+        return dataclasses.replace(request, if_range=strong)
 
     def moved(self, address: redirects.Address) -> None:
         """Note where redirects led: the next segment asks there at once."""
         self.location = address if address.home else None
 
-    def accepted(self, pin: answer.Representation) -> None:
+    def accepted(self) -> None:
         """Note a usable answer."""
-        self.pin = pin
         self._wrong_ranges = 0
+        self._other_lengths = self._other_validators = 0
 
     def learn(self, judgement: answer.Judgement) -> bool:
         """Note what an answer showed; True if another request follows."""
@@ -123,6 +141,23 @@ class Source:
         else:
             return False
         return True
+
+    def reread(self) -> None:
+        """Have the next answer compared from the first byte on."""
+        self._reread = True
+        self.agreed = 0
+
+    def changed(self, length: int) -> bool:
+        """Note another complete length; tell whether it is to be believed."""
+        if length != self._other_length:
+            self._other_length, self._other_lengths = length, 0
+        self._other_lengths += 1
+        return self._other_lengths >= _BELIEVED
+
+    def other_validator(self) -> bool:
+        """Note another validator; tell whether it seems to be the only one."""
+        self._other_validators += 1
+        return self._other_validators >= _BELIEVED
 
     def failed(
         self,
@@ -139,11 +174,14 @@ class Source:
         """
         if empty and isinstance(error, errors.Stalled):
             self.patience = min(2 * self.patience, _PATIENCE_MAX)
-        if self._doubtful and not ranged and not progressed:
-            # To read all again did not help either, and the server has
-            # ranges: its next answer may prove more.
-            self._ranges = True
-            self._wrong_ranges = 0
+        if not ranged and not progressed:
+            # To read all again did not help either: the next answer may be
+            # of the node that was asked first ...
+            self._reread = False
+            if self._doubtful:
+                # ... or prove more, of a server that has ranges.
+                self._ranges = True
+                self._wrong_ranges = 0
         self.stats.failures += 1
         self.location = None
         if isinstance(error, _UNTRUSTED):
@@ -153,6 +191,10 @@ class Source:
             if self._wrong_ranges >= _WRONG_RANGES:
                 self._ranges = False
                 self._doubtful = True
+
+    def hold(self, until: float) -> None:
+        """Ask nothing before that monotonic time: the server said so."""
+        self.held = max(self.held, until)
 
     def crowded(self, busy: int) -> None:
         """Of ``busy`` connections, it has refused one."""
@@ -172,33 +214,136 @@ class Source:
             self._undisturbed = 0
             self._recovering = True
 
+    def _proven(self, pin: answer.Representation) -> None:
+        self.pin = pin
+        self._reread = False
+
 
 class Sources:
     """The mirrors of one download, in the order given.
 
     :param joined: bytes of several mirrors may be joined, as a checksum
         decides at the end.
+    :param expected: the complete length, where it was given.
+    :ivar length: complete length in bytes, None until an answer states it.
+    :ivar owner: the mirror that the bytes kept are of, or the last of them;
+        None before there are any.
+    :ivar begun: there has been one.
     """
 
-    def __init__(self, sources: Sequence[Source], joined: bool) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        joined: bool,
+        expected: int | None = None,
+    ) -> None:
         self._sources = list(sources)
         self.joined = joined
-        self._asked: Source | None = None
+        self.expected = expected
+        self.length: int | None = None
+        self.owner: Source | None = None
+        self.begun = False
+        self._coding: str | None = None
 
-    def asking(self, source: Source) -> None:
-        """Note that ``source`` is asked now."""
-        if not self.joined and source is not self._asked:
-            # A pin is of the server that the bytes handed on came from; since
-            # then another one's have been.
-            source.pin = None
-        self._asked = source
+    # What is known of the bytes kept.
+
+    def prove(
+        self,
+        source: Source,
+        found: answer.Representation,
+        *,
+        kept: bool,
+        upto: int = 0,
+    ) -> None:
+        """All that is kept is the beginning of what ``source`` sends.
+
+        :param kept: bytes are kept; where none are, any representation will
+            do, and nothing that was known before holds.
+        :param upto: bytes of another mirror that were compared.
+        """
+        self.begun = True
+        if not kept:
+            self.forget()
+        elif self.owner is not None and self.owner is not source:
+            self.owner.agreed = max(self.owner.agreed, upto)
+            source.reached = max(source.reached, upto)
+        self.owner = source
+        source._proven(found)
+        self.length = found.length
+        self._coding = found.coding
+
+    def forget(self) -> None:
+        """Nothing is kept any more."""
+        self.owner = self.length = self._coding = None
+        for each in self._sources:
+            each.pin, each.agreed = None, 0
+
+    def compared(
+        self, source: Source, found: answer.Representation, upto: int
+    ) -> None:
+        """The first ``upto`` bytes that ``source`` sends are the same."""
+        if source is not self.owner:
+            source.pin, source.agreed = found, upto
+            source.reached = max(source.reached, upto)
+
+    def pin(
+        self, source: Source, request: segments.Request, kept: bool
+    ) -> answer.Representation | None:
+        """Return what the answer to ``request`` has to be of; None: of any."""
+        if not kept:
+            if self.expected is None:
+                return None
+            return answer.Representation(length=self.expected)
+        if self.joined or not request.ranged or source.pin is None:
+            return answer.Representation(
+                length=self.length, coding=self._coding
+            )
+        return source.pin
+
+    def request(
+        self, source: Source, start: int, stop: int | None, kept: bool
+    ) -> segments.Request | None:
+        """Return how to ask for a range, None if there is no use in it.
+
+        :param kept: bytes are kept that the answer has to continue.
+        """
+        request = segments.Request(start, stop, ranged=True)
+        if not source.ranged:
+            return None
+        if self.joined or not kept:
+            return request
+        if source is not self.owner or not source.provable:
+            return None
+        return source.guarded(request)
+
+    def reread(self, source: Source, agreed: int) -> segments.Request:
+        """Return how to ask for what was handed on, to compare it.
+
+        :param agreed: bytes of ``source.agreed`` at which the comparison can
+            go on.
+        """
+        if not agreed or source is self.owner or not source.provable:
+            return segments.Request()
+        return source.guarded(segments.Request(agreed, ranged=True))
+
+    def serves_parts(self, source: Source) -> bool:
+        """Tell whether parts of it can be joined."""
+        return source.ranged if self.joined else source.provable
+
+    # Which one to ask.
+
+    @property
+    def usable(self) -> list[Source]:
+        """Those that nothing is known against."""
+        return [source for source in self._sources if source.error is None]
 
     def best(
         self,
+        now: float = math.inf,
         busy: Sequence[Source] | None = None,
         without: Sequence[Source] = (),
     ) -> Source | None:
-        """Return the mirror to ask next, None if no usable one is left.
+        """Return the mirror to ask next, None if there is none now.
 
         :param busy: those of the transfers under way, where one more is to
             be started. Where bytes may be joined they are spread so that
@@ -207,40 +352,33 @@ class Sources:
         :param without: those not to choose.
         """
         others = busy or ()
-        usable = [
-            source
-            for source in self._sources
-            if source.error is None and source not in without
-        ]
-        if busy is not None and not self.joined and self._asked in usable:
+        usable = [each for each in self.usable if each not in without]
+        if busy is not None and not self.joined and self.owner in usable:
             # One at a time.
-            usable = [self._asked]
+            usable = [self.owner]
         usable = [
-            source for source in usable if others.count(source) < source.most
+            each
+            for each in usable
+            if others.count(each) < each.most and each.held <= now
         ]
-        fastest = max(source.speed for source in self._sources) or 1.0
+        return min(
+            usable, key=lambda each: self.rank(each, others), default=None
+        )
 
-        def rank(source: Source) -> tuple[bool, int, float]:
-            if not self.joined:
-                return True, source.penalty, 0.0
-            share = (others.count(source) + 1) / (source.speed or fastest)
-            # Without ranges, it could only bring all of it.
-            return not source.ranged, source.penalty, share
+    def rank(
+        self, source: Source, busy: Sequence[Source] = ()
+    ) -> tuple[bool, int, float]:
+        """Return what is the less, the rather ``source`` is asked."""
+        if not self.joined:
+            return True, source.penalty, 0.0
+        fastest = max(each.speed for each in self._sources) or 1.0
+        share = (busy.count(source) + 1) / (source.speed or fastest)
+        # Without ranges, it could only bring all of it.
+        return not source.ranged, source.penalty, share
 
-        return min(usable, key=rank, default=None)
-
-    def instead(
-        self, source: Source, progressed: bool, tried: list[Source]
-    ) -> Source | None:
-        """Return the mirror to fail over to, None if all have been tried.
-
-        :param progressed: the attempt that failed brought new bytes.
-        :param tried: the mirrors that failed since the last wait; grows.
-        """
-        if source not in tried:
-            tried.append(source)
-        other = self.best(without=tried)
-        if other is not None:
-            # Whoever asks next begins there as well.
-            source.penalty += not progressed
-        return other
+    def wait(self, now: float) -> float:
+        """Return the seconds until another one may be asked."""
+        return min(
+            (each.held - now for each in self.usable if each.held > now),
+            default=math.inf,
+        )

@@ -97,6 +97,7 @@ class Watchdog:
     :param offset: byte of the representation it starts at.
     :param patience: times as long as usual may be waited for the first byte
         of the head, and then of the body.
+    :ivar began: monotonic time at which the last of its requests did.
     :ivar waited: seconds that went by before the first byte of a body, None
         before.
     """
@@ -124,7 +125,7 @@ class Watchdog:
         )
 
     def _start(self, now: float, offset: int) -> None:
-        self._began = now
+        self.began = now
         self._began_at = offset
         self._connecting_since = now
         self._sampled = -math.inf
@@ -172,7 +173,7 @@ class Watchdog:
             self._low_speed.suspend(now)
             return self._still_silent(now)
         if body and self.waited is None:
-            self.waited = now - self._began
+            self.waited = now - self.began
             if self._patience > 1:
                 # From here on it is nothing that is waited for.
                 self._patience = 1.0
@@ -213,7 +214,7 @@ class Watchdog:
 
     def speed(self, now: float, offset: int) -> float:
         """Return the bytes per second since the start."""
-        return (offset - self._began_at) / max(now - self._began, 1e-3)
+        return (offset - self._began_at) / max(now - self.began, 1e-3)
 
     def needs(
         self, now: float, offset: int, stop: int, patience: float = 0.0
@@ -225,7 +226,7 @@ class Watchdog:
         :param patience: seconds that it is called young for, at the least.
         """
         settled = _SETTLED if offset > self._began_at else _FIRST_BYTE
-        if now < self._began + max(settled, patience):
+        if now < self.began + max(settled, patience):
             return 0.0
         then, before = self._samples[0]
         speed = (offset - before) / max(now - then, 1e-3)

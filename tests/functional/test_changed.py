@@ -142,6 +142,7 @@ class TestChanged(engine.EngineTestCase):
                     then=[faults.serve(other), *more],
                     content=bytes(other.content[0 : WHOLE - 5]),
                     chunk_size=100_000,
+                    attempts=6,
                 )
 
     def test_back_and_forth_between_two(self) -> None:

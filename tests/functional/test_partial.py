@@ -177,14 +177,23 @@ class TestPartialAnswers(engine.EngineTestCase):
         self.assert_arrives(faults.cut(9000), then=faults.multipart())
 
     def test_part_that_nobody_asked_for(self) -> None:
-        self.assert_arrives(faults.force_range('bytes=0-'), requests=2)
+        # Where all of it is, it is as good as a 200.
+        self.assert_arrives(then=faults.force_range('bytes=0-'), requests=1)
+        self.server.requests.clear()
+        self.assert_arrives(
+            [faults.force_range('bytes=0-'), faults.cut(9000)],
+            ranges=[None, 9000],
+        )
+        self.server.requests.clear()
+        self.assert_arrives(faults.force_range('bytes=0-999'))
+        self.assertEqual([None, 'bytes=1000-'], self.server.ranges)
         self.server.requests.clear()
         self.assert_arrives(faults.force_range('bytes=100-'), requests=2)
 
     def test_part_that_nobody_asked_for_for_good(self) -> None:
         self.assert_gives_up(
             errors.ContentRangeError,
-            faults.force_range('bytes=0-'),
+            faults.force_range('bytes=100-'),
             requests=4,
         )
 

@@ -181,10 +181,17 @@ class TestResume(engine.EngineTestCase):
             if_ranges=[None, '"1"', None],
         )
 
-    def test_accept_ranges_none_is_believed(self) -> None:
+    def test_accept_ranges_none_is_put_to_the_test(self) -> None:
+        none = faults.field('Accept-Ranges', 'none')
         self.assert_arrives(
-            [faults.field('Accept-Ranges', 'none'), faults.cut(9000)],
-            ranges=[None, None],
+            [none, faults.cut(9000)], then=none, ranges=[None, 9000]
+        )
+        self.server.requests.clear()
+        self.assert_arrives(
+            [none, faults.cut(9000)],
+            [none, faults.cut(20000), faults.ignore_range()],
+            then=[none, faults.ignore_range()],
+            ranges=[None, 9000, None],
         )
 
     def test_accept_ranges_not_stated_is_tried(self) -> None:

@@ -77,6 +77,40 @@ class TestComparison(base.TestCase):
                 self.assertTrue(start <= at < stop, str(error))
                 self.assertLessEqual(stop - start, max(SIZE, at // 512 + SIZE))
 
+    def test_goes_on_from_a_checkpoint(self) -> None:
+        dice = random.Random(3)
+        for chunks in (0, 1, 2, 700, 1023, 1024, 1025, 2047, 2048, 5000):
+            content = self.content[: chunks * SIZE]
+            known = handed_on(content)
+            for position in (
+                *(0, 1, SIZE, len(content), len(content) + 99),
+                *(dice.randrange(len(content) + 1) for _time in range(20)),
+            ):
+                start = known.checkpoint(position)
+                self.assertLessEqual(start, position)
+                reached = min(position, len(content))
+                self.assertLessEqual(reached - start, reached // 512 + SIZE)
+                again = reread.Comparison(known, start)
+                self.assertEqual(start, again.same)
+                again.update(memoryview(content[start:]))
+                self.assertEqual((0, len(content)), (again.left, again.same))
+                if start < len(content):
+                    other = bytearray(content[start:])
+                    other[dice.randrange(len(other))] ^= 1
+                    self.assertRaises(
+                        errors.RepresentationChanged,
+                        reread.Comparison(known, start).update,
+                        memoryview(other),
+                    )
+
+    def test_tells_how_far_it_is_the_same(self) -> None:
+        known = handed_on(self.content)
+        again = reread.Comparison(known)
+        for at in range(0, len(self.content), 333):
+            piece = self.content[at : at + 333]
+            again.update(memoryview(piece))
+            self.assertEqual(known.checkpoint(at + len(piece)), again.same)
+
     def test_bytes_that_changed_places(self) -> None:
         first, second = self.content[:SIZE], self.content[SIZE : 2 * SIZE]
         known = handed_on(first + second)

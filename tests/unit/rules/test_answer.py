@@ -33,6 +33,7 @@ OTHER_TIME = 'Sun, 22 Nov 2026 11:00:00 GMT'
 
 ACCEPT = answer.Verdict.ACCEPT
 WITHOUT_IF_RANGE = answer.Verdict.ASK_WITHOUT_IF_RANGE
+OTHER_NODE = answer.Verdict.OTHER_NODE
 REREAD = answer.Verdict.REREAD
 
 # Fields of the answer, what was known before, and what is expected.
@@ -223,15 +224,23 @@ class TestFirst(JudgeTestCase):
             else:
                 self.assertRefused(errors.ContentCodingError, judgement)
 
+    def unasked(self, text: str, fields: dict[str, str]) -> answer.Judgement:
+        place = {'content-range': text}
+        return self.judge(206, fields | place, segments.Request(), None)
+
     def test_a_part_nobody_asked_for_is_refused(self) -> None:
-        for content_range in 'bytes 0-99/100', 'bytes 0-49/100', '':
-            judgement = self.judge(
-                206,
-                TAG | {'content-range': content_range},
-                segments.Request(),
-                None,
+        """If it does not say which, or is another than the first."""
+        for text in '', 'bytes 0-99/*', 'bytes 1-99/100', 'bytes */100':
+            self.assertRefused(
+                errors.ContentRangeError, self.unasked(text, TAG), text
             )
-            self.assertRefused(errors.ContentRangeError, judgement)
+
+    def test_the_first_part_will_do_where_nobody_asked(self) -> None:
+        for text, stop in ('bytes 0-99/100', 100), ('bytes 0-49/100', 50):
+            for fields in TAG, WEAK_TAG, {}:
+                judgement = self.unasked(text, fields)
+                self.assertAccepted(0, stop, judgement, text)
+                self.assertEqual(100, judgement.pinned.length)
 
 
 class TestFirstOfSeveral(JudgeTestCase):

@@ -27,6 +27,7 @@ from tests.unit.rules.test_answer import DATED
 from tests.unit.rules.test_answer import FRESH
 from tests.unit.rules.test_answer import JudgeTestCase
 from tests.unit.rules.test_answer import NOTHING
+from tests.unit.rules.test_answer import OTHER_NODE
 from tests.unit.rules.test_answer import OTHER_TIME
 from tests.unit.rules.test_answer import pinned
 from tests.unit.rules.test_answer import RECENT
@@ -78,23 +79,29 @@ class TestWhole(JudgeTestCase):
         for checksum in False, True:
             self.check_table(200, rows, checksum)
 
-    def test_another_representation_is_never_joined(self) -> None:
+    def test_another_validator_may_be_of_another_node(self) -> None:
+        """With a checksum it says nothing, but that there are no ranges."""
+        later = {'last-modified': OTHER_TIME}
+        for fields, pin in (
+            (WHOLE | {'etag': '"b"'}, STRONG),
+            ({'etag': '"b"'}, STRONG),
+            (WHOLE | {'etag': 'W/"b"'}, STRONG),
+            (WHOLE | {'etag': 'b'}, STRONG),
+            (WHOLE | later, DATED),
+            (WHOLE | later, STRONG_AND_DATE),
+            (WHOLE | {'etag': 'W/"b"'}, WEAK),
+        ):
+            for if_range in pin.validator.strong, None:
+                self.check_table(
+                    200, ((fields, pin, OTHER_NODE),), if_range=if_range
+                )
+                self.check_table(
+                    200, ((fields, pin, REREAD),), True, if_range=if_range
+                )
+
+    def test_another_length_is_never_joined(self) -> None:
         changed = errors.RepresentationChanged
         rows: Rows = (
-            (WHOLE | {'etag': '"b"'}, STRONG, changed),
-            ({'etag': '"b"'}, STRONG, changed),
-            (WHOLE | {'etag': 'W/"b"'}, STRONG, changed),
-            (
-                WHOLE | {'last-modified': OTHER_TIME},
-                DATED,
-                changed,
-            ),
-            (
-                WHOLE | {'last-modified': OTHER_TIME},
-                STRONG_AND_DATE,
-                changed,
-            ),
-            (WHOLE | {'etag': 'W/"b"'}, WEAK, changed),
             (TAG | {'content-length': '101'}, STRONG, changed),
             # As long as what was there already: libcurl takes it for done.
             (TAG | {'content-length': '40'}, STRONG, changed),
@@ -129,7 +136,7 @@ class TestReread(JudgeTestCase):
     def reread(
         self, fields: dict[str, str], pin: answer.Representation
     ) -> answer.Judgement:
-        return self.judge(200, fields, segments.Request(40), pin)
+        return self.judge(200, fields, segments.Request(), pin)
 
     def test_is_used_from_the_beginning(self) -> None:
         for fields, pin in (

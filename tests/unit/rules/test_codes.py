@@ -83,7 +83,7 @@ class TestClasses(base.TestCase):
         text = 'Failed to connect to h: Could not connect to server'
         made = error(55, text, connecting=True)
         self.assertIs(errors.ConnectError, type(made))
-        self.assertIs(retry.Decision.RETRY, retry.decide(made))
+        self.assertFalse(retry.is_permanent(made))
 
     def test_certificate_behind_the_code_of_quic(self) -> None:
         for text in (
@@ -96,7 +96,7 @@ class TestClasses(base.TestCase):
             for code in (7, 28, 55, 96):
                 made = error(code, text, connecting=True)
                 self.assertIs(errors.CertificateError, type(made), text)
-                self.assertIs(retry.Decision.FAIL, retry.decide(made))
+                self.assertTrue(retry.is_permanent(made))
                 self.assertIn(text, str(made))
             # There is a connection: it was acceptable.
             self.assertIs(errors.ReceiveError, type(error(55, text)))
@@ -183,7 +183,7 @@ class TestProxy(base.TestCase):
         ):
             made = error(code, text, connecting=True)
             self.assertIs(errors.OptionError, type(made))
-            self.assertIs(retry.Decision.FAIL, retry.decide(made))
+            self.assertTrue(retry.is_permanent(made))
             self.assertIn('Unsupported proxy', str(made))
             self.assertIn('http://HOST:PORT', str(made))
 
@@ -193,13 +193,13 @@ class TestProxy(base.TestCase):
             'No authentication method was acceptable.',
         ):
             made = error(97, text, connecting=True)
-            self.assertIs(retry.Decision.FAIL, retry.decide(made))
+            self.assertTrue(retry.is_permanent(made))
             self.assertIn('password', str(made))
 
     def test_one_that_does_not_get_through_is(self) -> None:
         text = 'cannot complete SOCKS5 connection to h. (4)'
         made = error(97, text, connecting=True)
-        self.assertIs(retry.Decision.RETRY, retry.decide(made))
+        self.assertFalse(retry.is_permanent(made))
 
     def test_its_password_is_not_shown(self) -> None:
         for proxy in (

@@ -24,23 +24,25 @@ from fuel_agent_curl.rules import head
 from fuel_agent_curl.rules import recovery
 from fuel_agent_curl.rules import sources
 from fuel_agent_curl.rules.answer import Verdict
-from fuel_agent_curl.rules.recovery import Action
+from fuel_agent_curl.rules.recovery import Then
 from tests import base
 
 LOST = errors.ReceiveError('connection reset')
 SLOW = errors.Stalled('too slow')
-CHANGED = errors.RepresentationChanged('another one')
+CHANGED = errors.RepresentationChanged('other bytes')
+LONGER = errors.RepresentationChanged('another length')
+LONGER.length = 7
 GONE = errors.StatusError('the server answered 404')
 GONE.status = 404
+BUSY = errors.StatusError('the server answered 503')
+BUSY.status = 503
+BUSY.retry_after = 5.0
 
-ASK_OTHERWISE = Action.ASK_OTHERWISE
-ASK_ORIGINAL = Action.ASK_ORIGINAL
-LEAVE = Action.LEAVE
-OFFER = Action.OFFER
-REWIND = Action.REWIND
-FAIL_OVER = Action.FAIL_OVER
-BACK_OFF = Action.BACK_OFF
-FAIL = Action.FAIL
+AGAIN = Then.AGAIN
+LEAVE = Then.LEAVE
+FAIL = Then.FAIL
+
+LENGTH = 10**9
 
 
 def judged(verdict: Verdict) -> answer.Judgement:
@@ -51,6 +53,7 @@ class RecoveryTestCase(base.TestCase):
     """The mirrors are ``self.all``; the first is asked first.
 
     :ivar made: the ``Recovery``, of three attempts; its first delay is 2 s.
+    :ivar now: the time, which passes by the delays.
     """
 
     def make(self, mirrors: int = 1, *, joined: bool = False) -> None:
@@ -59,33 +62,37 @@ class RecoveryTestCase(base.TestCase):
             for n in range(mirrors)
         ]
         self.stats = events.Stats()
+        self.choice = sources.Sources(self.all, joined)
+        validator = head.Validator(etag='"a"')
+        self.choice.prove(
+            self.all[0],
+            answer.Representation(validator, LENGTH, coding=''),
+            kept=False,
+        )
+        self.settings = settings.Settings(attempts=3, backoff=2, deadline=60)
         self.made = recovery.Recovery(
-            settings.Settings(attempts=3, backoff=2, deadline=60),
-            sources.Sources(self.all, joined),
+            self.settings,
+            self.choice,
             self.all[0],
             self.stats,
             lambda: 1.0,
         )
+        self.now = 100.0
 
     def follow(
         self,
         error: errors.Error = LOST,
         *,
-        taken: bool = False,
-        handed_on: int = 0,
+        progressed: bool = False,
         **facts: Any,
-    ) -> list[Action]:
-        """Let an attempt fail; return the actions up to the last."""
-        failure = recovery.Failure(error, **facts)
+    ) -> Then:
+        """Let an attempt fail; return what follows."""
+        if progressed:
+            facts['new'] = self.settings.progress
+        failure = recovery.Failure(error, now=self.now, **facts)
         self.step = self.made.failed(failure)
-        actions = [self.step.action]
-        if actions == [OFFER]:
-            self.step = self.made.offered(failure, taken)
-        elif actions == [REWIND]:
-            self.step = self.made.rewound(failure, handed_on)
-        else:
-            return actions
-        return [*actions, self.step.action]
+        self.now += self.step.delay + 0.001
+        return self.step.then
 
     @property
     def asked(self) -> int:
@@ -104,6 +111,7 @@ class TestNoFailure(RecoveryTestCase):
     """What is asked again at once, and held against nobody."""
 
     def assert_not_counted(self) -> None:
+        self.assertFalse(self.step.failed)
         self.assertEqual([0] * len(self.all), self.failures)
         self.assertIsNone(self.made.last)
         self.assertFalse(self.made.fresh)
@@ -111,12 +119,12 @@ class TestNoFailure(RecoveryTestCase):
     def test_an_answer_tells_how_to_ask(self) -> None:
         for verdict in Verdict:
             self.make()
-            actions = self.follow(judgement=judged(verdict))
+            self.assertIs(AGAIN, self.follow(judgement=judged(verdict)))
             if verdict in (Verdict.ACCEPT, Verdict.REFUSE):
-                self.assertEqual([OFFER, BACK_OFF], actions)
+                self.assertTrue(self.step.failed)
                 self.assertEqual([1], self.failures)
             else:
-                self.assertEqual([ASK_OTHERWISE], actions)
+                self.assertEqual(0, self.step.delay)
                 self.assert_not_counted()
 
     def test_rather_another_mirror_than_all_from_one(self) -> None:
@@ -134,6 +142,50 @@ class TestNoFailure(RecoveryTestCase):
             self.assert_not_counted()
 
 
+class TestOtherNode(RecoveryTestCase):
+    def meet(self, others: int = 0, handed_on: int = 1) -> Then:
+        return self.follow(
+            judgement=judged(Verdict.OTHER_NODE),
+            kept=True,
+            others=others,
+            handed_on=handed_on,
+        )
+
+    def is_reread(self) -> bool:
+        return self.choice.request(self.all[0], 5, None, True) is None
+
+    def test_is_asked_once_more_and_then_compared(self) -> None:
+        self.make(2)
+        for reread in False, True:
+            self.assertIs(AGAIN, self.meet())
+            self.assertEqual((False, 0), (self.step.failed, self.asked))
+            self.assertEqual(reread, self.is_reread())
+
+    def test_the_first_node_between_starts_the_count_again(self) -> None:
+        self.make()
+        for _time in range(3):
+            self.meet()
+            self.made.accepted()
+        self.assertFalse(self.is_reread())
+
+    def test_where_nothing_was_handed_on_it_begins_again(self) -> None:
+        """After three in a row, with whatever transfer."""
+        for others in 0, 3:
+            self.make()
+            for _time in range(2):
+                self.meet(others, handed_on=0)
+                self.assertFalse(self.step.restart)
+            self.assertIs(AGAIN, self.meet(others, handed_on=0))
+            self.assertTrue(self.step.restart)
+
+    def test_whoever_has_reached_the_first_goes_on(self) -> None:
+        self.make()
+        self.assertIs(AGAIN, self.meet(others=3))
+        self.assertIs(LEAVE, self.meet(others=3))
+        self.assertEqual(3, self.all[0].most)
+        self.assertFalse(self.is_reread())
+
+
 class TestChallenge(RecoveryTestCase):
     """Another transfer is bringing the same bytes: nothing is lost."""
 
@@ -148,8 +200,7 @@ class TestChallenge(RecoveryTestCase):
             (GONE, {'redirected': True}, 2, True, []),
         ):
             self.make(mirrors, joined=joined)
-            actions = self.follow(error, challenging=True, **facts)
-            self.assertEqual([LEAVE], actions)
+            self.assertIs(LEAVE, self.follow(error, challenging=True, **facts))
             self.assertEqual(useless, self.useless)
             self.assertEqual(1, self.failures[0])
             self.assertEqual(0, self.asked)
@@ -175,110 +226,105 @@ class TestChallenge(RecoveryTestCase):
 
     def test_how_to_ask_is_learnt(self) -> None:
         self.make()
-        validator = head.Validator(etag='"a"')
-        self.made.source.accepted(answer.Representation(validator))
         self.follow(
             challenging=True, judgement=judged(Verdict.ASK_WITHOUT_IF_RANGE)
         )
-        request = self.made.source.request(5, None, unproven=True)
+        request = self.choice.request(self.all[0], 5, None, True)
         assert request is not None
         self.assertIsNone(request.if_range)
 
-
-class TestOrder(RecoveryTestCase):
-    def test_the_first_fact_decides(self) -> None:
-        """Of all facts at once, and then of fewer and fewer."""
-        facts: dict[str, Any] = {
-            'challenging': True,
-            'judgement': judged(Verdict.REREAD),
-            'redirected': True,
-        }
-        for expected in LEAVE, ASK_OTHERWISE, ASK_ORIGINAL, FAIL:
-            self.make()
-            self.assertEqual([expected], self.follow(GONE, **facts))
-            facts.pop(next(iter(facts), ''), None)
+    def test_a_retry_after_is_heeded(self) -> None:
+        self.make()
+        self.follow(BUSY, challenging=True)
+        self.assertEqual(105, self.all[0].held)
 
 
 class TestFailure(RecoveryTestCase):
     def test_one_mirror(self) -> None:
         for error, facts, expected in (
-            (LOST, {}, [OFFER, BACK_OFF]),
-            (SLOW, {}, [OFFER, BACK_OFF]),
-            (LOST, {'taken': True}, [OFFER, LEAVE]),
+            (LOST, {}, AGAIN),
+            (SLOW, {}, AGAIN),
+            (LOST, {'others': 1}, LEAVE),
+            (BUSY, {'others': 1}, LEAVE),
+            (errors.ProtocolError('bad'), {'others': 1}, AGAIN),
             # One that brings something is not given up.
-            (LOST, {'progressed': True}, [BACK_OFF]),
-            (LOST, {'redirected': True}, [OFFER, BACK_OFF]),
-            (GONE, {}, [FAIL]),
-            (GONE, {'progressed': True}, [FAIL]),
-            (GONE, {'redirected': True}, [ASK_ORIGINAL]),
-            (CHANGED, {}, [REWIND, BACK_OFF]),
-            (CHANGED, {'redirected': True}, [REWIND, BACK_OFF]),
-            (CHANGED, {'handed_on': 1}, [REWIND, FAIL]),
-            # It has never been what was expected.
-            (CHANGED, {'foretold': True}, [FAIL]),
-            (CHANGED, {'foretold': True, 'kept': True}, [REWIND, BACK_OFF]),
+            (LOST, {'others': 1, 'progressed': True}, AGAIN),
+            (LOST, {'redirected': True}, AGAIN),
+            (GONE, {}, FAIL),
+            (GONE, {'others': 1}, FAIL),
+            (GONE, {'progressed': True}, FAIL),
+            (GONE, {'redirected': True}, AGAIN),
+            (CHANGED, {'handed_on': 1}, FAIL),
+            (CHANGED, {'redirected': True}, AGAIN),
+            (LONGER, {'handed_on': 1}, AGAIN),
         ):
             for joined in False, True:
                 self.make(joined=joined)
                 row = '%r %s' % (error, facts)
-                self.assertEqual(expected, self.follow(error, **facts), row)
-                useless = [0] if FAIL in expected else []
+                self.assertIs(expected, self.follow(error, **facts), row)
+                useless = [0] if expected is FAIL else []
                 self.assertEqual(useless, self.useless, row)
                 self.assertEqual([1], self.failures)
                 self.assertIs(error, self.made.last)
                 self.assertTrue(self.made.fresh)
-                if self.step.action is FAIL:
+                if expected is FAIL:
                     self.assertIs(error, self.step.error)
 
+    def test_what_a_redirect_led_to_may_be_gone(self) -> None:
+        self.make()
+        self.follow(GONE, redirected=True)
+        self.assertEqual((0, False), (self.step.delay, self.step.failed))
+        self.assertIs(FAIL, self.follow(GONE))
+
+    def test_another_length_is_believed_the_third_time(self) -> None:
+        for handed_on, expected in (0, AGAIN), (1, FAIL):
+            self.make()
+            self.settings = settings.Settings(attempts=9)
+            self.made._settings = self.settings
+            for _time in range(2):
+                self.assertIs(AGAIN, self.follow(LONGER, kept=True))
+                self.assertFalse(self.step.restart)
+                self.assertLess(0, self.step.delay)
+            found = self.follow(LONGER, kept=True, handed_on=handed_on)
+            self.assertIs(expected, found)
+            self.assertEqual(expected is AGAIN, self.step.restart)
+
+    def test_another_length_than_expected_is_never_begun(self) -> None:
+        self.make()
+        self.choice.expected = LENGTH
+        for _time in range(2):
+            self.assertIs(AGAIN, self.follow(LONGER))
+        self.assertIs(FAIL, self.follow(LONGER))
+        self.assertIs(LONGER, self.step.error)
+
+    def test_another_mirror_may_still_have_it(self) -> None:
+        self.make(2, joined=True)
+        for _time in range(3):
+            self.made.source = self.all[0]
+            self.assertIs(AGAIN, self.follow(LONGER, kept=True))
+            self.assertFalse(self.step.restart)
+        self.assertEqual(([0], 1), (self.useless, self.asked))
+
     def test_two_mirrors(self) -> None:
-        for joined, error, facts, expected, useless in (
-            (False, GONE, {}, [FAIL_OVER], [0]),
-            (True, GONE, {}, [FAIL_OVER], [0]),
-            (False, GONE, {'progressed': True}, [FAIL_OVER], [0]),
-            (False, GONE, {'kept': True}, [FAIL_OVER], [0]),
-            (False, GONE, {'redirected': True}, [ASK_ORIGINAL], []),
-            # The other may still have the representation begun.
-            (True, CHANGED, {}, [FAIL_OVER], [0]),
-            (False, CHANGED, {'handed_on': 1}, [REWIND, FAIL_OVER], [0]),
-            (False, CHANGED, {'foretold': True}, [FAIL_OVER], [0]),
-            # Nothing is kept any more, so that any mirror will do.
-            (False, CHANGED, {'kept': True}, [REWIND, FAIL_OVER], []),
-            (False, CHANGED, {'progressed': True}, [REWIND, BACK_OFF], []),
+        for joined, error, facts, useless in (
+            (False, GONE, {}, [0]),
+            (True, GONE, {}, [0]),
+            (False, GONE, {'progressed': True}, [0]),
+            (False, GONE, {'kept': True}, [0]),
+            (True, CHANGED, {}, [0]),
+            (False, CHANGED, {'handed_on': 1}, [0]),
         ):
             self.make(2, joined=joined)
             row = '%r %s' % (error, facts)
-            self.assertEqual(expected, self.follow(error, **facts), row)
-            self.assertEqual(useless, self.useless, row)
-            # Whoever changed its mind is used last, too.
-            asked = 0 if expected == [ASK_ORIGINAL] else 1
-            self.assertEqual(asked, self.asked, row)
-
-    def test_the_same_mirror_or_another(self) -> None:
-        """Where bytes are not joined, another would have to send them all."""
-        for joined, attempt, error, facts, stays in (
-            (False, 1, LOST, {}, False),
-            (False, 1, LOST, {'kept': True}, True),
-            (False, 1, SLOW, {'kept': True}, False),
-            (False, 2, LOST, {'kept': True}, False),
-            (False, 1, SLOW, {'progressed': True}, True),
-            (False, 2, LOST, {'progressed': True}, True),
-            (True, 1, LOST, {'kept': True}, False),
-            (True, 1, LOST, {'progressed': True}, False),
-        ):
-            self.make(2, joined=joined)
-            while self.made.attempt < attempt:
-                self.follow(kept=True)
-            action = self.follow(error, **facts)[-1]
-            row = '%s %d %r %s' % (joined, attempt, error, facts)
-            expected = BACK_OFF if stays else FAIL_OVER
-            self.assertEqual(expected, action, row)
+            self.assertIs(AGAIN, self.follow(error, **facts), row)
+            self.assertEqual(0, self.step.delay, row)
+            self.assertEqual((useless, 1), (self.useless, self.asked), row)
 
     def test_a_mirror_that_others_found_useless_is_left(self) -> None:
-        for mirrors, expected in (2, FAIL_OVER), (1, FAIL):
+        for mirrors, expected in (2, AGAIN), (1, FAIL):
             self.make(mirrors)
             self.all[0].error = GONE
-            actions = self.follow(kept=True)
-            self.assertEqual([OFFER, expected], actions)
+            self.assertIs(expected, self.follow(kept=True))
             self.assertIs(GONE, self.all[0].error)
 
     def test_a_range_asked_for_counts_as_one(self) -> None:
@@ -304,51 +350,162 @@ class TestFailure(RecoveryTestCase):
         self.assertEqual(2, self.stats.stalls)
 
 
+class TestStaying(RecoveryTestCase):
+    """Where bytes are not joined, another would have to send them again."""
+
+    def stays(self, error: errors.Error = LOST, **facts: Any) -> bool:
+        facts = {'kept': True, 'offset': LENGTH // 2, **facts}
+        facts.setdefault('missing', LENGTH - facts['offset'])
+        self.assertIs(AGAIN, self.follow(error, **facts))
+        return self.asked == 0
+
+    def test_unless_nothing_is_kept_or_a_checksum_decides(self) -> None:
+        for joined, kept, stays in (
+            (False, True, True),
+            (False, False, False),
+            (True, True, False),
+        ):
+            self.make(2, joined=joined)
+            self.assertEqual(stays, self.stays(kept=kept))
+
+    def test_while_it_would_come_to_an_end(self) -> None:
+        progress = settings.Settings().progress
+        for error in LOST, SLOW:
+            for missing, stays in (
+                (3 * progress, True),
+                (3 * progress + 1, False),
+                (None, True),
+            ):
+                self.make(2)
+                found = self.stays(error, progressed=True, missing=missing)
+                if error is LOST and not stays:
+                    # Nothing speaks against it but that it takes long.
+                    self.assertEqual(0, self.asked)
+                    continue
+                self.assertEqual(stays, found)
+
+    def test_not_where_little_would_be_sent_again(self) -> None:
+        for offset, stays in (LENGTH // 10, False), (LENGTH // 10 + 1, True):
+            self.make(2)
+            self.assertEqual(stays, self.stays(offset=offset))
+
+    def test_little_again_and_again_is_much(self) -> None:
+        self.make(2)
+        offset = LENGTH // 20 + 1
+        self.assertFalse(self.stays(offset=offset))
+        # Back at the one whose bytes are kept.
+        self.made.source = self.all[0]
+        self.assertTrue(self.stays(offset=offset))
+
+    def test_nor_where_most_was_compared_already(self) -> None:
+        for agreed, stays in (0, True), (LENGTH // 2 - 10, False):
+            self.make(2)
+            self.all[1].agreed = agreed
+            self.assertEqual(stays, self.stays())
+
+    def test_until_as_much_time_was_lost_as_it_would_take(self) -> None:
+        # 0.5 s, 5 s, and 500 s; the delays are 2, 4, 8, 16, 32, and then 60 s.
+        for pace, failures in (10**9, 2), (10**8, 2), (10**6, 13):
+            self.make(2)
+            self.settings = settings.Settings(attempts=99)
+            self.made._settings = self.settings
+            self.follow(
+                kept=True, offset=LENGTH // 2, new=pace, seconds=1, missing=1
+            )
+            self.assertEqual(0, self.asked)
+            found = 0
+            while found < 99 and self.stays():
+                found += 1
+            self.assertEqual(failures, found, str(pace))
+
+    def test_not_for_longer_than_it_would_take(self) -> None:
+        for pace, asked, stays in (
+            (10**9, 9, True),
+            (10**9, 11, False),
+            (10**7, 47, True),
+            (10**7, 55, False),
+        ):
+            self.make(2)
+            self.follow(
+                kept=True, offset=LENGTH // 2, new=pace, seconds=1, missing=1
+            )
+            busy = errors.StatusError('busy')
+            busy.status, busy.retry_after = 503, float(asked)
+            self.assertEqual(stays, self.stays(busy), '%d %d' % (pace, asked))
+
+    def test_the_one_that_proved_less_has_no_such_claim(self) -> None:
+        self.make(2)
+        self.made.source = self.all[1]
+        self.follow(kept=True, offset=LENGTH // 2)
+        self.assertEqual(0, self.asked)
+
+
 class TestRow(RecoveryTestCase):
     """Several failures, one after the other."""
 
     def test_each_mirror_is_asked_once_before_a_wait(self) -> None:
         self.make(3, joined=True)
-        asked = []
-        for expected in 2 * [FAIL_OVER, FAIL_OVER, BACK_OFF]:
+        asked, waits = [], []
+        for _attempt in range(6):
             asked.append(self.asked)
-            self.assertEqual(expected, self.follow()[-1])
-        # After the wait, the one that nothing has been preferred to is first.
-        self.assertEqual([0, 1, 2, 2, 0, 1], asked)
+            self.assertIs(AGAIN, self.follow())
+            waits.append(self.step.delay > 0)
+        self.assertEqual([0, 1, 2, 0, 1, 2], asked)
+        self.assertEqual([False, False, True] * 2, waits)
 
-    def test_after_progress_each_may_be_asked_again(self) -> None:
+    def test_each_mirror_has_attempts_of_its_own(self) -> None:
+        self.make(3, joined=True)
+        asked = [0, 0, 0]
+        while True:
+            asked[self.asked] += 1
+            if self.follow() is FAIL:
+                break
+        self.assertEqual([3, 3, 3], asked)
+        self.assertIsInstance(self.step.error, errors.AttemptsExhausted)
+        self.assertEqual([], self.useless)
+
+    def test_one_that_progresses_is_asked_again(self) -> None:
+        for joined in False, True:
+            self.make(2, joined=joined)
+            for _time in range(9):
+                self.follow(progressed=True, kept=True, offset=LENGTH)
+                self.assertEqual((0, 0), (self.asked, self.step.delay))
+
+    def test_one_that_stalls_is_left_where_that_costs_nothing(self) -> None:
+        self.make(2, joined=True)
+        self.follow(SLOW, progressed=True, kept=True)
+        self.assertEqual((1, 0), (self.asked, self.step.delay))
+
+    def test_whoever_failed_to_bring_anything_comes_last(self) -> None:
         self.make(2, joined=True)
         self.follow()
         self.assertEqual(1, self.asked)
-        actions = self.follow(progressed=True)
-        self.assertEqual(([FAIL_OVER], 0), (actions, self.asked))
-
-    def test_after_a_wait_the_best_one_is_asked(self) -> None:
-        self.make(2)
-        self.made.source.penalty = 1
-        self.assertEqual([OFFER, BACK_OFF], self.follow(kept=True))
-        self.assertEqual(1, self.asked)
+        self.now += 100
+        # However often it stalls: it gets on.
+        for _time in range(9):
+            self.follow(SLOW, progressed=True)
+            self.assertEqual(1, self.asked)
 
     def test_delays(self) -> None:
         self.make()
         delays = []
         for progressed in False, True, False:
-            self.assertIs(BACK_OFF, self.follow(progressed=progressed)[-1])
+            self.assertIs(AGAIN, self.follow(progressed=progressed))
             delays.append(self.step.delay)
         self.assertEqual([2, 0, 2], delays)
         self.assertEqual(2, self.made.attempt)
 
     def test_the_attempts_are_used_up(self) -> None:
         self.make()
-        actions = [self.follow()[-1] for _attempt in range(3)]
-        self.assertEqual([BACK_OFF, BACK_OFF, FAIL], actions)
+        found = [self.follow() for _attempt in range(3)]
+        self.assertEqual([AGAIN, AGAIN, FAIL], found)
         self.assertIsInstance(self.step.error, errors.AttemptsExhausted)
         # The mirror itself may be of use to others.
         self.assertEqual([], self.useless)
 
     def test_no_time_is_left(self) -> None:
-        self.make()
-        self.assertEqual(FAIL, self.follow(left=0.0)[-1])
+        self.make(2)
+        self.assertIs(FAIL, self.follow(left=0.0))
         self.assertIsInstance(self.step.error, errors.DeadlineExceeded)
 
     def test_too_late_tells_of_the_last_failure(self) -> None:
@@ -356,6 +513,52 @@ class TestRow(RecoveryTestCase):
         self.assertIsNone(self.made.too_late().__cause__)
         self.follow()
         self.assertIs(LOST, self.made.too_late().__cause__)
+
+
+class TestRetryAfter(RecoveryTestCase):
+    def test_is_waited_for(self) -> None:
+        self.make()
+        self.assertIs(AGAIN, self.follow(BUSY))
+        self.assertLessEqual(5, self.step.delay)
+        self.assertEqual(105, self.all[0].held)
+
+    def test_another_mirror_is_asked_meanwhile(self) -> None:
+        self.make(2)
+        self.follow(BUSY)
+        self.assertEqual((1, 0), (self.asked, self.step.delay))
+        # And the first one again when it is time.
+        self.follow(BUSY)
+        self.assertEqual(0, self.asked)
+        self.assertLessEqual(5, self.step.delay)
+
+    def test_one_too_long_is_no_end_where_there_is_another(self) -> None:
+        day = errors.StatusError('maintenance')
+        day.status, day.retry_after = 503, 86400.0
+        for mirrors, expected in (2, AGAIN), (1, FAIL):
+            self.make(mirrors)
+            self.assertIs(
+                expected, self.follow(day, kept=True, offset=LENGTH // 2)
+            )
+            self.assertEqual(0, self.step.delay)
+        self.assertIsInstance(self.step.error, errors.RetryAfterTooLong)
+
+    def test_it_holds_for_all_transfers(self) -> None:
+        self.make()
+        self.all[0].hold(105)
+        self.assertEqual(5, self.made.postponed(100, True))
+        self.assertEqual(0, self.made.postponed(105, True))
+
+    def test_others_are_asked_meanwhile(self) -> None:
+        for joined, kept, asked in (
+            (False, True, 0),
+            (False, False, 1),
+            (True, True, 1),
+        ):
+            self.make(2, joined=joined)
+            self.all[0].hold(105)
+            wait = self.made.postponed(100, kept)
+            self.assertEqual(asked, self.asked)
+            self.assertEqual(0 if asked else 5, wait)
 
 
 class TestAnnotate(RecoveryTestCase):

@@ -23,9 +23,8 @@ from fuel_agent_curl.config import settings
 from fuel_agent_curl.rules import retry
 from tests import base
 
-RETRY = retry.Decision.RETRY
-RESTART = retry.Decision.RESTART
-FAIL = retry.Decision.FAIL
+TRANSIENT = False
+PERMANENT = True
 
 
 def with_status(
@@ -45,28 +44,28 @@ def series(random: float = 1.0, **values: Any) -> retry.Series:
 LOST = errors.ReceiveError('connection reset', hint='look at the cable')
 
 
-class TestDecide(base.TestCase):
+class TestIsPermanent(base.TestCase):
     def test_each_class(self) -> None:
         decisions = {
-            'Error': FAIL,
-            'OptionError': FAIL,
-            'NetworkError': RETRY,
-            'ResolveError': RETRY,
-            'ConnectError': RETRY,
-            'TLSError': RETRY,
-            'CertificateError': FAIL,
-            'ReceiveError': RETRY,
-            'Stalled': RETRY,
-            'RetryAfterTooLong': FAIL,
-            'RedirectError': FAIL,
+            'Error': PERMANENT,
+            'OptionError': PERMANENT,
+            'NetworkError': TRANSIENT,
+            'ResolveError': TRANSIENT,
+            'ConnectError': TRANSIENT,
+            'TLSError': TRANSIENT,
+            'CertificateError': PERMANENT,
+            'ReceiveError': TRANSIENT,
+            'Stalled': TRANSIENT,
+            'RetryAfterTooLong': PERMANENT,
+            'RedirectError': PERMANENT,
             # StatusError goes by its status; see below.
-            'ProtocolError': RETRY,
-            'ContentRangeError': RETRY,
-            'ContentLengthError': RETRY,
-            'PieceMismatch': RETRY,
-            'RepresentationChanged': RESTART,
-            'DeadlineExceeded': FAIL,
-            'AttemptsExhausted': FAIL,
+            'ProtocolError': TRANSIENT,
+            'ContentRangeError': TRANSIENT,
+            'ContentLengthError': TRANSIENT,
+            'PieceMismatch': TRANSIENT,
+            'RepresentationChanged': PERMANENT,
+            'DeadlineExceeded': PERMANENT,
+            'AttemptsExhausted': PERMANENT,
         }
 
         def tree(kind: type[errors.Error]) -> Iterator[type[errors.Error]]:
@@ -77,15 +76,17 @@ class TestDecide(base.TestCase):
 
         for kind in tree(errors.Error):
             # What the stages and the sink report is never the network's.
-            expected = decisions.get(kind.__name__, FAIL)
-            self.assertIs(expected, retry.decide(kind('x')), kind.__name__)
+            expected = decisions.get(kind.__name__, PERMANENT)
+            self.assertIs(
+                expected, retry.is_permanent(kind('x')), kind.__name__
+            )
 
     def test_permanent_statuses(self) -> None:
         transient = 408, 416, 425, 429
         for status in range(400, 500):
-            expected = RETRY if status in transient else FAIL
+            expected = TRANSIENT if status in transient else PERMANENT
             self.assertIs(
-                expected, retry.decide(with_status(status)), str(status)
+                expected, retry.is_permanent(with_status(status)), str(status)
             )
 
     def test_transient_statuses(self) -> None:
@@ -94,17 +95,17 @@ class TestDecide(base.TestCase):
             # Nothing that must not be; another answer could mend it.
             *(507, 511, 520, 529, 599, 600, 999),
         ):
-            self.assertIs(RETRY, retry.decide(with_status(status)))
+            self.assertIs(TRANSIENT, retry.is_permanent(with_status(status)))
 
     def test_statuses_that_are_how_the_server_is_set_up(self) -> None:
         for status in (*range(201, 227), *range(300, 400), 501, 505):
-            self.assertIs(FAIL, retry.decide(with_status(status)))
+            self.assertIs(PERMANENT, retry.is_permanent(with_status(status)))
 
     def test_too_long_a_wait_is_permanent_whatever_the_status(self) -> None:
         for status in 0, 429, 503:
             error = errors.RetryAfterTooLong('busy')
             error.status = status
-            self.assertIs(FAIL, retry.decide(error))
+            self.assertIs(PERMANENT, retry.is_permanent(error))
 
 
 class SeriesTestCase(base.TestCase):
