@@ -33,7 +33,7 @@ class Verb(sphinx_docutils.SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        parser = parsers.VERBS[self.arguments[0]]()
+        parser = getattr(parsers, self.arguments[0])()
         lines = statemachine.StringList(list(_lines(parser)), parser.prog)
         section = nodes.Element()
         self.state.nested_parse(lines, self.content_offset, section)
@@ -41,19 +41,20 @@ class Verb(sphinx_docutils.SphinxDirective):
 
 
 def _lines(parser: argparse.ArgumentParser) -> Iterator[str]:
-    yield from ('.. program:: ' + parser.prog, '', '::', '')
-    yield '    ' + parser.format_usage().removeprefix('usage: ').strip()
-    yield ''
-    yield from _escaped(parser.description or '').splitlines()
-    yield ''
+    yield from ('.. program:: ' + parser.prog, '')
+    usage = parser.format_usage().removeprefix('usage: ')
+    for paragraph in ('  ' + usage, *(parser.description or '').split('\n\n')):
+        if paragraph.startswith(' '):
+            # As it stands, with its columns.
+            yield from ('::', '')
+            yield from ('    ' + line for line in paragraph.splitlines())
+        else:
+            yield from _escaped(paragraph).splitlines()
+        yield ''
     for group in parser._action_groups:
-        if group.title and any(a.option_strings for a in group._group_actions):
-            yield from ('.. rubric:: ' + group.title, '')
-        if group.description:
-            yield from _escaped(group.description).splitlines()
-            yield ''
-        for action in group._group_actions:
-            yield from _option(action)
+        options = [line for a in group._group_actions for line in _option(a)]
+        if options:
+            yield from ('.. rubric:: ' + (group.title or ''), '', *options)
 
 
 def _option(action: argparse.Action) -> Iterator[str]:

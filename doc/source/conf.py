@@ -37,7 +37,9 @@ openstackdocs_auto_version = False
 html_theme_options = {'display_global_toc_section': True}
 
 root_doc = 'index'
-nitpicky = False
+# '--option' stays as it is, and a block is not Python unless it says so.
+smartquotes = False
+highlight_language = 'none'
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'description'
 autodoc_typehints_description_target = 'documented'

@@ -280,8 +280,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         'tls_ciphers',
         "Cipher suites that may be used, by OpenSSL's names with colons "
-        'between; those that begin with TLS_ are for TLS 1.3. Not given '
-        'means the choice of OpenSSL.',
+        'between; those of TLS 1.3 are TLS_AES_256_GCM_SHA384 and the like. '
+        'Not given means the choice of OpenSSL.',
         subject='trust',
         metavar='CIPHERS',
     ),
