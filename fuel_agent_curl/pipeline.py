@@ -109,6 +109,7 @@ def copy(
     verify: bool = False,
     wipe_leftovers: bool = False,
     any_sector_size: bool = False,
+    in_use: bool = False,
     in_place: bool = False,
     deadline: float | None = None,
     dry_run: bool = False,
@@ -134,6 +135,7 @@ def copy(
     :param verify: read everything back from the medium and compare.
     :param wipe_leftovers: see ``opening.open_target``, as for the next one.
     :param any_sector_size: write a GPT for sectors of another length.
+    :param in_use: write over a device that others use; not with ``bmap``.
     :param in_place: write over a regular file, in place of one beside it that
         replaces it in the end.
     :param deadline: monotonic time until which all of that has to be done,
@@ -164,6 +166,7 @@ def copy(
                 verify=verify,
                 wipe_leftovers=wipe_leftovers,
                 any_sector_size=any_sector_size,
+                in_use=in_use,
                 in_place=in_place,
                 deadline=deadline,
                 dry_run=dry_run,

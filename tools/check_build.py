@@ -45,7 +45,11 @@ _ENTRY_POINTS = (
     'nailgun_curl = fuel_agent_curl.drivers:NailgunCurl',
     'nailgun_simple_curl = fuel_agent_curl.drivers:NailgunSimpleCurl',
     'ironic_curl = fuel_agent_curl.drivers:IronicCurl',
+    'fuel_agent_curl = fuel_agent_curl.ironic:Extension',
 )
+
+
+_DIB = pathlib.Path(__file__).parent.parent / 'contrib/dib/fuel-agent-curl'
 
 
 def check_sdist(path: pathlib.Path) -> list[str]:
@@ -116,8 +120,15 @@ def main(directory: str) -> int:
         print(fault, file=sys.stderr)
     home = pathlib.Path(directory, 'venv')
     venv.create(home, with_pip=True)
+    script = _DIB / 'install.d' / '80-fuel-agent-curl'
     for command in (
-        [home / 'bin' / 'pip', 'install', '--quiet', wheel],
+        # As it is installed beside ironic-python-agent, in a ramdisk.
+        [
+            'env',
+            'DIB_FUEL_AGENT_CURL_VENV=%s' % home,
+            'DIB_FUEL_AGENT_CURL=%s[ironic]' % wheel,
+            script.resolve(),
+        ],
         [home / 'bin' / 'fuel-agent-curl', 'demo'],
         # What is imported only where it is needed is required all the same.
         [home / 'bin' / 'python', '-W', 'error', '-c', _LATE],

@@ -33,6 +33,7 @@ ROOMS = {
     'copying': 'pipeline engine rules image target config',
     'drivers': 'artifact engine config',
     'artifact': 'pipeline engine image config',
+    'ironic': 'pipeline engine image target config',
     'pipeline': 'image target',
     '__init__': 'engine config',
     'engine': 'rules image config',
@@ -52,9 +53,11 @@ GROUND = 'errors octets'
 ONLY = {
     'pycurl': 'engine.address engine.easy engine.handles engine.multi',
     'fuel_agent': 'artifact drivers',
-    'oslo_config': 'cmd artifact drivers config.opts',
+    'ironic_python_agent': 'ironic',
+    'requests': 'ironic',
+    'oslo_config': 'cmd artifact drivers ironic config.opts',
     'oslo_log': 'cmd',
-    'CONF': 'artifact drivers config.opts',
+    'CONF': 'artifact drivers ironic config.opts',
 }
 
 #: What runs with the standard library alone, and what of that a rule may

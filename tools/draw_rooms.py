@@ -34,7 +34,7 @@ PICTURE = ROOT / 'doc' / 'source' / 'rooms.svg'
 #: Where each room stands; imports lead downwards.
 _PLAN = """
 .          drivers    cmd        .
-__init__   artifact   copying    .
+__init__   artifact   copying    ironic
 engine     .          pipeline   .
 rules      .          .          .
 config     image      target     harmful
@@ -50,6 +50,7 @@ _WORDS = {
     'drivers': ('the door of', 'fuel-agent'),
     'engine': ('one download,', 'in order, bounded'),
     'harmful': ('the server that', 'misbehaves'),
+    'ironic': ('the door of', 'ironic-python-agent'),
     'image': ('what the bytes are', ''),
     'pipeline': ('source, stages, sink,', 'and their order'),
     'rules': ('values in,', 'decisions out'),

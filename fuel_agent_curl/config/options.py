@@ -212,6 +212,12 @@ OPTIONS: tuple[Option, ...] = (
         metavar='URL',
     ),
     Option(
+        'https_proxy',
+        'URL of the proxy for https:// URLs, where it is not that of proxy. '
+        'Empty means none.',
+        secret=True,
+    ),
+    Option(
         'no_proxy',
         'Hosts asked without the proxy, separated by commas or blanks: '
         'names, domains (corp, .corp or *.corp), addresses, networks '

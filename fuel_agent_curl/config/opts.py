@@ -114,19 +114,67 @@ COPY: list[cfg.Opt] = [
 ]
 MIRRORS: cfg.Opt = _opt(options.MIRRORS)
 
-# fuel-agent's options for the same things, and ours that each stands in for.
-_UPSTREAM = {
-    'connect_timeout': 'http_request_timeout',
-    'low_speed_time': 'http_request_timeout',
-    'backoff': 'http_retry_delay',
-    'attempts': 'http_max_retries',
-    'chunk_size': 'data_chunk_size',
-}
+# What only the plug of ironic-python-agent reads.
+IRONIC_WANTED: cfg.Opt = cfg.BoolOpt(
+    'ironic',
+    default=True,
+    help='Download the images of ironic-python-agent, where this package is '
+    'installed beside it. The kernel parameter ipa-fuel-agent-curl=false '
+    'turns it off as well.',
+)
+IRONIC_BUSY: cfg.Opt = cfg.StrOpt(
+    'ironic_busy',
+    default='refuse',
+    choices=[
+        ('refuse', 'fail, and say what uses the disk'),
+        ('write', 'write over it, as ironic-python-agent alone does'),
+    ],
+    help='What to do in ironic-python-agent with a disk that is in use: '
+    'mounted, or part of an array or a volume group that the ramdisk has '
+    'assembled.',
+)
+IRONIC_OPTS = [IRONIC_WANTED, IRONIC_BUSY]
+
+
+@dataclasses.dataclass(frozen=True)
+class Upstream:
+    """The options of a program that we are part of.
+
+    :ivar options: its names, by that of ours that each stands in for.
+    :ivar unlimited: no retries, 0, means that they have no limit.
+    """
+
+    options: Mapping[str, str]
+    unlimited: bool
+
+
+FUEL_AGENT = Upstream(
+    {
+        'connect_timeout': 'http_request_timeout',
+        'low_speed_time': 'http_request_timeout',
+        'backoff': 'http_retry_delay',
+        'attempts': 'http_max_retries',
+        'chunk_size': 'data_chunk_size',
+    },
+    unlimited=True,
+)
+
+# It has an http_request_timeout as well, which is for its own API calls.
+IRONIC = Upstream(
+    {
+        'connect_timeout': 'image_download_connection_timeout',
+        'low_speed_time': 'image_download_connection_timeout',
+        'backoff': 'image_download_connection_retry_interval',
+        'backoff_max': 'image_download_connection_retry_interval',
+        'attempts': 'image_download_connection_retries',
+    },
+    unlimited=False,
+)
 
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     """Return copies of the options, for oslo-config-generator."""
-    return [(GROUP, copy.deepcopy([*OPTS, MIRRORS, *COPY]))]
+    return [(GROUP, copy.deepcopy([*OPTS, MIRRORS, *COPY, *IRONIC_OPTS]))]
 
 
 def register(conf: cfg.ConfigOpts) -> None:
@@ -135,7 +183,7 @@ def register(conf: cfg.ConfigOpts) -> None:
     ``conf`` may have parsed its command line already; doing it twice is no
     error.
     """
-    conf.register_opts([*OPTS, MIRRORS], group=GROUP)
+    conf.register_opts([*OPTS, MIRRORS, *IRONIC_OPTS], group=GROUP)
 
 
 def register_program(conf: cfg.ConfigOpts) -> None:
@@ -144,18 +192,32 @@ def register_program(conf: cfg.ConfigOpts) -> None:
     conf.register_opts(COPY, group=GROUP)
 
 
-def settings_from(conf: cfg.ConfigOpts, **overrides: Any) -> settings.Settings:
+def ironic(conf: cfg.ConfigOpts) -> bool:
+    """Tell whether the plug of ironic-python-agent is wanted."""
+    return bool(_read(conf, IRONIC_WANTED, GROUP))
+
+
+def ironic_busy(conf: cfg.ConfigOpts) -> bool:
+    """Tell whether that is to write over a disk in use."""
+    return bool(_read(conf, IRONIC_BUSY, GROUP) == 'write')
+
+
+def settings_from(
+    conf: cfg.ConfigOpts,
+    upstream: Upstream = FUEL_AGENT,
+    **overrides: Any,
+) -> settings.Settings:
     """Return the settings that ``conf`` states.
 
-    Where an option of ours is given neither in a file nor otherwise,
-    fuel-agent's own stands in for it, if it is registered with ``conf``:
-    a deployment that tuned those keeps its tuning.
+    Where an option of ours is given neither in a file nor otherwise, that
+    of the program we are part of stands in for it, if it is registered with
+    ``conf``: a deployment that tuned those keeps its tuning.
 
     :param conf: ``register`` has been called with it.
     :param overrides: fields that hold whatever ``conf`` states.
     :raises errors.OptionError: for a value that cannot be used.
     """
-    return settings.Settings(**_values(conf, overrides))
+    return settings.Settings(**_values(conf, upstream, overrides))
 
 
 def check_names(conf: cfg.ConfigOpts, paths: Iterable[str]) -> None:
@@ -203,10 +265,10 @@ def sources(conf: cfg.ConfigOpts, url: str) -> list[str]:
 
 
 def _values(
-    conf: cfg.ConfigOpts, overrides: Mapping[str, Any]
+    conf: cfg.ConfigOpts, upstream: Upstream, overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
     def given(name: str) -> bool:
-        return name in overrides or _is_given(conf, name)
+        return name in overrides or is_given(conf, name)
 
     values = {
         option.dest: _read(conf, option, GROUP)
@@ -215,9 +277,9 @@ def _values(
         if option.dest not in overrides
     }
     values.update(overrides)
-    for name, upstream in _UPSTREAM.items():
-        if upstream in conf and not given(name):
-            values[name] = _from_upstream(name, upstream, conf)
+    for name, theirs in upstream.options.items():
+        if theirs in conf and not given(name):
+            values[name] = _from_upstream(name, theirs, upstream, conf)
             if name == 'backoff' and not given('backoff_max'):
                 # Our default must not cut a longer delay of theirs down.
                 values['backoff_max'] = max(
@@ -254,7 +316,8 @@ def _read(
         ) from None
 
 
-def _is_given(conf: cfg.ConfigOpts, name: str) -> bool:
+def is_given(conf: cfg.ConfigOpts, name: str) -> bool:
+    """Tell whether our option ``name`` is given, be it the default."""
     location = conf.get_location(name, group=GROUP)
     return (
         location is not None
@@ -262,19 +325,21 @@ def _is_given(conf: cfg.ConfigOpts, name: str) -> bool:
     )
 
 
-def _from_upstream(name: str, upstream: str, conf: cfg.ConfigOpts) -> float:
-    """Return fuel-agent's value as one of ours, within our bounds.
+def _from_upstream(
+    name: str, theirs: str, upstream: Upstream, conf: cfg.ConfigOpts
+) -> float:
+    """Return another program's value as one of ours, within our bounds.
 
-    It states no bounds of its own. What is too much, or too little, becomes
+    It may state no bounds of its own. What is too much, or too little, becomes
     the nearest that we can do; a time or a size that is not even positive
     means nothing, and our default holds.
     """
-    value: float = _read(conf, conf._get_opt_info(upstream)['opt'])
+    value: float = _read(conf, conf._get_opt_info(theirs)['opt'])
     least, most = settings.BOUNDS[name]
     wanted = value
-    if name == 'attempts' and value != 0:
-        # Theirs counts the tries after the first; 0 is no limit with both,
-        # and -1 must not become that.
+    if name == 'attempts' and not (value == 0 and upstream.unlimited):
+        # Theirs counts the tries after the first. -1 must not become 0,
+        # which is no limit.
         wanted = value + 1
         least = 1
     elif value < 0 or (value == 0 and least > 0):
@@ -283,7 +348,7 @@ def _from_upstream(name: str, upstream: str, conf: cfg.ConfigOpts) -> float:
     if bounded != wanted:
         LOG.warning(
             '%s = %s is out of the range of [%s] %s; using %s',
-            upstream,
+            theirs,
             value,
             GROUP,
             name,

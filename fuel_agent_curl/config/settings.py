@@ -125,6 +125,8 @@ class Settings:
     buffer_size: int = 512 * octets.KIB
     #: None: as the environment variables say; '': none.
     proxy: str | None = dataclasses.field(default=None, repr=False)
+    #: For https URLs; None: as ``proxy``.
+    https_proxy: str | None = dataclasses.field(default=None, repr=False)
     no_proxy: str | None = None
     #: PEM file of the authorities to trust; None: the system's.
     cacert: str | None = None
@@ -181,12 +183,13 @@ class Settings:
                     '%s is one of %s, not %r'
                     % (name, ', '.join(choices), getattr(self, name))
                 )
-        if self.proxy and not _FIELD_VALUE.fullmatch(self.proxy):
-            # It may hold a password: it is not shown.
-            raise errors.OptionError(
-                'the proxy holds something other than printable ASCII',
-                hint='write it as %XX',
-            )
+        for proxy in (self.proxy, self.https_proxy):
+            if proxy and not _FIELD_VALUE.fullmatch(proxy):
+                # It may hold a password: it is not shown.
+                raise errors.OptionError(
+                    'the proxy holds something other than printable ASCII',
+                    hint='write it as %XX',
+                )
         if self.user and re.search('[\x00-\x1f\x7f]', self.user):
             raise errors.OptionError('user holds a control character')
         for entry in self.resolve:

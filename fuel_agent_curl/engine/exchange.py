@@ -182,6 +182,7 @@ class Exchange:
         source.moved(self._attempt.address)
         first = not context.sources.begun
         if first and found.coding:
+            context.stats.coding = found.coding
             LOG.warning(
                 '%s: stored as %s, says the server; it is taken as it is',
                 errors.redact(source.url),

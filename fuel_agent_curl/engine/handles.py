@@ -220,7 +220,10 @@ def set_proxy(
     :return: HOST:PORT of the proxy that is asked, and of one that is not, as
         no_proxy says so.
     """
-    url = proxies.chosen(origin.scheme, settings.proxy, os.environ)
+    given = settings.proxy
+    if origin.scheme == 'https' and settings.https_proxy is not None:
+        given = settings.https_proxy
+    url = proxies.chosen(origin.scheme, given, os.environ)
     asked = passed_by = None
     if url:
         excepted, unknown = proxies.excepted(

@@ -45,6 +45,9 @@ class Stats:
     seconds: float = 0.0
     #: By redacted URL.
     mirrors: dict[str, MirrorStats] = dataclasses.field(default_factory=dict)
+    #: The content coding that the bytes are stored in, as the server says;
+    #: they are handed on as they are. None where it names none.
+    coding: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,6 +74,7 @@ def open_target(
     verify: bool = False,
     wipe_leftovers: bool = False,
     any_sector_size: bool = False,
+    in_use: bool = False,
     in_place: bool = False,
     deadline: float | None = None,
     dry_run: bool = False,
@@ -92,6 +93,7 @@ def open_target(
     :param wipe_leftovers: blank what a whole disk is known by behind the
         image, not only what hides the image.
     :param any_sector_size: take a GPT for sectors of another length.
+    :param in_use: write over a device that others use, as well.
     :param in_place: write over a regular file, which is empty until then. So
         is one of several names, and one that cannot be replaced.
     :param deadline: monotonic time until which somebody has to have opened
@@ -106,6 +108,7 @@ def open_target(
         verify=verify,
         wipe_leftovers=wipe_leftovers,
         any_sector_size=any_sector_size,
+        in_use=in_use,
     )
     wait = functools.partial(_open_pipe, deadline=deadline)
     return _open_path(path, options, in_place, _open_null if dry_run else wait)
@@ -380,11 +383,16 @@ def _open_device(
     path: str, number: int, options: storage.Options
 ) -> sink.Sink | None:
     census = holders.Census()
-    _refuse_users(path, census.of_device(number))
+    found = census.of_device(number)
+    if options.in_use and found:
+        LOG.warning('%s is in use: %s', path, holders.listed(found))
+    else:
+        _refuse_users(path, found)
     try:
         # EBUSY where it is mounted, or used by md, dm, swap or another copy;
         # the same for a disk one of whose partitions is (open(2)).
-        fd = os.open(path, os.O_RDWR | os.O_EXCL)
+        exclusive = 0 if options.in_use else os.O_EXCL
+        fd = os.open(path, os.O_RDWR | exclusive)
     except OSError as exc:
         if exc.errno != errno.EBUSY:
             raise

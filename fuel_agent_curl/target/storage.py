@@ -79,6 +79,7 @@ class Options:
     :ivar mapped: parts of the image may be skipped.
     :ivar wipe_leftovers: blank what a disk is known by behind the image.
     :ivar any_sector_size: take a partition table for other sectors, too.
+    :ivar in_use: write over a device that others use, as well.
     """
 
     direct_io: bool = True
@@ -86,6 +87,7 @@ class Options:
     mapped: bool = False
     wipe_leftovers: bool = False
     any_sector_size: bool = False
+    in_use: bool = False
 
     @property
     def reads(self) -> bool:

@@ -50,6 +50,7 @@ OTHER: dict[str, Any] = {
     'chunk_size': 65536,
     'buffer_size': 16384,
     'proxy': 'http://proxy:3128',
+    'https_proxy': 'http://proxy:3129',
     'no_proxy': 'localhost,.example.org',
     'cacert': '/ca.pem',
     'cert': '/cert.pem',
@@ -228,7 +229,9 @@ class TestOptions(_OptsTestCase):
     def test_list_opts_returns_copies(self) -> None:
         ((group, listed),) = opts.list_opts()
         self.assertEqual(opts.GROUP, group)
-        self.assertEqual([*opts.OPTS, opts.MIRRORS, *opts.COPY], listed)
+        self.assertEqual(
+            [*opts.OPTS, opts.MIRRORS, *opts.COPY, *opts.IRONIC_OPTS], listed
+        )
         listed[0].default = 99
         self.assertNotEqual(99, opts.OPTS[0].default)
 

@@ -59,6 +59,7 @@ class TestSettings(_SettingsTestCase):
                 'chunk_size': MIB,
                 'buffer_size': 512 * KIB,
                 'proxy': None,
+                'https_proxy': None,
                 'no_proxy': None,
                 'cacert': None,
                 'cert': None,

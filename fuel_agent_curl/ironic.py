@@ -1,0 +1,703 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""ironic-python-agent's image downloads on this engine.
+
+The agent loads ``Extension`` by its entry point when it starts, after its
+configuration has been read. That puts four names of its module ``standby`` in
+place. The agent's own code goes on around them: its rules for checksums and
+credentials, its loop of retries, its log, its repair of partition tables.
+
+Each of the agent's two ways, onto the device and into a file under /tmp, makes
+an ``ImageDownload``, iterates over it, and has it verified. Ours yields
+nothing, and brings the image when it is to be verified: what fails then is
+raised where the agent tells final errors from those that it tries again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import functools
+import inspect
+import logging
+import os
+import ssl
+import tempfile
+import threading
+import time
+import types
+from typing import Any
+from typing import NamedTuple
+
+from ironic_python_agent import config as _config  # noqa: F401  (registers)
+from ironic_python_agent import errors as agent_errors
+from ironic_python_agent import utils as agent_utils
+from ironic_python_agent.extensions import base
+from ironic_python_agent.extensions import standby
+from oslo_config import cfg
+import requests
+
+from fuel_agent_curl import errors
+from fuel_agent_curl import octets
+from fuel_agent_curl import pipeline
+from fuel_agent_curl.config import opts
+from fuel_agent_curl.config import settings as settings_module
+from fuel_agent_curl.engine import download
+from fuel_agent_curl.image import digest
+from fuel_agent_curl.target import sink as sink_module
+
+LOG = logging.getLogger(__name__)
+
+opts.register(cfg.CONF)
+
+#: The kernel parameter, or that of virtual media, that turns all of this off.
+PARAMETER = 'ipa-fuel-agent-curl'
+
+# A file of checksums holds some lines for each image of a release.
+_CHECKSUMS_MAX = 16 * 1024 * 1024
+
+# A line of progress after both of these: seconds, and a part of the image.
+_PROGRESS_TIME = 10.0
+_PROGRESS_PART = 0.05
+
+_BUNDLES = (
+    '/etc/ssl/certs/ca-certificates.crt',
+    '/etc/pki/tls/certs/ca-bundle.crt',
+)
+
+
+class _Way(NamedTuple):
+    """Where the agent wants the image, and what may be unpacked on the way.
+
+    :ivar location: device or file.
+    :ivar container: 'raw' where qemu-img is to see the bytes as they are.
+    """
+
+    location: str
+    container: str
+
+
+class _Here(threading.local):
+    """What the agent's function that runs in this thread is to fill."""
+
+    way: _Way | None = None
+
+
+_here = _Here()
+
+
+class _Deferred(str):
+    """The image's URL while the agent decides what has to match.
+
+    No request is made for it then.
+    """
+
+
+class _ByAgent(str):
+    """The image's URL where the agent itself is to ask for it."""
+
+
+def settings_for(
+    image_info: dict[str, Any], url: str, image_id: str, began: float
+) -> settings_module.Settings:
+    """Return what ``image_info`` and the agent's options say now.
+
+    The conductor changes options while the agent runs, so nothing is kept.
+
+    :param began: ``time.time()`` at which the agent began with the image.
+    :raises errors.OptionError: for a value that cannot be used.
+    :raises ironic_python_agent.errors.ImageDownloadTimeoutError: where
+        image_download_max_duration has passed already.
+    """
+    conf = cfg.CONF
+    given: dict[str, Any] = {'low_speed_limit': 1}
+    if not opts.is_given(conf, 'user_agent'):
+        given['user_agent'] = requests.utils.default_user_agent()
+    authorization = _authorization(image_info, image_id)
+    if authorization is not None:
+        headers = opts.settings_from(conf, opts.IRONIC).headers
+        given['headers'] = (
+            *headers,
+            'Authorization: ' + authorization,
+        )
+    proxies = image_info.get('proxies') or {}
+    if proxies:
+        given['proxy'] = _proxy(url, 'http', proxies)
+        given['https_proxy'] = _proxy(url, 'https', proxies) or ''
+    if authorization is None and not opts.is_given(conf, 'netrc_file'):
+        given['netrc_file'] = _netrc()
+    if image_info.get('no_proxy'):
+        given['no_proxy'] = image_info['no_proxy']
+    if _option('image_download_max_duration', 0):
+        given['deadline'] = _left(image_info, began)
+    return opts.settings_from(conf, opts.IRONIC, **given, **_trust())
+
+
+def _authorization(image_info: dict[str, Any], image_id: str) -> str | None:
+    """Return the value of the field Authorization by the agent's rules."""
+    auth = (
+        standby._load_supplied_authorization(image_info)
+        or standby._gen_auth_from_image_info_user_pass(image_info, image_id)
+        or standby._gen_auth_from_oslo_conf_user_pass(image_id)
+    )
+    if auth is None:
+        return None
+    request = types.SimpleNamespace(headers={})
+    auth(request)
+    value: str = request.headers['Authorization']
+    return value
+
+
+def _netrc() -> str | None:
+    """Return the file that requests would look credentials up in."""
+    for path in (os.environ.get('NETRC'), '~/.netrc', '~/_netrc'):
+        if path and os.path.exists(os.path.expanduser(path)):
+            return os.path.expanduser(path)
+    return None
+
+
+def _proxy(url: str, scheme: str, proxies: dict[str, str]) -> str | None:
+    """Return the proxy for the host of ``url``, were its scheme this one."""
+    _before, separator, rest = url.partition('://')
+    found: str | None = requests.utils.select_proxy(
+        scheme + separator + rest, proxies
+    )
+    return found
+
+
+def _option(name: str, default: Any) -> Any:
+    """Return an option that not every release of the agent has."""
+    return cfg.CONF.get(name, default)
+
+
+def _left(image_info: dict[str, Any], began: float) -> float:
+    """Return the seconds that are left of image_download_max_duration."""
+    most = cfg.CONF.image_download_max_duration
+    left = began + most - time.time()
+    if left <= 0:
+        raise _timed_out(image_info['id'], 'it was used up before')
+    # The clock may have been set since.
+    return float(min(left, most))
+
+
+def _timed_out(image_id: str, why: object) -> Exception:
+    error: Exception = agent_errors.ImageDownloadTimeoutError(
+        image_id,
+        'Download exceeded max allowed time (%s seconds): %s'
+        % (cfg.CONF.image_download_max_duration, why),
+    )
+    return error
+
+
+def _trust() -> dict[str, Any]:
+    """Return the settings of TLS, from the agent's options."""
+    conf = cfg.CONF
+    found: dict[str, Any] = {
+        'insecure': bool(conf.insecure),
+        'tls_min_version': str(_option('tls_min_version', '1.2')),
+        'tls_ciphers': _option('tls_cipher_suites', None) or None,
+        'cacert': conf.cafile or _environment() or _authorities(),
+    }
+    if conf.certfile and conf.keyfile:
+        found.update(cert=conf.certfile, key=conf.keyfile)
+    return found
+
+
+def _environment() -> str | None:
+    """Return the bundle that the environment names for requests."""
+    for name in ('REQUESTS_CA_BUNDLE', 'CURL_CA_BUNDLE'):
+        if os.environ.get(name):
+            return os.environ[name]
+    return None
+
+
+@functools.cache
+def _authorities() -> str:
+    """Return a file with the system's authorities and those of certifi.
+
+    The agent trusts certifi's; whoever builds its ramdisk adds the operator's
+    to that file. The system's are what everything else there trusts.
+    """
+    bundle = tempfile.NamedTemporaryFile(  # noqa: SIM115  (until the exit)
+        'w', prefix='fuel-agent-curl-', suffix='.pem'
+    )
+    system = ssl.get_default_verify_paths().cafile
+    for path in dict.fromkeys(
+        [system, *_BUNDLES, requests.utils.DEFAULT_CA_BUNDLE_PATH]
+    ):
+        try:
+            with open(path or '') as source:
+                bundle.write(source.read() + '\n')
+        except OSError:
+            continue
+    bundle.flush()
+    _kept.append(bundle)
+    return bundle.name
+
+
+# Files that are to be there as long as the process.
+_kept: list[object] = []
+
+
+def _as_agent_error(
+    error: errors.Error, image_id: str, way: _Way | None = None
+) -> Exception:
+    """Return what the agent calls the error.
+
+    The engine has tried as often as the agent's options say: what it gives
+    up must not be tried again from the first byte.
+    """
+    raised: Exception
+    if isinstance(error, errors.DeadlineExceeded):
+        raised = _timed_out(image_id, error)
+    elif way is not None and isinstance(error, errors.DeviceError):
+        if way.container != 'raw':
+            raised = agent_errors.ImageWriteError(
+                way.location, error.exit_code, '', str(error)
+            )
+        elif isinstance(error, (errors.TargetFull, errors.TargetTooSmall)):
+            raised = agent_errors.ImageDownloadOutofSpaceError(
+                image_id, str(error)
+            )
+        else:
+            raised = agent_errors.ImageDownloadFatalError(image_id, str(error))
+    else:
+        raised = agent_errors.ImageDownloadFatalError(image_id, str(error))
+    return raised
+
+
+def download_with_proxy(
+    image_info: dict[str, Any], url: str, image_id: str
+) -> Any:
+    """Bring a small document, in the place of the agent's function.
+
+    :returns: what the agent uses of a ``requests.Response``.
+    """
+    if isinstance(url, _Deferred):
+        return types.SimpleNamespace(headers={}, status_code=200)
+    if isinstance(url, _ByAgent):
+        return _replaced['_download_with_proxy'](image_info, url, image_id)
+    try:
+        with download.fetch(
+            requests.utils.requote_uri(url),
+            settings=settings_for(image_info, url, image_id, time.time()),
+        ) as chunks:
+            body = download.gather(chunks, _CHECKSUMS_MAX)
+            coding = chunks.stats.coding
+    except errors.ContentCodingError as error:
+        coding = error.message
+    except errors.Error as error:
+        raise _as_agent_error(error, image_id) from error
+    if coding is not None:
+        # The agent undoes it.
+        return _replaced['_download_with_proxy'](image_info, url, image_id)
+    return types.SimpleNamespace(
+        text=body.decode('utf-8', 'replace'),
+        content=body,
+        headers={'Content-Length': str(len(body))},
+        status_code=200,
+    )
+
+
+class _Chunks:
+    """A source for ``pipeline.copy`` whose digest somebody else compares.
+
+    :param chunks: all bytes; compared, by ``verify``, before the end.
+    """
+
+    def __init__(
+        self,
+        chunks: Iterator[bytes],
+        verify: Callable[[], None],
+        length: int | None,
+        close: Callable[[], None],
+    ) -> None:
+        self._chunks = chunks
+        self._verify = verify
+        self.length = length
+        self.close = close
+        #: By the digest.
+        self.end_proven = True
+
+    def views(self) -> Iterator[memoryview]:
+        for chunk in self._chunks:
+            yield memoryview(chunk)
+        self._verify()
+
+    def keep(self, view: object) -> None:
+        """No view can be kept."""
+        return None
+
+
+class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[misc]
+    """Brings an image by this engine, to the agent's own rules.
+
+    :param time_obj: ``time.time()`` at which the agent began.
+    """
+
+    # The agent's.
+    _hash_algo: Any
+    _expected_hash_value: Any
+
+    def __init__(
+        self, image_info: dict[str, Any], time_obj: float | None = None
+    ) -> None:
+        urls = [str(url) for url in image_info['urls']]
+        # The agent decides what has to match, fetching a file of checksums.
+        super().__init__(
+            {**image_info, 'urls': [_Deferred(urls[0])]}, time_obj
+        )
+        self._image_info = image_info
+        self._way = _here.way
+        self._download: download.Download | None = None
+        self._checksum: str | None
+        try:
+            self._checksum = str(
+                digest.parse(
+                    '%s:%s' % (self._hash_algo.name, self._expected_hash_value)
+                )
+            )
+        except errors.OptionError:
+            # An algorithm that only the agent has.
+            self._checksum = None
+        # The agent compares letter by letter.
+        self._expected_hash_value = str(self._expected_hash_value).lower()
+        try:
+            self._begin([requests.utils.requote_uri(url) for url in urls])
+        except errors.ContentCodingError as error:
+            self._begin_coded(urls, error.message)
+        except errors.Error as error:
+            raise _as_agent_error(error, image_info['id']) from error
+
+    def _begin(self, urls: list[str]) -> None:
+        known = [
+            source for url in urls for source in opts.sources(cfg.CONF, url)
+        ]
+        first, *mirrors = dict.fromkeys(known)
+        self._download = download.fetch(
+            first,
+            mirrors=mirrors,
+            checksum=self._checksum,
+            settings=settings_for(
+                self._image_info, first, self._image_info['id'], self._time
+            ),
+        )
+        if self._download.stats.coding is not None:
+            # We would hand on what is stored; the agent's checksum is of
+            # what requests makes of it.
+            self._close()
+            raise errors.ContentCodingError(
+                'the image is stored as ' + self._download.stats.coding
+            )
+        self._expected_size = self._download.length
+        self._request = types.SimpleNamespace(iter_content=self._content)
+
+    def _begin_coded(self, urls: list[str], why: str) -> None:
+        """Have the agent ask by itself: a coding hides the offsets."""
+        LOG.warning('%s; it is decoded as the agent does, no resume', why)
+        self._download = None
+        super().__init__(
+            {**self._image_info, 'urls': [_ByAgent(url) for url in urls]},
+            self._time,
+        )
+        self._expected_hash_value = str(self._expected_hash_value).lower()
+
+    def _content(self, _size: int) -> Iterator[bytes]:
+        """Yield what requests would: used where the agent iterates."""
+        assert self._download is not None
+        try:
+            yield from self._download
+        except errors.Error as error:
+            raise _as_agent_error(error, self._image_info['id']) from error
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield nothing where ``verify_image`` brings the image."""
+        if self._way is not None:
+            return iter(())
+        chunks: Iterator[bytes] = super().__iter__()
+        return chunks
+
+    def verify_image(self, image_location: str) -> None:
+        """Bring the image to where it belongs, compared and synced.
+
+        The name is the agent's, for the moment at which it asks.
+
+        :raises ironic_python_agent.errors.RESTError: of the class that the
+            agent has for what happened.
+        """
+        way, image_id = self._way, self._image_info['id']
+        if way is None or way.location != image_location:
+            if self._checksum is None or self._download is None:
+                super().verify_image(image_location)
+            return
+        source: pipeline.Source
+        if self._download is not None and self._checksum is not None:
+            source = self._download
+        else:
+            source = _Chunks(
+                self._decoded(),
+                lambda: super(ImageDownload, self).verify_image(
+                    image_location
+                ),
+                None if self._download is None else self._download.length,
+                self._close,
+            )
+        try:
+            with _Progress(image_id, self._download) as progress:
+                result = pipeline.copy(
+                    source,
+                    way.location,
+                    container=way.container,
+                    in_use=opts.ironic_busy(cfg.CONF),
+                    in_place=True,
+                    observe=progress.watch,
+                    **self._copying(),
+                )
+        except errors.DigestMismatch as error:
+            raise agent_errors.ImageChecksumError(
+                image_location, image_id, self._expected_hash_value, str(error)
+            ) from error
+        except errors.Error as error:
+            raise _as_agent_error(error, image_id, way) from error
+        finally:
+            self._close()
+        self._bytes_transferred = result.written
+        LOG.info('%s; complete', progress.line(result.written))
+
+    def _copying(self) -> dict[str, Any]:
+        """Return what our options say of the target and of the bytes."""
+        values = opts.settings_from(cfg.CONF, opts.IRONIC)
+        names = (
+            'direct_io',
+            'wipe_leftovers',
+            'any_sector_size',
+            'decoder_memory',
+            'trailing_data',
+        )
+        return {name: getattr(values, name) for name in names}
+
+    def _decoded(self) -> Iterator[bytes]:
+        """Yield what the agent itself receives, and hashes."""
+        try:
+            yield from super().__iter__()
+        except requests.RequestException as error:
+            raise agent_errors.ImageDownloadError(
+                self._image_info['id'], str(error)
+            ) from error
+
+    def _close(self) -> None:
+        if self._download is not None:
+            self._download.close()
+
+
+class _Progress:
+    """Says in the agent's log how far an image is, until it is left."""
+
+    def __init__(
+        self, image_id: str, source: download.Download | None
+    ) -> None:
+        self._image_id = image_id
+        self._source = source
+        self._sink: sink_module.Sink | None = None
+        self._began = time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name='fuel-agent-curl-progress', daemon=True
+        )
+
+    def __enter__(self) -> _Progress:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def watch(self, sink: sink_module.Sink) -> None:
+        """Look at what this sink has written from now on."""
+        self._sink = sink
+
+    def _run(self) -> None:
+        told = 0
+        while not self._ended.wait(_PROGRESS_TIME):
+            length = self._source.length if self._source else None
+            written = self._sink.written if self._sink else 0
+            if written - told >= _PROGRESS_PART * (length or 0):
+                told = written
+                LOG.info('%s', self.line(length))
+
+    def line(self, length: int | None) -> str:
+        """Return how far it is; ``length``: of all, None for unknown."""
+        written = self._sink.written if self._sink else 0
+        rate = written / max(time.monotonic() - self._began, 1e-3)
+        line = 'Image %s: %d%s bytes written, %.1f MiB/s' % (
+            self._image_id,
+            written,
+            '' if length is None else ' of %d' % length,
+            rate / octets.MIB,
+        )
+        if self._source is None:
+            return line
+        stats = self._source.stats
+        return '%s, %d requests, %d resumed, %d stalled' % (
+            line,
+            stats.attempts,
+            stats.resumes,
+            stats.stalls,
+        )
+
+
+def _bringing(
+    original: Callable[..., Any], way_of: Callable[..., _Way]
+) -> Callable[..., Any]:
+    """Return ``original``, whose ``ImageDownload`` knows where to go."""
+
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        _here.way = way_of(*args, **kwargs)
+        try:
+            return original(*args, **kwargs)
+        finally:
+            _here.way = None
+
+    return wrapper
+
+
+# What is put in place, by the name in the agent's module, and the parameters
+# that the agent's own has: with others it is not what is known here.
+_HOOKS = {
+    '_download_with_proxy': ('image_info', 'url', 'image_id'),
+    'ImageDownload': ('image_info', 'time_obj'),
+    '_download_image': ('image_info',),
+    'StandbyExtension._stream_raw_image_onto_device': (
+        'self',
+        'image_info',
+        'device',
+    ),
+}
+
+# What is called, likewise.
+_CALLED = {
+    '_image_location': ('image_info',),
+    '_load_supplied_authorization': ('image_info',),
+    '_gen_auth_from_image_info_user_pass': ('image_info', 'image_id'),
+    '_gen_auth_from_oslo_conf_user_pass': ('image_id',),
+    'ImageDownload.__iter__': ('self',),
+    'ImageDownload.verify_image': ('self', 'image_location'),
+}
+
+_ERRORS = (
+    'ImageChecksumError',
+    'ImageDownloadError',
+    'ImageDownloadFatalError',
+    'ImageDownloadOutofSpaceError',
+    'ImageDownloadTimeoutError',
+    'ImageWriteError',
+)
+
+# What ``install`` has replaced; empty while it has not been called.
+_replaced: dict[str, Any] = {}
+
+
+def differences() -> list[str]:
+    """Return what the agent has otherwise than this module knows it."""
+    found = []
+    for name, expected in (_HOOKS | _CALLED).items():
+        owner: Any = standby
+        for part in name.split('.'):
+            owner = getattr(owner, part, None)
+        if not callable(owner):
+            found.append('%s is missing' % name)
+            continue
+        parameters = tuple(inspect.signature(owner).parameters)
+        if parameters != expected:
+            found.append(
+                '%s takes %s, not %s'
+                % (name, ', '.join(parameters), ', '.join(expected))
+            )
+    found += [
+        'errors.%s is missing' % name
+        for name in _ERRORS
+        if not hasattr(agent_errors, name)
+    ]
+    return found
+
+
+def install() -> None:
+    """Put ours in the place of the agent's; doing it twice is no error."""
+    if _replaced:
+        return
+    cls = standby.StandbyExtension
+    stream = cls._stream_raw_image_onto_device
+    _replaced.update(
+        _download_with_proxy=standby._download_with_proxy,
+        ImageDownload=standby.ImageDownload,
+        _download_image=standby._download_image,
+        _stream_raw_image_onto_device=stream,
+    )
+    standby._download_with_proxy = download_with_proxy
+    standby.ImageDownload = ImageDownload
+    standby._download_image = _bringing(
+        standby._download_image,
+        lambda image_info: _Way(standby._image_location(image_info), 'raw'),
+    )
+    cls._stream_raw_image_onto_device = _bringing(
+        stream, lambda self, image_info, device: _Way(device, 'auto')
+    )
+
+
+def uninstall() -> None:
+    """Put the agent's back; nothing where ours are not in place."""
+    if not _replaced:
+        return
+    standby._download_with_proxy = _replaced['_download_with_proxy']
+    standby.ImageDownload = _replaced['ImageDownload']
+    standby._download_image = _replaced['_download_image']
+    standby.StandbyExtension._stream_raw_image_onto_device = _replaced[
+        '_stream_raw_image_onto_device'
+    ]
+    _replaced.clear()
+
+
+def _is_off() -> str | None:
+    """Return what turns this off, None where nothing does."""
+    said = str(agent_utils.get_agent_params().get(PARAMETER, 'true'))
+    if said.lower() in ('0', 'false', 'no', 'off'):
+        return 'kernel parameter %s=%s' % (PARAMETER, said)
+    if not opts.ironic(cfg.CONF):
+        return 'option [%s] ironic' % opts.GROUP
+    return None
+
+
+class Extension(base.BaseAgentExtension):
+    """What the agent's entry point loads; it has no commands.
+
+    Whatever is wrong here is in the log, and the agent goes on alone.
+    """
+
+    def __init__(self, agent: object = None) -> None:
+        super().__init__(agent=agent)
+        off = _is_off()
+        if off is not None:
+            LOG.info('fuel_agent_curl is turned off by the %s', off)
+            return
+        unknown = differences()
+        if unknown:
+            LOG.error(
+                'fuel_agent_curl does not know this ironic-python-agent,'
+                ' which goes on alone: %s',
+                '; '.join(unknown),
+            )
+            return
+        install()
+        LOG.info('Images are downloaded by fuel_agent_curl')
