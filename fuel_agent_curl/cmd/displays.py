@@ -41,6 +41,8 @@ class Display:
 
     #: Seconds between two calls of ``update``; None: never.
     interval: float | None = None
+    #: Nothing more is shown.
+    closed = False
 
     def update(self, seen: snapshot.Snapshot) -> None:
         """Show how far it is, every ``interval`` seconds."""
@@ -56,6 +58,7 @@ class Display:
 
     def close(self) -> None:
         """Give the terminal back; called once, last."""
+        self.closed = True
 
 
 class LogDisplay(Display):
@@ -145,6 +148,7 @@ class JsonDisplay(Display):
 
     def close(self) -> None:
         """Wait until the last object is printed, or nobody reads it."""
+        super().close()
         self._output.drain(_PATIENCE)
         self._warn()
         self._output.close()
@@ -219,6 +223,7 @@ class BarDisplay(Display):
 
     def close(self) -> None:
         """Remove the bar."""
+        super().close()
         self._bar.close()
         self._redirect.__exit__(None, None, None)
 

@@ -60,28 +60,15 @@ def _said(error: BaseException) -> tuple[str, int]:
         return hints.line(error), error.exit_code
     if isinstance(error, signals.Interrupted):
         return str(error), error.exit_code
-    if is_scarce(error):
-        scarce = errors.ResourceError(
-            'out of memory'
-            if isinstance(error, MemoryError)
-            else errors.one_line(str(error))
-        )
+    scarce = _shortage(error)
+    if scarce is not None:
         return hints.line(scarce), scarce.exit_code
     return 'a bug in fuel-agent-curl, please report it: %r' % error, BUG
 
 
-def is_scarce(error: BaseException) -> bool:
-    """Tell whether memory, descriptors or threads have run out."""
-    return (
-        isinstance(error, MemoryError)
-        or (
-            isinstance(error, ImportError)
-            and errors.shortage(error) is not None
-        )
-        or (isinstance(error, OSError) and error.errno in _SCARCE)
-        or (
-            isinstance(error, RuntimeError)
-            # What threading says where none can be started.
-            and str(error) == "can't start new thread"
-        )
-    )
+def _shortage(error: BaseException) -> errors.ResourceError | None:
+    """Return what has run out, if that is what ``error`` is for."""
+    if isinstance(error, OSError) and error.errno not in _SCARCE:
+        # Who knows what it comes from.
+        return None
+    return errors.shortage(error)

@@ -14,24 +14,23 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 import gc
 import io
 import os
 import signal
 import sys
-import traceback
 import typing
-
-if typing.TYPE_CHECKING:
-    from fuel_agent_curl.cmd import displays
-    from fuel_agent_curl.cmd import ending
 
 # What takes time to import is imported further down: Ctrl-C is to end the
 # program tidily from the first moment on.
-from fuel_agent_curl.cmd import output
 from fuel_agent_curl.cmd import signals
+
+if typing.TYPE_CHECKING:
+    import argparse
+
+    from fuel_agent_curl.cmd import displays
+    from fuel_agent_curl.cmd import ending
 
 # How long nothing may be read of the last lines before they are given up.
 _PATIENCE = 1.0
@@ -61,6 +60,8 @@ def program() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Whatever the locale is: a name, or what a server calls itself.
         sys.stdout.reconfigure(errors='backslashreplace')
+    from fuel_agent_curl.cmd import output
+
     said = output.Output(2, sys.stderr.encoding)
     sys.stderr = typing.cast(typing.TextIO, said)
     code = _main(sys.argv[1:])
@@ -132,24 +133,25 @@ class _Run:
         from fuel_agent_curl.cmd import ending
 
         end = ending.of(error, getattr(self._parsed, 'target', None))
-        if self._shown is None:
-            self._tell_reader(end)
+        self._tell_reader(end)
         if end.exit_code == ending.BUG:
+            import traceback
+
             traceback.print_exception(error)
         _complain(end.text)
         return end.exit_code
 
     def _tell_reader(self, end: ending.Ending) -> None:
-        """Print the last object for whoever reads JSON, the only one."""
+        """Print the last object for whoever reads JSON, if nobody has."""
         from fuel_agent_curl.cmd import arguments
+        from fuel_agent_curl.cmd import displays
+        from fuel_agent_curl.cmd import snapshot
 
-        if arguments.is_json_wanted(self._argv):
-            from fuel_agent_curl.cmd import displays
-            from fuel_agent_curl.cmd import snapshot
-
-            display = displays.JsonDisplay()
-            display.failed(snapshot.Snapshot(), end)
-            display.close()
+        if self._shown is None and arguments.is_json_wanted(self._argv):
+            self._shown = displays.JsonDisplay()
+        if self._shown is not None and not self._shown.closed:
+            self._shown.failed(snapshot.Snapshot(), end)
+            self._shown.close()
 
 
 def _open_descriptors() -> None:

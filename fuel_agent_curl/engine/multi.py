@@ -30,6 +30,7 @@ import time
 
 import pycurl
 
+from fuel_agent_curl import errors
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.engine import handles
 from fuel_agent_curl.rules import codes
@@ -67,7 +68,13 @@ class _Pool:
         self.due: float | None = None
         self.used = 0
         self.resolving = False
-        self.multi = pycurl.CurlMulti()
+        try:
+            self.multi = pycurl.CurlMulti()
+        except pycurl.error as error:
+            # It does not say of what.
+            raise errors.ResourceError(
+                'libcurl cannot begin: no more open files, or memory'
+            ) from error
         self.multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self.multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
 

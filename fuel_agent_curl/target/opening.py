@@ -51,6 +51,9 @@ STDOUT = '-'
 # that very moment.
 _TURNS = 10
 
+# What runs out here, not there.
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
 # As many symbolic links are followed as the kernel would (path_resolution(7)).
 _LINKS = 40
 
@@ -161,6 +164,8 @@ def _open_path(
             if opened is not None:
                 return opened
     except OSError as exc:
+        if exc.errno in _SCARCE:
+            raise errors.shortage(exc) or exc from exc
         error = oserrors.failure(name, exc, doing='opening', at_open=True)
         if exc.errno == errno.EPERM:
             # EACCES is what a mode, an owner or an access list answers.

@@ -16,15 +16,19 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import logging
+import os
 import signal
 import sys
+import threading
 from typing import Any
 
 from testtools import matchers
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import arguments
+from fuel_agent_curl.cmd import displays
 from fuel_agent_curl.cmd import ending
 from fuel_agent_curl.cmd import hints
 from fuel_agent_curl.cmd import main
@@ -162,15 +166,20 @@ class TestEnding(base.TestCase):
 
     def test_what_has_run_out_is_no_bug(self) -> None:
         for error, part in (
-            (MemoryError(), 'out of memory'),
-            (OSError(errno.EMFILE, 'Too many open files'), 'Too many open'),
-            (OSError(errno.ENOMEM, 'Cannot allocate'), 'Cannot allocate'),
-            (RuntimeError("can't start new thread"), 'new thread'),
+            (MemoryError(), 'memory (ENOMEM)'),
+            (OSError(errno.EMFILE, 'Too many open files'), 'EMFILE'),
+            (OSError(errno.ENOMEM, 'Cannot allocate'), 'ENOMEM'),
+            (RuntimeError("can't start new thread"), 'threads'),
         ):
             end = ending.of(error)
             self.assertEqual(11, end.exit_code)
             self.assertIn(part, end.text)
-        self.assertEqual(1, ending.of(RuntimeError('other')).exit_code)
+        for bug in (
+            RuntimeError('other'),
+            # It may be a bug, or a disk that is full.
+            OSError(errno.ENOSPC, 'No space left on device'),
+        ):
+            self.assertEqual(1, ending.of(bug).exit_code)
 
 
 class TestMain(base.TestCase):
@@ -214,6 +223,28 @@ class TestMain(base.TestCase):
         self.assertEqual(
             'fuel-agent-curl: error: interrupted by Ctrl-C\n', err
         )
+
+    def test_whoever_reads_json_gets_a_last_object(self) -> None:
+        """Also where the display cannot even begin."""
+
+        def fail(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        self.patch(threading.Thread, 'start', fail)
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        self.addCleanup(os.close, writer)
+        make = displays.JsonDisplay
+        self.patch(displays, 'JsonDisplay', lambda: make(writer))
+        code, _out, err = self.run_main(
+            'copy', '--progress', 'json', URL, '/nonexistent/disk'
+        )
+        self.assertEqual(11, code)
+        (line,) = os.read(reader, 65536).splitlines()
+        record = json.loads(line)
+        self.assertEqual('failed', record['event'])
+        self.assertEqual(11, record['exit_code'])
+        self.assertIn(record['error'], err)
 
 
 class TestProbe(base.TestCase):

@@ -112,6 +112,18 @@ class OpenTest(base.TestCase):
         self._refused(errors.TargetMissing, self.path + '/target')
         self._refused(errors.TargetMissing, self.path + '/')
 
+    def test_descriptors_that_have_run_out_are_not_the_targets(self) -> None:
+        self._touch()
+
+        def fail(*_args: object, **_more: object) -> int:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        self.patch(os, 'open', fail)
+        error = self.assertRaises(
+            errors.ResourceError, opening.open_target, self.path
+        )
+        self.assertEqual(errno.EMFILE, error.os_errno)
+
     def test_empty_path(self) -> None:
         self._refused(errors.TargetMissing, '')
 
