@@ -28,6 +28,13 @@ import urllib.parse
 _UNPRINTABLE = re.compile(r'[^\x20-\x7e\xa0-\uffff]+')
 
 
+# Of a URL within the path of another: caches and proxies have them.
+_USER_IN_PATH = re.compile('//[^/@]*@')
+_SCHEMES = frozenset(
+    ('http', 'https', 'ftp', 'socks4', 'socks4a', 'socks5', 'socks5h')
+)
+
+
 def redact(url: str) -> str:
     """Return ``url`` without what could be a secret.
 
@@ -37,18 +44,31 @@ def redact(url: str) -> str:
     text = one_line(url)
     try:
         parts = urllib.parse.urlsplit(text)
-        # A password with a slash in it ends up as port and path.
-        _ = parts.port
+        port = parts.port
     except ValueError:
-        # Not a URL that can be taken apart: show the scheme at most.
-        return text.partition(':')[0] + ':***'
+        # Not a URL that can be taken apart.
+        return _hidden(text)
+    if not parts.netloc and '@' in text:
+        return _hidden(text)
+    path = _USER_IN_PATH.sub('//', parts.path)
+    if port is not None and '@' not in parts.netloc:
+        # It may be a password that begins with digits, and has a slash, a
+        # question mark or a hash in it.
+        host = parts.netloc.rpartition(':')[0]
+        if '@' in path:
+            rest = path.rpartition('@')[2]
+            return '%s://%s:***@%s' % (parts.scheme, host, rest)
+        if not path and '@' in parts.query + parts.fragment:
+            return '%s://%s:***' % (parts.scheme, host)
     netloc = parts.netloc.rpartition('@')[2]
     query = '***' if parts.query else ''
-    if not netloc and '@' in text:
-        return text.partition(':')[0] + ':***'
-    return urllib.parse.urlunsplit(
-        (parts.scheme, netloc, parts.path, query, '')
-    )
+    return urllib.parse.urlunsplit((parts.scheme, netloc, path, query, ''))
+
+
+def _hidden(text: str) -> str:
+    """Return the scheme at most: what stands there else may be a name."""
+    scheme = text.partition(':')[0]
+    return scheme + ':***' if scheme.lower() in _SCHEMES else '***'
 
 
 def one_line(text: str) -> str:

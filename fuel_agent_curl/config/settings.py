@@ -251,9 +251,7 @@ class Settings:
 def _check_resolve(entry: str) -> None:
     found = _RESOLVE.fullmatch(entry)
     if found is None or not 0 < int(found[1]) < 65536:
-        raise errors.OptionError(
-            "resolve is 'HOST:PORT:ADDRESS', not %r" % entry
-        )
+        raise errors.OptionError("resolve is 'HOST:PORT:ADDRESS'; one is not")
 
 
 def _check_header(header: str) -> None:

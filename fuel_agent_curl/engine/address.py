@@ -59,10 +59,9 @@ def read(url: str, *, named: bool = True) -> redirects.Address:
     try:
         return _address(pycurl.CurlUrl(url), named)
     except (pycurl.error, ValueError) as error:
-        # Its text names no part of the URL.
-        raise errors.OptionError(
-            'malformed URL: %s' % error.args[-1], url=url
-        ) from None
+        # The text names no part of the URL, but the error may.
+        text = 'malformed URL: %s' % error.args[-1]
+    raise errors.OptionError(text, url=url)
 
 
 def follow(before: redirects.Address, location: str) -> redirects.Address:
@@ -73,13 +72,10 @@ def follow(before: redirects.Address, location: str) -> redirects.Address:
     try:
         url = pycurl.CurlUrl(before.url)
         url.setpart(pycurl.UPART_URL, location.encode('latin-1'), _LOCATION)
-        after = _address(url, named=False)
+        return redirects.step(before, _address(url, named=False))
     except (pycurl.error, ValueError) as error:
-        raise errors.RedirectError(
-            'redirected to something that is no URL for us: %s'
-            % error.args[-1]
-        ) from None
-    return redirects.step(before, after)
+        text = 'redirected to what is no URL for us: %s' % error.args[-1]
+    raise errors.RedirectError(text)
 
 
 def proxy(url: str) -> str:

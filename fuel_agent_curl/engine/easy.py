@@ -199,17 +199,20 @@ class Attempt:
                 handle, self.address.origin, settings
             )
         except pycurl.error as error:
-            raise errors.OptionError(
-                'libcurl refuses an option: %s' % error.args[-1],
-                url=self.address.url,
-            ) from error
-        except UnicodeEncodeError as error:
-            raise errors.OptionError(
-                'not ASCII: %r' % error.object, url=self.address.url
-            ) from error
+            text = 'libcurl refuses an option: %s' % error.args[-1]
+        except UnicodeEncodeError:
+            # The value is in that, and may be a secret.
+            text = 'an option holds something other than ASCII'
         except errors.OptionError as error:
             error.url = errors.redact(self.address.url)
             raise
+        else:
+            self._set_callbacks()
+            return
+        raise errors.OptionError(text, url=self.address.url)
+
+    def _set_callbacks(self) -> None:
+        handle = self.handle
         if self._detailed:
             handle.setopt(pycurl.OPT_CERTINFO, 1)
             handle.setopt(pycurl.VERBOSE, 1)

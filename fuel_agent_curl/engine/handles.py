@@ -232,7 +232,8 @@ def set_proxy(
         for entry in unknown:
             say(
                 logging.WARNING,
-                'no_proxy: %r is no host, domain or network' % entry,
+                'no_proxy: %s is no host, domain or network'
+                % errors.redact(entry),
             )
         if excepted:
             passed_by, url = addresses.proxy(url), ''
@@ -243,7 +244,8 @@ def set_proxy(
             )
         else:
             asked = addresses.proxy(url)
-    handle.setopt(pycurl.PROXY, url)
+    # A password of the environment may hold anything.
+    handle.setopt(pycurl.PROXY, os.fsencode(url))
     # Not what is in the environment still.
     handle.setopt(pycurl.NOPROXY, '')
     return asked, passed_by
@@ -256,10 +258,13 @@ def _set_trust(
     if file or directory:
         # Each of them, or none: not what libcurl was built with. A proxy
         # that is itself asked by https is trusted by the same.
-        handle.setopt(pycurl.CAINFO, file)
-        handle.setopt(pycurl.PROXY_CAINFO, file)
-        handle.setopt(pycurl.CAPATH, directory)
-        handle.setopt(pycurl.PROXY_CAPATH, directory)
+        for path, option, of_proxy in (
+            (file, pycurl.CAINFO, pycurl.PROXY_CAINFO),
+            (directory, pycurl.CAPATH, pycurl.PROXY_CAPATH),
+        ):
+            value = None if path is None else os.fsencode(path)
+            handle.setopt(option, value)
+            handle.setopt(of_proxy, value)
     if settings.insecure:
         handle.setopt(pycurl.SSL_VERIFYPEER, 0)
         handle.setopt(pycurl.SSL_VERIFYHOST, 0)
@@ -326,9 +331,9 @@ def _set_client_key(
     handle: pycurl.Curl, settings: settings_module.Settings
 ) -> None:
     if settings.cert:
-        handle.setopt(pycurl.SSLCERT, settings.cert)
+        handle.setopt(pycurl.SSLCERT, os.fsencode(settings.cert))
     if settings.key:
-        handle.setopt(pycurl.SSLKEY, settings.key)
+        handle.setopt(pycurl.SSLKEY, os.fsencode(settings.key))
     if settings.cert or settings.key:
         # Without one, OpenSSL asks for it on the terminal.
         phrase = b''
@@ -398,7 +403,7 @@ def _set_login(
                 % settings.netrc_file
             )
         handle.setopt(pycurl.NETRC, pycurl.NETRC_OPTIONAL)
-        handle.setopt(pycurl.NETRC_FILE, settings.netrc_file)
+        handle.setopt(pycurl.NETRC_FILE, os.fsencode(settings.netrc_file))
     else:
         return False
     handle.setopt(pycurl.HTTPAUTH, memory.scheme(address.origin))

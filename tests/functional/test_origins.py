@@ -396,6 +396,11 @@ class TestTrust(engine.EngineTestCase):
         self.context = self.authority.context()
         self.server = self.start_server(tls=self.context)
 
+    def test_a_name_that_is_not_ascii(self) -> None:
+        path = os.path.join(self.directory, 'h\xf6here.pem')
+        os.rename(self.authority.path, path)
+        self.assert_arrives(cacert=path, requests=1)
+
     def test_a_directory_of_authorities(self) -> None:
         self.need_program('openssl')
         directory = os.path.join(self.directory, 'authorities')

@@ -109,6 +109,8 @@ class TestProgram(program.ProgramTestCase):
         for code, proxy in (
             (19, self.proxy.replace('user:', 'somebody:')),
             (26, 'socks5h://user:%s@127.0.0.1:%d' % (SECRET, closed)),
+            (26, 'http://user:%s\xe4@127.0.0.1:%d' % (SECRET, closed)),
+            (26, 'user:%s@127.0.0.1:%d' % (SECRET, closed)),
             (2, 'user:one %s@[::1' % SECRET),
         ):
             self.copy(code, http_proxy=proxy)

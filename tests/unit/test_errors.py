@@ -203,6 +203,17 @@ class TestRedact(base.TestCase):
             ('https://host/p?X-Sig=s3cret', 'https://host/p?***'),
             ('https://host/p?s3cret', 'https://host/p?***'),
             ('https://host/p#s3cret', 'https://host/p'),
+            ('http://host/http://u:s3cret@b/p', 'http://host/http://b/p'),
+            ('http://host/a@b/s3', 'http://host/a@b/s3'),
+            # What begins like a port.
+            ('http://user:1/s3cret@host/p', 'http://user:***@host/p'),
+            ('http://user:1?s3cret@host/p', 'http://user:***'),
+            ('http://user:1#s3cret@host/p', 'http://user:***'),
+            ('http://host:1/p?u=a@b', 'http://host:1/p?***'),
+            ('http:\\\\user:s3cret@host', 'http:***'),
+            ('s3cret:x@host/p', '***'),
+            ('s3cret@host/p', '***'),
+            ('socks5h://s3cret@[::1', 'socks5h:***'),
             ('https://user:s3cret@host/p?s3cret#s3cret', 'https://host/p?***'),
         ):
             self.assertEqual(expected, errors.redact(url))

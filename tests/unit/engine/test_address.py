@@ -76,7 +76,7 @@ class TestRead(base.TestCase):
             error = self.assertRaises(errors.OptionError, address.read, url)
             self.assertIn(words, str(error), url)
             self.assertNotIn('secret', str(error))
-            self.assertIsNone(error.__cause__)
+            self.assertIsNone(error.__cause__ or error.__context__)
 
 
 class TestFollow(base.TestCase):
