@@ -306,15 +306,17 @@ class _Target:
         return False
 
     def _abort(self) -> None:
-        if self.sink is None:
+        sink = self.sink
+        if sink is None:
             return
         if self.is_idle:
-            self.sink.abort()
-        else:
+            seconds = relay.patience(self.deadline)
+            self.is_idle = relay.call(sink.abort, seconds, sink.path)
+        if not self.is_idle:
             LOG.warning(
-                '%s: the kernel has not given back a write, so it is left as'
-                ' it is, and may still change',
-                self.sink.path,
+                '%s: the kernel has not given back a call, so it is left as it'
+                ' is, and may still change',
+                sink.path,
             )
 
     @property

@@ -196,7 +196,10 @@ def _try_rename(name: str) -> None:
     """
     first = '%s-%d' % (name, os.getpid())
     second = first + '-'
-    os.close(os.open(first, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+    with contextlib.suppress(FileNotFoundError):
+        # Left by one that was killed, whose number this one has now.
+        os.unlink(first)
+    os.close(os.open(first, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         os.rename(first, second)
         first = second

@@ -442,8 +442,10 @@ def _open_file(
     _refuse_dev(path, 'a regular file')
     # It is opened for writing even where it is to be replaced: a file that
     # may not be written to, or is being executed, is not to be either.
+    access = os.O_RDWR if options.reads else os.O_WRONLY
     try:
-        fd = os.open(path, os.O_RDWR if options.reads else os.O_WRONLY)
+        # What has taken its place by now may be a pipe.
+        fd = os.open(path, access | os.O_NONBLOCK | os.O_NOCTTY)
     except FileNotFoundError:
         return None
     except OSError as exc:
@@ -460,10 +462,12 @@ def _open_file(
                 errors.TargetBusy,
                 '%s is being written by another process' % path,
             )
-        if not beside.is_at(path, fd):
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        if not regular or not beside.is_at(path, fd):
             # A copy that ended has replaced or removed it meanwhile.
             os.close(fd)
             return None
+        os.set_blocking(fd, True)
         if options.mapped:
             return targets.PatchedFile(path, fd, options, name=real)
         if not in_place and not _must_stay(path, real, fd, census):
@@ -508,6 +512,7 @@ def _create(
         raise oserrors.refusal(
             errors.TargetMissing, '%s: no such directory' % path
         )
+    filesystem.check_kind(path, os.stat(os.path.dirname(real)).st_dev)
     made = None if in_place else beside.make(path, real, 0o666)
     if made is not None:
         new = targets.NewFile(path, *made, options, real, None)

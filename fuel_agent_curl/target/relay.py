@@ -59,6 +59,37 @@ def _nothing() -> None:
     """Do nothing."""
 
 
+def patience(deadline: float | None) -> float:
+    """Return how long to wait for the kernel now that all is to end."""
+    if deadline is not None and time.monotonic() >= deadline:
+        return LATE_PATIENCE
+    return PATIENCE
+
+
+def call(function: Callable[[], None], seconds: float, path: str) -> bool:
+    """Call ``function`` in a thread of its own; return whether it has ended.
+
+    :param seconds: how long to wait for it.
+    :param path: of the target, for what is said.
+    :raises BaseException: what it has raised.
+    """
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            function()
+        except BaseException as error:
+            raised.append(error)
+
+    worker = _Worker(0, run)
+    worker.start()
+    if not _wait_for([worker], seconds, path):
+        return False
+    for error in raised:
+        raise error
+    return True
+
+
 class _Worker:
     """A thread whose end is waited for truly.
 
@@ -202,28 +233,7 @@ class Relay:
         """
         self._end()
         interrupt()
-        began = time.monotonic()
-        patience = PATIENCE
-        if self._deadline is not None and began >= self._deadline:
-            patience = LATE_PATIENCE
-        quiet = min(_QUIET, patience)
-        for worker in self._workers:
-            if not worker.ended.wait(
-                max(0.0, began + quiet - time.monotonic())
-            ):
-                LOG.warning(
-                    '%s: waiting for the kernel to give back a write, for'
-                    ' %d s at most',
-                    self._path,
-                    patience,
-                )
-                quiet = patience
-                if not worker.ended.wait(
-                    max(0.0, began + quiet - time.monotonic())
-                ):
-                    return False
-            worker.join()
-        return True
+        return _wait_for(self._workers, patience(self._deadline), self._path)
 
     def _left(self) -> float | None:
         """Return the seconds until the deadline; None: without one."""
@@ -293,3 +303,22 @@ class Relay:
             self.error = error
             self._end()
         self._cancel()
+
+
+def _wait_for(workers: Sequence[_Worker], seconds: float, path: str) -> bool:
+    """Return whether all have ended within that time; say when it is long."""
+    began = time.monotonic()
+    until = began + min(_QUIET, seconds)
+    for worker in workers:
+        if not worker.ended.wait(max(0.0, until - time.monotonic())):
+            LOG.warning(
+                '%s: waiting for the kernel to give back a call, for %d s at'
+                ' most',
+                path,
+                seconds,
+            )
+            until = began + seconds
+            if not worker.ended.wait(max(0.0, until - time.monotonic())):
+                return False
+        worker.join()
+    return True

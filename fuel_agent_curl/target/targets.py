@@ -217,6 +217,7 @@ class NewFile(File):
             )
         if self._old is not None:
             beside.inherit(self._old, self._fd)
+            os.fsync(self._fd)
         with self._mapped('renaming to'):
             os.rename(self._name, self._real)
         self._name = self._real

@@ -19,6 +19,7 @@ import errno
 import gzip
 import hashlib
 import os
+import stat
 import threading
 import time
 from typing import Any
@@ -461,8 +462,12 @@ class FailureTest(copying.FileTestCase):
     def test_cannot_be_synced_when_it_is_renamed(self) -> None:
         """Then nobody knows which of the two a crash would leave."""
 
+        real = os.fsync
+
         def failing(fd: int) -> None:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            real(fd)
 
         for before, state in ((False, 'untouched'), (True, 'blank')):
             if before:
@@ -582,7 +587,7 @@ class DeadlineTest(copying.FileTestCase):
             self.assertIn(self.path, str(error))
             self.assertEqual('untouched', error.target_state)
             self.assertEqual(b'old' * MIB, self.content())
-            self.assertIn('has not given back a write', self.log.output)
+            self.assertIn('has not given back a call', self.log.output)
             # Not closed under that call, which goes on now.
             self.going.set()
             while threading.active_count() > before:
@@ -604,6 +609,35 @@ class DeadlineTest(copying.FileTestCase):
             copying.whole(IMAGE), self.path, deadline=time.monotonic() + 60
         )
         self.assert_image(IMAGE)
+
+    def test_target_that_cannot_be_cleared(self) -> None:
+        """For as long as anybody waits."""
+        self.patch(relay, 'PATIENCE', 0.1)
+        real = os.ftruncate
+        ended = threading.Event()
+
+        def slow(fd: int, length: int) -> None:
+            if length == 0 and os.fstat(fd).st_size != len(b'old' * MIB):
+                self.going.wait(30)
+            real(fd, length)
+            if self.going.is_set():
+                ended.set()
+
+        self.patch(os, 'ftruncate', slow)
+        before = threading.active_count()
+        error = self.assertRaises(
+            errors.Stalled,
+            pipeline.copy,
+            copying.Source([IMAGE] * 3 + [errors.Stalled('x')]),
+            self.path,
+            in_place=True,
+        )
+        self.assertEqual('incomplete', error.target_state)
+        self.assertIn('has not given back a call', self.log.output)
+        self.going.set()
+        self.assertTrue(ended.wait(30))
+        while threading.active_count() > before:
+            pass
 
     def test_kept(self) -> None:
         pipeline.copy(

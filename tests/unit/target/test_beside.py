@@ -127,6 +127,7 @@ class LeftTest(BesideTestCase):
 
     def test_left_by_a_copy_that_was_killed(self) -> None:
         self.put(self.beside)
+        self.put('%s-%d' % (self.beside, os.getpid()))
         target = opening.open_target(self.path)
         self.assertEqual(b'', self._content(self.beside))
         target.abort()

@@ -191,8 +191,9 @@ class OpenTest(base.TestCase):
             ('/proc/self/comm', 'proc'),
             ('/proc/sys/kernel/hostname', 'proc'),
             ('/sys/kernel/mm/ksm/run', 'sysfs'),
+            ('/proc/no-such-file', 'proc'),
         ):
-            if os.path.exists(path):
+            if os.path.exists(os.path.dirname(path)):
                 error = self._refused(errors.TargetUnsuitable, path)
                 self.assertIn('(%s)' % kind, str(error))
 
@@ -303,6 +304,25 @@ class OpenTest(base.TestCase):
             with open(self.path, 'rb') as target:
                 self.assertEqual(b'new', target.read())
             self.assertEqual(2, len(seen))
+
+    def test_pipe_put_there_in_the_same_moment(self) -> None:
+        """It is not waited for until somebody reads that."""
+        self._touch()
+        real = os.open
+        turns: list[str] = []
+
+        def racing(path: Any, *args: Any, **options: Any) -> int:
+            if path == self.path and not turns:
+                turns.append(path)
+                os.unlink(path)
+                os.mkfifo(path)
+                self.addCleanup(os.close, real(path, os.O_RDWR))
+            return real(path, *args, **options)
+
+        self.patch(os, 'open', racing)
+        opened = opening.open_target(self.path)
+        self.addCleanup(opened.abort)
+        self.assertEqual('stream', opened.kind)
 
     def test_file_made_by_another_in_the_same_moment(self) -> None:
         turns: list[str] = []
