@@ -14,6 +14,7 @@
 
 from importlib import metadata
 import pathlib
+import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / 'ext'))
@@ -45,6 +46,22 @@ autodoc_typehints = 'description'
 autodoc_typehints_description_target = 'documented'
 
 
+def _escape_help():
+    """Have oslo.config's extension take no help for markup."""
+    from fuel_agent_curl.config import opts
+
+    listed = opts.list_opts
+
+    def escaped():
+        groups = listed()
+        for _group, options in groups:
+            for option in options:
+                option.help = re.sub(r'([\\*`|_])', r'\\\1', option.help)
+        return groups
+
+    opts.list_opts = escaped
+
+
 def setup(app):
     """Images of pages that stand elsewhere are found from here."""
 
@@ -52,3 +69,4 @@ def setup(app):
         content[0] = content[0].replace('image:: doc/source/', 'image:: ')
 
     app.connect('include-read', mend)
+    _escape_help()

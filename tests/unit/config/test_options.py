@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 from testtools import matchers
 
@@ -57,12 +56,6 @@ class TestOptions(base.TestCase):
                 self.assertEqual('seconds', option.unit)
             if option.name.endswith('_size') and option.kind is int:
                 self.assertEqual('bytes', option.unit)
-
-    def test_help_is_no_markup(self) -> None:
-        """The configuration reference takes it for reStructuredText."""
-        markup = re.compile(r'\w_(?!\w)|[`|]')
-        for option in options.ALL:
-            self.assertIsNone(markup.search(option.help), option.name)
 
     def test_what_may_hold_credentials_is_secret(self) -> None:
         secret = {option.name for option in options.ALL if option.secret}
