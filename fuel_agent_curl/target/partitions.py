@@ -98,9 +98,9 @@ def reread(fd: int) -> None:
     except OSError as exc:
         if exc.errno != errno.EINVAL:
             LOG.warning(
-                'the partition table was written, but the kernel still has'
-                ' the old one (%s): run blockdev --rereadpt',
-                exc,
+                'the partition table was written, but the kernel does not'
+                ' read it (%s): run blockdev --rereadpt',
+                exc.strerror,
             )
 
 
