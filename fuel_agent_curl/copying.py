@@ -127,6 +127,7 @@ class Copy:
         self._source = LazySource(self._fetch, request.settings.window)
         self._sink: sink_module.Sink | None = None
         self._checksum: digest.Checksum | None = None
+        self._deadline: float | None = None
 
     @property
     def received(self) -> int:
@@ -174,12 +175,13 @@ class Copy:
         deadline = None
         if request.settings.deadline:
             deadline = began + request.settings.deadline
+        self._deadline = deadline
         bmap = None
         if request.bmap is not None:
-            bmap = load_bmap(request)
-        self._checksum = load_checksum(request, request.checksum)
+            bmap = load_bmap(self._left())
+        self._checksum = load_checksum(self._left(), request.checksum)
         image_checksum = load_checksum(
-            request, request.image_checksum, of_image=True
+            self._left(), request.image_checksum, of_image=True
         )
         try:
             image = pipeline.copy(
@@ -214,6 +216,16 @@ class Copy:
             image_checksum,
         )
 
+    def _left(self) -> Request:
+        """Return the request with the time that is left of its deadline."""
+        request = self.request
+        if self._deadline is None:
+            return request
+        # 0 would mean none.
+        left = max(0.001, self._deadline - time.monotonic())
+        settings = dataclasses.replace(request.settings, deadline=left)
+        return dataclasses.replace(request, settings=settings)
+
     def _opened(self, sink: sink_module.Sink) -> None:
         self._sink = sink
 
@@ -222,7 +234,7 @@ class Copy:
             self.request.url,
             mirrors=self.request.mirrors,
             checksum=_text(self._checksum),
-            settings=self.request.settings,
+            settings=self._left().settings,
             observe=self._observe,
         )
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import os
 import sys
 
@@ -113,6 +114,15 @@ class TestChecksumLists(FilesTestCase):
                     code, part, flag, given, self.url, device.path
                 )
                 self.assertEqual(b'\xa5' * 4 * MIB, device.read())
+
+    def test_in_json_a_list_that_is_not_there_ends_it(self) -> None:
+        done = self.run_program(
+            *('copy', '--progress', 'json', '--checksum'),
+            *(self.server.url('/none'), self.url, self.target),
+        )
+        last = json.loads(done.stdout.splitlines()[-1])
+        self.assertEqual('failed', last['event'])
+        self.assertEqual(19, last['exit_code'])
 
     def test_mismatch(self) -> None:
         text = '%s *disk.img\n%s *disk.img.gz\n' % (('0' * 64,) * 2)

@@ -15,8 +15,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
 import hashlib
 import os
+import types
 from typing import Any
 
 import fixtures
@@ -24,6 +26,7 @@ import fixtures
 from fuel_agent_curl import copying
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import settings
+from fuel_agent_curl.engine import download
 from fuel_agent_curl.image import bmap
 from fuel_agent_curl.image import checksums
 from fuel_agent_curl.image import digest
@@ -196,6 +199,40 @@ class Download:
 
     def close(self) -> None:
         self.closed = True
+
+
+class TestDeadline(base.TestCase):
+    def test_what_the_documents_took_is_gone(self) -> None:
+        """Each of them, and the image, has what is left."""
+        now = 1000.0
+        asked = []
+
+        def fetch(url: str, settings: Any, **_given: Any) -> Any:
+            nonlocal now
+            asked.append((url, settings.deadline))
+            now += 4
+            if url.endswith('img'):
+                raise errors.Error('far enough')
+            line = b'%s  i.img' % (b'0' * 64)
+            return contextlib.nullcontext(iter([line]))
+
+        clock = types.SimpleNamespace(monotonic=lambda: now)
+        self.patch(copying, 'time', clock)
+        self.patch(download, 'fetch', fetch)
+        made = copying.Copy(
+            copying.Request(
+                url='http://h/i.img',
+                target=self.useFixture(fixtures.TempDir()).path + '/disk',
+                checksum='http://h/1',
+                image_checksum='http://h/2',
+                settings=settings.Settings(deadline=10),
+            )
+        )
+        self.assertRaises(errors.Error, made.run)
+        self.assertEqual(
+            [('http://h/1', 10), ('http://h/2', 6), ('http://h/i.img', 2)],
+            asked,
+        )
 
 
 class TestLazySource(base.TestCase):
