@@ -53,6 +53,8 @@ class Context:
     :ivar received: body bytes of the exchanges that have ended.
     :ivar end_proven: a body cut short would show, by the last head accepted
         or by the length.
+    :ivar stated: complete length by the last head accepted, of which no byte
+        may be kept yet; None where it states none.
     """
 
     settings: settings_module.Settings
@@ -67,6 +69,7 @@ class Context:
     observe: Callable[[events.Event], None]
     received: int = 0
     end_proven: bool = True
+    stated: int | None = None
 
     @property
     def length(self) -> int | None:
@@ -105,7 +108,7 @@ class Context:
                 kind,
                 errors.redact(url),
                 offset,
-                self.length,
+                self.stated if self.length is None else self.length,
                 attempt,
                 self.settings.attempts,
                 error,
@@ -188,6 +191,7 @@ class Exchange:
                 errors.redact(source.url),
                 found.coding,
             )
+        context.stated = found.length
         context.end_proven = (
             found.length is not None or self.reception.proves_end
         )
