@@ -19,6 +19,8 @@ they are listed in doc/source/errors.rst and never change their meaning.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import copy
 import errno
 import re
@@ -183,8 +185,20 @@ def shortage(error: BaseException) -> ResourceError | None:
         number = errno.EAGAIN
     elif isinstance(error, ImportError) and _UNMAPPED.search(str(error)):
         number = errno.ENOMEM
+    elif isinstance(error, ImportError) and 'open files' in str(error):
+        # As dlopen(3) says it.
+        number = errno.EMFILE
     if number not in _SHORTAGES:
         return None
+    return _of_shortage(number, error)
+
+
+def no_memory(error: MemoryError) -> ResourceError:
+    """Return what the exception means."""
+    return _of_shortage(errno.ENOMEM, error)
+
+
+def _of_shortage(number: int, error: BaseException) -> ResourceError:
     what, hint = _SHORTAGES[number]
     made = ResourceError(
         'no more %s (%s)' % (what, errno.errorcode[number]), hint=hint
@@ -192,6 +206,18 @@ def shortage(error: BaseException) -> ResourceError | None:
     made.os_errno = number
     made.__cause__ = error
     return made
+
+
+@contextlib.contextmanager
+def shortages() -> Iterator[None]:
+    """Make every want of a resource in the block a ``ResourceError``."""
+    try:
+        yield
+    except (OSError, MemoryError, RuntimeError, ImportError) as error:
+        scarce = shortage(error)
+        if scarce is None:
+            raise
+        raise scarce from error
 
 
 class NetworkError(Error):

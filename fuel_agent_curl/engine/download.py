@@ -203,17 +203,21 @@ class Download:
             view = self._handover.peek()
             if view is not None:
                 return form(view)
-        except (errors.Error, MemoryError) as error:
-            failure = errors.shortage(error) or error
-            assert isinstance(failure, errors.Error)
-            # Not the one that is raised: what that was raised through, and
-            # all that is used there, would live as long as this object.
-            self._error = failure.again()
-            self._finish()
-            raise failure from failure.__cause__
+        except errors.Error as error:
+            self._fail(error)
+            raise
+        except MemoryError as error:
+            raise self._fail(errors.no_memory(error)) from error
         self._ended = True
         self._finish()
         raise StopIteration
+
+    def _fail(self, error: errors.Error) -> errors.Error:
+        # Not the one that is raised: what that was raised through, and all
+        # that is used there, would live as long as this object.
+        self._error = error.again()
+        self._finish()
+        return error
 
     def _finish(self) -> None:
         self._finalizer()
@@ -276,6 +280,7 @@ def _chunk_size(
     return size
 
 
+@errors.shortages()
 def fetch(
     url: str,
     *,
@@ -417,27 +422,22 @@ def _begin(
         checks.append(metalink.Check(pieces))
         joined, pieces = bool(checksum), None
     listener = thread.Listener(observe) if observe else None
+    engine = thread.NetworkThread(
+        urls,
+        settings,
+        checksum=joined,
+        expected=expected,
+        pieces=pieces,
+        listener=listener,
+        deadline=deadline,
+        chunk_size=_chunk_size(settings, pieces),
+        named=named,
+    )
+    # Before it starts: from then on, whatever comes, there is somebody whose
+    # end ends it.
+    download = Download(engine, urls[0], checks, settings.chunk_size, listener)
     try:
-        engine = thread.NetworkThread(
-            urls,
-            settings,
-            checksum=joined,
-            expected=expected,
-            pieces=pieces,
-            listener=listener,
-            deadline=deadline,
-            chunk_size=_chunk_size(settings, pieces),
-            named=named,
-        )
-        # Before it starts: from then on, whatever comes, there is somebody
-        # whose end ends it.
-        download = Download(
-            engine, urls[0], checks, settings.chunk_size, listener
-        )
         engine.start()
-    except (OSError, MemoryError, RuntimeError) as error:
-        raise errors.shortage(error) or error from error
-    try:
         engine.wait()
     except BaseException:
         download.close()

@@ -105,11 +105,12 @@ class Handover:
 
     def _take_back(self, index: int) -> None:
         """End the last view; give its chunk back if it is past that."""
-        if self._lent is None:
+        lent = self._lent
+        if lent is None:
             return
-        view, chunk = self._lent
         # At most once: two chunks must never have the same buffer.
         self._lent = None
+        view, chunk = lent
         try:
             view.release()
         except BufferError:
@@ -121,9 +122,10 @@ class Handover:
 
     def keep(self, view: object) -> Callable[[], None] | None:
         """Have ``view`` stay valid; see ``download.Download.keep``."""
-        if self._lent is None or view is not self._lent[0]:
+        lent = self._lent
+        if lent is None or view is not lent[0]:
             return None
-        kept, chunk = self._lent
+        kept, chunk = lent
         if len(kept) < chunk.filled:
             return None
         self._lent = None
@@ -139,6 +141,10 @@ class Handover:
         return release
 
     def release(self) -> None:
-        """Let go of everything; what was lent is the consumer's."""
+        """Keep no memory; what was lent is the consumer's.
+
+        From any thread, the one that reads may be anywhere in ``peek``: no
+        check is forgotten here.
+        """
         self._lent = None
-        self._checked = 0, ()
+        self._window.release()

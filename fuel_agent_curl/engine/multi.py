@@ -33,6 +33,7 @@ import pycurl
 from fuel_agent_curl import errors
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.engine import handles
+from fuel_agent_curl.engine import scarcity
 from fuel_agent_curl.rules import codes
 
 # libcurl wants a call now and then even with nothing to do: some resolvers
@@ -68,11 +69,13 @@ class _Pool:
         self.due: float | None = None
         self.used = 0
         self.resolving = False
+        self._error: Exception | None = None
         try:
             self.multi = pycurl.CurlMulti()
         except pycurl.error as error:
-            # It does not say of what.
-            raise errors.ResourceError(
+            scarce = scarcity.missing(scarcity.NO_MULTI_HANDLE, str(error))
+            # Else it does not say of what.
+            raise scarce or errors.ResourceError(
                 'libcurl cannot begin: no more open files, or memory'
             ) from error
         self.multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
@@ -86,15 +89,28 @@ class _Pool:
         if events & selectors.EVENT_WRITE:
             mask |= pycurl.CSELECT_OUT
         self.multi.socket_action(fd, mask)
+        self._check()
 
     def timer(self) -> None:
         """Act on what is due."""
         self.due = None
         self.multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._check()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def _watch(
         self, what: int, fd: int, _multi: object, _data: object
     ) -> None:
+        try:
+            self._change_watch(what, fd)
+        except Exception as error:
+            # pycurl would print it, and the socket be watched by nobody.
+            self._error = error
+
+    def _change_watch(self, what: int, fd: int) -> None:
         events = 0
         if what in (pycurl.POLL_IN, pycurl.POLL_INOUT):
             events |= selectors.EVENT_READ
@@ -143,6 +159,8 @@ class Loop:
             self._pools = [_Pool(self._selector)]
         except BaseException:
             self._selector.close()
+            # Whoever keeps the exception keeps this object.
+            self._wakeup = None
             raise
 
     def add(self, attempt: easy.Attempt) -> None:

@@ -247,6 +247,7 @@ class NetworkThread:
             listener.observe(event)
         except BaseException as error:
             # It ends the download, and does not unwind who reported.
+            self._listener = None
             failure = errors.Error('the observer failed: %r' % error)
             failure.__cause__ = error
             self.window.fail(failure)

@@ -244,7 +244,7 @@ class Window:
         """The network thread ends: free what is not to be handed on."""
         self._filling.clear()
         self._sums.clear()
-        self._free_all()
+        self.release()
 
     def _note_taken(self) -> None:
         # What it holds it has taken, noted or not; it gives nothing back
@@ -275,13 +275,13 @@ class Window:
     def close(self, error: BaseException) -> None:
         """Nothing more is wanted: ``take`` raises ``error``, or an earlier."""
         self._errors.append(error)
-        self._free_all()
+        self.release()
         self._tell()
 
     def inherit(self, error: BaseException) -> None:
         """This is a copy in the child of a fork: nothing will ever come."""
         self._errors = [error]
-        self._free_all()
+        self.release()
         self._tell()
 
     def give_back(self, chunk: Chunk) -> None:
@@ -290,7 +290,8 @@ class Window:
         if self._released:
             self._free.clear()
 
-    def _free_all(self) -> None:
+    def release(self) -> None:
+        """Keep no memory for bytes to come, nor any after an error."""
         self._released = True
         self._free.clear()
         if self._errors:
@@ -345,10 +346,9 @@ class Window:
 
     def let_go(self, index: int) -> None:
         """Take no chunk before ``index`` any more."""
-        if self._held and self._held[0].index < index:
-            self._held[:] = [
-                each for each in self._held if each.index >= index
-            ]
+        held = self._held[:]
+        if held and held[0].index < index:
+            self._held[:] = [one for one in held if one.index >= index]
 
     def _make_room_known(self) -> None:
         wanted = self._wanted
