@@ -170,6 +170,7 @@ class Exchange:
             on_start=on_start,
         )
         self.redirected = source.location is not None
+        self._first: bool | None = None
         self._attempt = easy.Attempt(
             source.location or address.read(source.url, named=source.named),
             request,
@@ -183,7 +184,7 @@ class Exchange:
     def _accepted(self) -> None:
         source, context, found = self._source, self._context, self._found
         source.moved(self._attempt.address)
-        first = not context.sources.begun
+        first = self._is_first()
         if first and found.coding:
             context.stats.coding = found.coding
             LOG.warning(
@@ -197,7 +198,14 @@ class Exchange:
         )
         self._on_accept(self, first)
 
+    def _is_first(self) -> bool:
+        """Tell whether nothing was kept when its head came."""
+        if self._first is None:
+            self._first = not self._context.sources.begun
+        return self._first
+
     def _proven(self) -> None:
+        self._is_first()
         reread = self.reception.reread
         upto = self.reception.offset if reread else 0
         moved = self._context.sources.owner is not self._source

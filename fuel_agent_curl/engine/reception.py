@@ -161,9 +161,10 @@ class Reception:
         if head.status == 200:
             # All of it, also where a range was asked for: use it so.
             self.stop = None
-        self._on_accept()
         if not self.unproven:
+            # Before anybody is told, so that the length is there to be read.
             self._on_prove()
+        self._on_accept()
 
     def write(self, piece: memoryview) -> bool:
         """Put a piece of the body in place.

@@ -120,7 +120,13 @@ def _unusable(
     # A 304 is no redirect, but the answer to a question nobody asked.
     if 300 <= head.status < 400 and head.status != 304:
         return errors.RedirectError(
-            'status %d without a Location to go to' % head.status
+            'status %d %s'
+            % (
+                head.status,
+                'is no redirect that is followed'
+                if head.get('location')
+                else 'without a Location to go to',
+            )
         )
     if head.status == 416 and request.ranged:
         unsatisfied = http.content_range(head)

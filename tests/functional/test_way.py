@@ -130,5 +130,5 @@ class TestWay(engine.EngineTestCase):
             )
             self.assertIsNone(outcome.error)
         self.assertEqual(1, log.output.count('without the proxy y:1'))
-        self.assertEqual(1, log.output.count("'a:b:'"))
+        self.assertEqual(1, log.output.count('no_proxy: a:b: '))
         self.assertNotIn(SECRET, log.output)
