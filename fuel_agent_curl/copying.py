@@ -411,7 +411,9 @@ def document(name: str, most: int, what: str, request: Request) -> bytes:
         except (OSError, ValueError) as error:
             reason = getattr(error, 'strerror', None) or error
             raise errors.OptionError(
-                'cannot read the %s %s: %s' % (what, name, reason)
+                # It may have been meant to be a URL.
+                'cannot read the %s %s: %s'
+                % (what, errors.redact(name), reason)
             ) from error
     if len(found) > most:
         raise errors.ContentError(

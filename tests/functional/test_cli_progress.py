@@ -235,7 +235,7 @@ class TestTerminal(program.ProgramTestCase):
         began = time.monotonic()
         terminal.type(b'\x03')
         self.assertEqual(-signal.SIGINT, terminal.wait(), terminal.text)
-        self.assertLess(time.monotonic() - began, 10)
+        self.assertLess(time.monotonic() - began, 30)
         last = terminal.text.splitlines()[-1]
         self.assertIn('error: interrupted by Ctrl-C; 2.', last)
         self.assertIn('of 3.0 MiB received', last)
@@ -332,7 +332,7 @@ class TestUnread(program.ProgramTestCase):
             while len(self.server.requests) == before:
                 time.sleep(0.05)
             process.terminate()
-            self.assertEqual(-signal.SIGTERM, process.wait(20))
+            self.assertEqual(-signal.SIGTERM, process.wait(40))
 
     def test_the_last_line_is_there_for_who_wakes_up(self) -> None:
         self.server.script(faults.trickle(100_000, MIB))
@@ -372,8 +372,8 @@ class TestSignals(program.ProgramTestCase):
         with self.running(self.url, self.target) as process:
             began = time.monotonic()
             process.send_signal(signum)
-            out, err = process.communicate(timeout=30)
-            self.assertLess(time.monotonic() - began, 10)
+            out, err = process.communicate(timeout=60)
+            self.assertLess(time.monotonic() - began, 30)
         self.assertEqual(-signum, process.returncode, err)
         last = json.loads(out.splitlines()[-1])
         self.assertEqual('failed', last['event'])

@@ -93,6 +93,14 @@ class TestBlockMap(base.TestCase):
             )
             self.assertIn('cannot read the block map ' + path, str(error))
 
+    def test_a_url_that_lacks_its_scheme_is_not_repeated(self) -> None:
+        error = self.assertRaises(
+            errors.OptionError,
+            copying.load_bmap,
+            _request(bmap='me:hush@host/image.bmap'),
+        )
+        self.assertNotIn('hush', str(error))
+
     def test_other_schemes(self) -> None:
         error = self.assertRaises(
             errors.OptionError,
