@@ -32,6 +32,7 @@ from fuel_agent_curl import octets
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import address as addresses
 from fuel_agent_curl.engine import handles
+from fuel_agent_curl.engine import scarcity
 from fuel_agent_curl.engine import window
 from fuel_agent_curl.rules import codes
 from fuel_agent_curl.rules import head as http
@@ -427,6 +428,9 @@ class Attempt:
         return self.refusal()
 
     def _map(self, code: int, message: str) -> errors.Error:
+        scarce = scarcity.missing(code, message)
+        if scarce is not None:
+            return scarce
         error = codes.error(
             code,
             message,

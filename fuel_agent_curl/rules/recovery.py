@@ -193,6 +193,10 @@ class Recovery:
             return Step(Then.AGAIN, failed=False)
         self._count(failure)
         lasting = retry.is_permanent(error)
+        if isinstance(error, errors.ResourceError):
+            # Of this machine. What there is may do for fewer connections, and
+            # others may be done with theirs soon.
+            lasting = not failure.kept and not failure.others
         changed = isinstance(error, errors.RepresentationChanged)
         if isinstance(error, errors.RepresentationChanged):
             lasting = error.length is None or source.changed(error.length)
@@ -236,7 +240,8 @@ class Recovery:
         error = failure.error
         if not failure.others or self._has_progressed(failure):
             return False
-        return isinstance(error, errors.NetworkError) or (
+        scarce = (errors.NetworkError, errors.ResourceError)
+        return isinstance(error, scarce) or (
             isinstance(error, errors.StatusError) and error.status in _CROWDED
         )
 

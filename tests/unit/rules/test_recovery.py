@@ -270,6 +270,20 @@ class TestFailure(RecoveryTestCase):
                 if expected is FAIL:
                     self.assertIs(error, self.step.error)
 
+    def test_what_this_machine_has_no_more_of(self) -> None:
+        """Nothing to wait for, but where something was begun already."""
+        scarce = errors.ResourceError('no more open files')
+        for facts, then in (
+            ({}, FAIL),
+            ({'kept': True}, AGAIN),
+            ({'others': 2}, LEAVE),
+            ({'others': 2, 'kept': True}, LEAVE),
+        ):
+            self.make()
+            self.assertEqual(then, self.follow(scarce, **facts))
+            if then is FAIL:
+                self.assertIs(scarce, self.step.error)
+
     def test_what_a_redirect_led_to_may_be_gone(self) -> None:
         self.make()
         self.follow(GONE, redirected=True)
