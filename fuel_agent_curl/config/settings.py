@@ -48,13 +48,18 @@ _SWITCHES = (
 _ONE_CONNECTION_WINDOW = 16 * octets.MIB
 
 # Fields of a request that carry a download's own meaning: with another Range
-# the bytes would land elsewhere, with a coding they would be other bytes.
+# the bytes would land elsewhere, with a coding they would be other bytes, and
+# with a condition there may be none.
 _RESERVED_FIELDS = frozenset(
     (
         'accept-encoding',
         'connection',
         'content-length',
+        'if-match',
+        'if-modified-since',
+        'if-none-match',
         'if-range',
+        'if-unmodified-since',
         'range',
         'te',
         'transfer-encoding',

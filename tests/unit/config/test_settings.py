@@ -234,6 +234,10 @@ class TestHeaders(_SettingsTestCase):
         for name in (
             'Range',
             'If-Range',
+            'If-Match',
+            'If-None-Match',
+            'If-Modified-Since',
+            'If-Unmodified-Since',
             'Accept-Encoding',
             'Content-Length',
             'Transfer-Encoding',
