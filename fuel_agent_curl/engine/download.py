@@ -66,8 +66,9 @@ class Download:
     One thread at a time reads, whichever it is; another that asks meanwhile,
     or a signal handler that does, gets an ``errors.Error`` and does no harm.
     An exception that comes out of a signal handler while reading loses
-    nothing: the next call hands on what that one would have. ``close`` may
-    be called from anywhere, ``length``, ``stats`` and ``url`` be read.
+    nothing: the next call hands on what that one would have. (In a ``for``
+    loop; the builtin ``next`` may have returned already, to nobody.) ``close``
+    may be called from anywhere, ``length``, ``stats`` and ``url`` be read.
 
     In the child of a fork, reading one that was under way is an
     ``errors.Error``; the parent's goes on.
@@ -291,9 +292,13 @@ def fetch(
 ) -> Download:
     """Begin to download what ``url`` names; return when it is answered.
 
+    It may be called from any thread, and for many downloads at once: each
+    has a thread of its own, some descriptors, and what ``settings`` allow of
+    memory, until it ends.
+
     :param url: http or https. One that ends in .meta4 is a Metalink 4
         document (RFC 5854): its mirrors, length, checksum and piece hashes
-        are used.
+        are used. ``settings.deadline`` is for both together.
     :param mirrors: further URLs of the same bytes, to fail over to. Bytes
         of two are joined only where a checksum is given; otherwise what was
         handed on is read again and compared.
@@ -301,8 +306,12 @@ def fetch(
         before the last chunk is handed on.
     :param settings: None for the defaults.
     :param observe: called with each ``events.Event`` on the network thread;
-        it has to return quickly.
+        it has to return quickly. It may hold the ``Download``, and close it.
+        What it raises ends the download: reading it is an ``errors.Error``
+        then, with that as its cause.
     :raises errors.OptionError: for a URL or a checksum that cannot be used.
+    :raises errors.ResourceError: when there is no more memory, or no more
+        descriptors or threads.
     :raises errors.Error: for whatever ends the download before its first
         usable answer: a permanent error at once, a transient one when the
         attempts are used up.
