@@ -34,7 +34,8 @@ PICTURE = ROOT / 'doc' / 'source' / 'rooms.svg'
 #: Where each room stands; imports lead downwards.
 _PLAN = """
 .          drivers    cmd        .
-__init__   artifact   copying    ironic
+__init__   artifact   copying    .
+.          ironic     .          .
 engine     .          pipeline   .
 rules      .          .          .
 config     image      target     harmful
