@@ -122,7 +122,8 @@ class Attempt:
     :param detailed: find all of the ``way`` out; so does a log of debugging.
     :param patience: times as long as usual may be waited for the first byte.
     :ivar address: the one asked, after the redirects so far.
-    :ivar connecting: no connection yet, at first or after a redirect.
+    :ivar connecting: no connection yet: at first, after a redirect, or where
+        libcurl makes another one by itself.
     :ivar paused: the reception had no room, and ``unpause`` was not called
         since.
     :ivar peer: address of the server, None before it is connected.
@@ -220,9 +221,17 @@ class Attempt:
             handle.setopt(pycurl.DEBUGFUNCTION, self._told)
         handle.setopt(pycurl.HEADERFUNCTION, self._header)
         handle.setopt(pycurl.WRITEFUNCTION, self._write, use_memoryview=True)
+        handle.setopt(pycurl.SOCKOPTFUNCTION, self._connects)
         handle.setopt(pycurl.PREREQFUNCTION, self._connected)
 
     # Callbacks: pycurl swallows an exception, so each is kept for ``result``.
+
+    def _connects(self, *_socket: Any) -> int:
+        # Also once more, where the connection was found dead, or the server
+        # closed it after a 401: what is next may be of a proxy again.
+        self.connecting = True
+        self._forget_heads()
+        return int(pycurl.SOCKOPT_OK)
 
     def _connected(self, *ends: Any) -> int:
         self.connecting = False
@@ -335,13 +344,16 @@ class Attempt:
         self.address, self._next = self._next, None
         self.connecting = True
         self.peer = self._port = self._tls = None
-        self._heads.head = self._proxy_heads.head = None
+        self._forget_heads()
         self.handle.reset()
         try:
             self._prepare()
         except errors.OptionError as error:
             self._error = error
         return self._error is None
+
+    def _forget_heads(self) -> None:
+        self._heads.head = self._proxy_heads.head = None
 
     def unpause(self) -> errors.Error | None:
         """Go on after a pause; the refused piece is offered again at once.

@@ -229,10 +229,9 @@ class Loop:
             else:
                 key.data.ready(key.fd, events)
         now = time.monotonic()
-        if not ready:
-            for attempt, _pool in list(self._attempts.values()):
-                if attempt.overdue(now):
-                    self._follow(attempt)
+        for attempt, _pool in list(self._attempts.values()):
+            if attempt.overdue(now):
+                self._follow(attempt)
         for pool in self._pools:
             if not ready or (pool.due is not None and pool.due <= now):
                 pool.timer()

@@ -347,6 +347,23 @@ class TestUnread(program.ProgramTestCase):
         self.assertIn(b'%d bytes written' % len(self.image), last)
 
 
+# What tidies up after the first signal never ends by itself.
+_STUCK = '''
+import os, time
+from fuel_agent_curl.cmd import signals
+signals.catch()
+try:
+    os.kill(os.getpid(), %d)
+    time.sleep(60)
+except signals.Interrupted:
+    print('first', flush=True)
+    time.sleep(1)
+    os.kill(os.getpid(), %d)
+    time.sleep(60)
+    print('never')
+'''
+
+
 class TestSignals(program.ProgramTestCase):
     @contextlib.contextmanager
     def running(self, *argv: str) -> Iterator[subprocess.Popen[str]]:
@@ -390,6 +407,29 @@ class TestSignals(program.ProgramTestCase):
     def test_sighup(self) -> None:
         self.check_end(signal.SIGHUP, 'hung up')
         self.assertFalse(os.path.exists(self.target))
+
+    def test_the_same_signal_once_more(self) -> None:
+        """timeout(1) signals its child, and the group of that."""
+        self.server.script(then=_SLOW)
+        with self.running(self.url, self.target) as process:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            _out, err = process.communicate(timeout=60)
+        self.assertEqual(-signal.SIGINT, process.returncode, err)
+        self.assertIn('interrupted by Ctrl-C', err.splitlines()[-1])
+
+    def test_a_second_signal_ends_it_at_once(self) -> None:
+        stuck = _STUCK % (signal.SIGINT, signal.SIGINT)
+        done = subprocess.run(
+            [sys.executable, '-c', stuck],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        self.assertEqual(-signal.SIGINT, done.returncode, done.stderr)
+        self.assertEqual('first\n', done.stdout)
 
     def test_a_file_that_was_there_stays(self) -> None:
         with open(self.target, 'wb') as old:
