@@ -228,16 +228,17 @@ def _authorities() -> str:
     The agent trusts certifi's; whoever builds its ramdisk adds the operator's
     to that file. The system's are what everything else there trusts.
     """
+    # As bytes: what is said between the certificates is in any encoding.
     bundle = tempfile.NamedTemporaryFile(  # noqa: SIM115  (until the exit)
-        'w', prefix='fuel-agent-curl-', suffix='.pem'
+        prefix='fuel-agent-curl-', suffix='.pem'
     )
     system = ssl.get_default_verify_paths().cafile
     for path in dict.fromkeys(
         [system, *_BUNDLES, requests.utils.DEFAULT_CA_BUNDLE_PATH]
     ):
         try:
-            with open(path or '') as source:
-                bundle.write(source.read() + '\n')
+            with open(path or '', 'rb') as source:
+                bundle.write(source.read() + b'\n')
         except OSError:
             continue
     bundle.flush()
@@ -436,7 +437,7 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
             agent has for what happened.
         """
         way, image_id = self._way, self._image_info['id']
-        if way is None or way.location != image_location:
+        if way is None:
             if self._checksum is None or self._download is None:
                 super().verify_image(image_location)
             return
@@ -472,7 +473,7 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
         finally:
             self._close()
         self._bytes_transferred = result.written
-        LOG.info('%s; complete', progress.line(result.written))
+        LOG.info('%s; complete', progress.line())
 
     def _copying(self) -> dict[str, Any]:
         """Return what our options say of the target and of the bytes."""
@@ -531,29 +532,36 @@ class _Progress:
         told = 0
         while not self._ended.wait(_PROGRESS_TIME):
             length = self._source.length if self._source else None
-            written = self._sink.written if self._sink else 0
-            if written - told >= _PROGRESS_PART * (length or 0):
-                told = written
-                LOG.info('%s', self.line(length))
+            taken = self._source.position if self._source else 0
+            if taken - told >= _PROGRESS_PART * (length or 0):
+                told = taken
+                LOG.info('%s', self.line())
 
-    def line(self, length: int | None) -> str:
-        """Return how far it is; ``length``: of all, None for unknown."""
+    def line(self) -> str:
+        """Return how far it is.
+
+        The length is of what is received, which may be packed.
+        """
         written = self._sink.written if self._sink else 0
         rate = written / max(time.monotonic() - self._began, 1e-3)
-        line = 'Image %s: %d%s bytes written, %.1f MiB/s' % (
+        line = 'Image %s: %d bytes written, %.1f MiB/s' % (
             self._image_id,
             written,
-            '' if length is None else ' of %d' % length,
             rate / octets.MIB,
         )
         if self._source is None:
             return line
-        stats = self._source.stats
-        return '%s, %d requests, %d resumed, %d stalled' % (
-            line,
-            stats.attempts,
-            stats.resumes,
-            stats.stalls,
+        stats, length = self._source.stats, self._source.length
+        return (
+            '%s; %d%s bytes received, %d requests, %d resumed, %d stalled'
+            % (
+                line,
+                self._source.position,
+                '' if length is None else ' of %d' % length,
+                stats.attempts,
+                stats.resumes,
+                stats.stalls,
+            )
         )
 
 

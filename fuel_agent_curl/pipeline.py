@@ -262,7 +262,12 @@ class _Target:
             left = max(0.0, self.deadline - time.monotonic())
             self._timer = threading.Timer(left, self._ring)
             self._timer.daemon = True
-            self._timer.start()
+            try:
+                with errors.shortages():
+                    self._timer.start()
+            except errors.ResourceError as error:
+                self._tell(error)
+                raise
         return self
 
     def _ring(self) -> None:

@@ -51,9 +51,6 @@ STDOUT = '-'
 # that very moment.
 _TURNS = 10
 
-# What runs out here, not there.
-_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-
 # As many symbolic links are followed as the kernel would (path_resolution(7)).
 _LINKS = 40
 
@@ -164,7 +161,7 @@ def _open_path(
             if opened is not None:
                 return opened
     except OSError as exc:
-        if exc.errno in _SCARCE:
+        if exc.errno in oserrors.SCARCE:
             raise errors.shortage(exc) or exc from exc
         error = oserrors.failure(name, exc, doing='opening', at_open=True)
         if exc.errno == errno.EPERM:
@@ -473,7 +470,7 @@ def _open_file(
         if not in_place and not _must_stay(path, real, fd, census):
             made = beside.make(path, real, 0o600)
             if made is not None:
-                return targets.NewFile(path, *made, options, real, fd)
+                return _new_file(path, made, options, real, fd)
         return targets.File(path, fd, options, name=real)
     except BaseException:
         os.close(fd)
@@ -515,7 +512,7 @@ def _create(
     filesystem.check_kind(path, os.stat(os.path.dirname(real)).st_dev)
     made = None if in_place else beside.make(path, real, 0o666)
     if made is not None:
-        new = targets.NewFile(path, *made, options, real, None)
+        new = _new_file(path, made, options, real, None)
         if not os.path.lexists(real):
             return new
         new.abort()
@@ -532,10 +529,34 @@ def _create(
                 '%s is being written by another process' % path,
             )
         if beside.is_at(real, fd):
-            return targets.File(path, fd, options, name=real, created=True)
+            try:
+                return targets.File(path, fd, options, name=real, created=True)
+            except BaseException:
+                os.unlink(real)
+                raise
         os.close(fd)
         return None
     except BaseException:
+        os.close(fd)
+        raise
+
+
+def _new_file(
+    path: str,
+    made: tuple[str, int],
+    options: storage.Options,
+    real: str,
+    old: int | None,
+) -> targets.NewFile:
+    """Return the sink of a file that was made; where it fails, that is gone.
+
+    ``old`` stays the caller's then.
+    """
+    name, fd = made
+    try:
+        return targets.NewFile(path, name, fd, options, real, old)
+    except BaseException:
+        os.unlink(name)
         os.close(fd)
         raise
 

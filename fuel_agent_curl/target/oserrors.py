@@ -24,6 +24,9 @@ import types
 
 from fuel_agent_curl import errors
 
+#: What runs out here, not there.
+SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
 _AT_OPEN: dict[int, type[errors.DeviceError]] = {
     errno.ENOENT: errors.TargetMissing,
     errno.ENOTDIR: errors.TargetMissing,
@@ -116,4 +119,6 @@ class Mapped:
         traceback: types.TracebackType | None,
     ) -> None:
         if isinstance(exc, OSError):
+            if exc.errno in SCARCE:
+                raise errors.shortage(exc) or exc from exc
             raise self._fail(exc, self._doing) from exc

@@ -69,6 +69,8 @@ def patience(deadline: float | None) -> float:
 def call(function: Callable[[], None], seconds: float, path: str) -> bool:
     """Call ``function`` in a thread of its own; return whether it has ended.
 
+    Where no thread can be had, it is called here, however long it takes.
+
     :param seconds: how long to wait for it.
     :param path: of the target, for what is said.
     :raises BaseException: what it has raised.
@@ -82,7 +84,11 @@ def call(function: Callable[[], None], seconds: float, path: str) -> bool:
             raised.append(error)
 
     worker = _Worker(0, run)
-    worker.start()
+    try:
+        worker.start()
+    except errors.ResourceError:
+        function()
+        return True
     if not _wait_for([worker], seconds, path):
         return False
     for error in raised:
@@ -109,7 +115,12 @@ class _Worker:
         )
 
     def start(self) -> None:
-        self._thread.start()
+        """Start it.
+
+        :raises errors.ResourceError: where no thread can be had.
+        """
+        with errors.shortages():
+            self._thread.start()
 
     def _main(self) -> None:
         try:
@@ -165,8 +176,13 @@ class Relay:
             _Worker(number, functools.partial(self._run, number, task))
             for number, task in enumerate(tasks)
         ]
-        for worker in self._workers:
-            worker.start()
+        try:
+            for worker in self._workers:
+                worker.start()
+        except errors.ResourceError:
+            # Those that have started.
+            self._end()
+            raise
 
     def write(
         self, buffer: octets.Buffer, release: Release | None = None

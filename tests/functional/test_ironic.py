@@ -403,6 +403,10 @@ class TestStream(_AgentTestCase):
             device, os_hash_value=hashlib.sha256(packed).hexdigest()
         )
         self.assert_deployed(ours, device)
+        self.assertIn('%d bytes written' % _LENGTH, ours.log)
+        self.assertIn(
+            '{0} of {0} bytes received'.format(len(packed)), ours.log
+        )
 
     def test_a_content_coding(self) -> None:
         """What the server applies is undone, as the agent does."""

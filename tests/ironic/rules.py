@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import time
 import types
 from typing import Any
@@ -202,6 +203,15 @@ class TestSettings(_IronicTestCase):
             fixtures.EnvironmentVariable('REQUESTS_CA_BUNDLE', '/ours.pem')
         )
         self.assertEqual('/ours.pem', self.settings(SECURE).cacert)
+
+    def test_trust_in_any_encoding(self) -> None:
+        """Between the certificates is what whoever adds one has said."""
+        path = os.path.join(self.useFixture(fixtures.TempDir()).path, 'pem')
+        with open(path, 'wb') as bundle:
+            bundle.write(b'# Authorit\xe9\n')
+        self.patch(requests.utils, 'DEFAULT_CA_BUNDLE_PATH', path)
+        with open(ironic._authorities.__wrapped__(), 'rb') as bundle:
+            self.assertIn(b'Authorit\xe9', bundle.read())
 
     def test_netrc(self) -> None:
         home = self.useFixture(fixtures.TempHomeDir()).path

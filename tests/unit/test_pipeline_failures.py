@@ -121,6 +121,23 @@ class FailureTest(copying.FileTestCase):
         )
         self.assertEqual('incomplete', getattr(error, 'target_state', None))
 
+    def test_no_more_threads(self) -> None:
+        """What has been made is taken away without one, then."""
+
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        self.patch(threading.Thread, 'start', refuse)
+        for options in ({}, {'deadline': time.monotonic() + 60}):
+            self._fails(errors.ResourceError, copying.whole(IMAGE), **options)
+
+    def test_no_more_descriptors_at_the_end(self) -> None:
+        def dup(fd: int) -> int:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        self.patch(os, 'dup', dup)
+        self._fails(errors.ResourceError, copying.whole(IMAGE))
+
     def test_damage(self) -> None:
         packed = gzip.compress(IMAGE, 1)
         self._fails(errors.TruncatedError, copying.whole(packed[:-1]))

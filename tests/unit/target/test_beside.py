@@ -252,6 +252,28 @@ class InPlaceTest(BesideTestCase):
         os.unlink(self.path)
         self.copy()
 
+    def test_what_runs_out_when_it_is_made_leaves_none(self) -> None:
+        def memfd_create(name: str) -> int:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        def descriptors() -> int:
+            return len(os.listdir('/proc/self/fd'))
+
+        self.patch(os, 'memfd_create', memfd_create)
+        new = self.path + '-new'
+        for path in (self.path, new):
+            for in_place in (False, True):
+                there = sorted(os.listdir(self.directory))
+                before = descriptors()
+                self.assertRaises(
+                    errors.ResourceError,
+                    opening.open_target,
+                    path,
+                    in_place=in_place,
+                )
+                self.assertEqual(before, descriptors())
+                self.assertEqual(there, sorted(os.listdir(self.directory)))
+
     def test_directory_is_full(self) -> None:
         """That is no reason to lose what is there."""
         self.old()

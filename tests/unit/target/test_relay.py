@@ -220,6 +220,31 @@ class RelayTest(base.TestCase):
         # What was waiting behind it is not begun.
         self.assertEqual([relay.SIZE], seen)
 
+    def test_no_more_threads(self) -> None:
+        """Those that there are end, and it is said what has run out."""
+        self.few_threads(1)
+        self.assertRaises(
+            errors.ResourceError, relay.Relay, [lambda view: None] * 2
+        )
+        ended = threading.Event()
+        self.assertTrue(relay.call(ended.set, 30, 'the target'))
+        self.assertTrue(ended.is_set())
+        for thread in threading.enumerate():
+            if thread.name.startswith('fuel-agent-curl-sink'):
+                thread.join(30)
+
+    def few_threads(self, count: int) -> None:
+        """Let so many more threads be had."""
+        start, left = threading.Thread.start, [None] * count
+
+        def refuse(thread: threading.Thread) -> None:
+            if not left:
+                raise RuntimeError("can't start new thread")
+            left.pop()
+            start(thread)
+
+        self.patch(threading.Thread, 'start', refuse)
+
     def test_write_after_the_end(self) -> None:
         buffers = relay.Relay([lambda view: None])
         buffers.abort(_nothing)
