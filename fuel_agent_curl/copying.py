@@ -376,7 +376,11 @@ def load_bmap(request: Request) -> bmap_module.BlockMap:
     text = document(
         request.bmap, bmap_module.DOCUMENT_MAX, 'block map', request
     )
-    found = bmap_module.parse(text)
+    try:
+        found = bmap_module.parse(text)
+    except errors.ContentError as error:
+        error.hint = error.hint or 'check what --bmap names'
+        raise
     without = len(found.ranges) - found.checked
     if without:
         LOG.warning(

@@ -446,7 +446,7 @@ def _first(
             return itertools.chain((first,), chunks)
     opened.check()
     raise errors.ImageTooShort(
-        'the image is empty; %s is left as it was' % sink.path,
+        'the image is empty',
         hint='check the URL: an empty image is hardly what is meant',
     )
 

@@ -70,14 +70,12 @@ _HINTS: dict[type[errors.Error], str] = {
     errors.TargetTooSmall: 'take a larger target, or a smaller image',
     errors.TargetFull: 'make room, or take another target',
     errors.WriteError: 'do not use the target; see the kernel log (dmesg)',
-    errors.TargetUnsuitable: 'name a block device, a file, a pipe, or - for'
-    ' standard output',
     errors.TargetVanished: 'check cable and power; see the kernel log (dmesg)',
 }
 
 _STATUS_HINTS = {
-    401: "give credentials with --header 'Authorization: ...', better in a"
-    ' configuration file',
+    401: 'give it the name and password that it knows, in --netrc-file or'
+    " --user, or a token in --header 'Authorization: ...'",
     403: 'this server does not let you have it: check URL and credentials',
     404: 'check the URL: the server has no such thing',
     407: 'give the proxy its credentials: --proxy http://USER:PASSWORD@HOST',

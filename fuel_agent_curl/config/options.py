@@ -216,6 +216,8 @@ OPTIONS: tuple[Option, ...] = (
         'URL of the proxy for https:// URLs, where it is not that of proxy. '
         'Empty means none.',
         secret=True,
+        subject='network',
+        metavar='URL',
     ),
     Option(
         'no_proxy',
@@ -463,5 +465,8 @@ COPY: tuple[Option, ...] = (
     ),
 )
 
-#: Every name that may stand in a file.
+#: Every option that may stand in a file.
 ALL = (*OPTIONS, MIRRORS, *COPY)
+
+#: What may stand there for ironic-python-agent, and has no effect here.
+IRONIC = ('ironic', 'ironic_busy')

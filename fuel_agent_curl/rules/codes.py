@@ -36,6 +36,9 @@ _INTERFACE_FAILED = 45
 _SEND_ERROR = 55
 _PEER_FAILED_VERIFICATION = 60
 
+# A status: the proxy wants to know who asks.
+_PROXY_LOGIN = 407
+
 #: Codes that a client certificate or key that cannot be used may have.
 CLIENT_KEY = (43, 58)
 #: Codes that say less than the head of the answer does.
@@ -131,6 +134,9 @@ def tunnel_refused(head: http.Head, now: datetime.datetime) -> errors.Error:
         # Not followed: anybody before the tunnel may have sent it.
         return errors.RedirectError(text.rstrip())
     error = errors.StatusError(text.rstrip())
+    if head.status != _PROXY_LOGIN:
+        # What is to be done about the server's own 404 is another matter.
+        error.hint = 'see what the proxy allows, or name the host in no_proxy'
     error.status = head.status
     error.retry_after = http.retry_after(head, now)
     return error

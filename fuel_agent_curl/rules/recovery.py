@@ -170,7 +170,7 @@ class Recovery:
 
     def too_late(self) -> errors.DeadlineExceeded:
         """Return the error for a deadline that has passed."""
-        return retry.too_late(self._settings, self.last)
+        return retry.too_late(self.last)
 
     def accepted(self) -> None:
         """Note a usable answer."""

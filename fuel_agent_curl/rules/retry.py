@@ -63,14 +63,13 @@ def is_permanent(error: errors.Error) -> bool:
     return not isinstance(error, _TRANSIENT_KINDS)
 
 
-def too_late(
-    settings: settings_module.Settings, last: errors.Error | None
-) -> errors.DeadlineExceeded:
+def too_late(last: errors.Error | None) -> errors.DeadlineExceeded:
     """Return the error for a deadline that has passed.
 
     :param last: what ended the last attempt, None where none has failed.
     """
-    text = 'the deadline of %g s has passed' % settings.deadline
+    # Not which: some of it may have gone by before this download began.
+    text = 'the deadline has passed'
     if last is not None:
         text += '; the last error was: ' + last.message
     error = errors.DeadlineExceeded(text)
@@ -113,12 +112,12 @@ class Series:
             self.number = 0
         elif limit and self.number >= limit:
             raise errors.AttemptsExhausted(
-                'gave up after %d attempts without progress: %s'
-                % (limit, error.message),
+                'gave up after %d attempt%s without progress: %s'
+                % (limit, '' if limit == 1 else 's', error.message),
                 hint=error.hint,
             ) from error
         if left <= 0:
-            raise too_late(self._settings, error)
+            raise too_late(error)
         delay = 0.0
         if not progressed:
             delay = self._backoff() * (0.5 + 0.5 * self._random())

@@ -236,11 +236,13 @@ def _open_descriptor(
         status = os.fstat(number)
         access = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
     except OSError as exc:
-        raise oserrors.refusal(
+        error = oserrors.refusal(
             errors.TargetMissing,
             '%s is not open' % path,
             os_errno=exc.errno,
-        ) from exc
+        )
+        error.hint = 'send it to a file or a pipe'
+        raise error from exc
     if access == os.O_RDONLY:
         raise oserrors.refusal(
             errors.TargetUnsuitable, '%s is open for reading only' % path

@@ -76,6 +76,12 @@ class TestBlockMap(base.TestCase):
         )
         self.assertIn('more than %d bytes' % len(padded), str(error))
 
+    def test_what_is_none_is_no_matter_of_the_image(self) -> None:
+        document = blockmaps.document(_IMAGE, [(0, 1)])
+        for text in (b'GIF', b'<bmap/>', document.replace(b'4096', b'8192')):
+            error = self.assertRaises(errors.ContentError, self._load, text)
+            self.assertIsNotNone(error.hint)
+
     def test_what_never_ends(self) -> None:
         error = self.assertRaises(
             errors.ContentError,

@@ -209,6 +209,8 @@ class FailureTest(copying.FileTestCase):
                     in_place=in_place,
                 )
                 self.assertEqual('untouched', error.target_state)
+                # That is said once, in the end.
+                self.assertEqual('the image is empty', error.message)
                 self.assertEqual(b'old' * MIB, self.content())
 
     def test_checksum(self) -> None:

@@ -67,6 +67,7 @@ class TestHints(base.TestCase):
         error = errors.StatusError('answered 401')
         error.status = 401
         self.assertIn('Authorization', hints.line(error))
+        self.assertIn('--user', hints.line(error))
 
     def test_a_pipe_is_no_broken_disk(self) -> None:
         error = errors.WriteError('writing to /dev/stdout: Broken pipe')

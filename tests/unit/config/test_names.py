@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import names
 from fuel_agent_curl.config import options
+from fuel_agent_curl.config import opts
 from tests import base
 
 ALL = {option.name for option in options.ALL}
@@ -55,6 +56,10 @@ class TestFiles(base.TestCase):
             fuel_agent_curl=ALL,
             keystone_authtoken=['insecure', 'cacert', 'anything'],
         )
+
+    def test_what_the_sample_file_has(self) -> None:
+        for _group, each in opts.list_opts():
+            self.check(fuel_agent_curl=[option.name for option in each])
 
     def test_a_misspelt_name(self) -> None:
         for name, meant in (

@@ -45,6 +45,10 @@ class TestOptions(base.TestCase):
             self.assertIs(kind, OPTIONS[name].kind)
         self.assertIs(tuple, options.MIRRORS.kind)
 
+    def test_the_proxies_are_listed_together(self) -> None:
+        for name in ('proxy', 'https_proxy', 'no_proxy'):
+            self.assertEqual('network', OPTIONS[name].subject)
+
     def test_help_says_the_unit(self) -> None:
         for option in OPTIONS.values():
             self.assertTrue(option.help.endswith('.'), option.name)

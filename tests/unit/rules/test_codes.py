@@ -173,6 +173,12 @@ class TestTunnel(base.TestCase):
             assert isinstance(made, errors.StatusError)
             self.assertEqual((status, 7.0), (made.status, made.retry_after))
 
+    def test_what_to_do_is_not_of_the_server(self) -> None:
+        for status in (403, 404, 503):
+            self.assertIn('no_proxy', str(self.refused(status)))
+        # The credentials for the proxy are: see the hints of statuses.
+        self.assertIsNone(self.refused(407).hint)
+
 
 class TestProxy(base.TestCase):
     def test_one_that_is_no_url_is_not_tried_again(self) -> None:

@@ -528,6 +528,10 @@ class TestRow(RecoveryTestCase):
         self.follow()
         self.assertIs(LOST, self.made.too_late().__cause__)
 
+    def test_too_late_names_no_part_of_the_deadline(self) -> None:
+        self.make()
+        self.assertEqual('the deadline has passed', str(self.made.too_late()))
+
 
 class TestRetryAfter(RecoveryTestCase):
     def test_is_waited_for(self) -> None:

@@ -179,6 +179,7 @@ class DescriptorTest(copying.FileTestCase):
                 errors.TargetMissing, opening.open_target, name
             )
             self.assertIn('is not open', str(error))
+            self.assertIn('a file or a pipe', str(error))
 
     def test_open_for_reading_only(self) -> None:
         self.old(b'old')
