@@ -17,6 +17,7 @@ import dataclasses
 import os
 import ssl
 import subprocess
+import time
 from typing import Any
 
 from fuel_agent_curl import errors
@@ -24,6 +25,7 @@ from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from tests.support import endpoints
 from tests.support import engine
+from tests.support import logins
 from tests.support import metalink
 
 SECRET = 'c2VjcmV0'
@@ -383,6 +385,19 @@ class TestRedirectBody(engine.EngineTestCase):
                 attempts=1,
             )
 
+    def test_one_that_drips(self) -> None:
+        body = faults.status(302, location='/image', body=b'x' * 500)
+        self.server.script(then=[body, faults.trickle(20)], path='/0')
+        began = time.monotonic()
+        self.assert_arrives(
+            url=self.server.url('/0'),
+            requests=2,
+            connect_timeout=15,
+            low_speed_time=20,
+            attempts=1,
+        )
+        self.assertLess(time.monotonic() - began, 12)
+
     def test_its_connection_is_used_again(self) -> None:
         self.server.script(then=faults.redirect('/image'), path='/0')
         self.assert_arrives(url=self.server.url('/0'), requests=2)
@@ -501,3 +516,49 @@ class TestConnection(engine.EngineTestCase):
             errors.ConnectError, interface='nosuch0', requests=0
         )
         self.assertIn('interface', str(outcome.error))
+
+
+class TestSecondTunnel(engine.EngineTestCase):
+    """Within one attempt; the proxy has been honest so far."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.authority = self.useFixture(endpoints.Authority(self.directory))
+        self.origin = self.start_server(tls=self.authority.context())
+        self.other = self.start_server(tls=self.authority.context())
+
+    def test_a_redirect_in_its_place(self) -> None:
+        """The origin asks for a password, and closes the connection."""
+        self.origin.script(
+            then=[
+                logins.digest('a', SECRET),
+                faults.field('Connection', 'close'),
+            ]
+        )
+        answer = 'HTTP/1.1 302 Found\r\nLocation: %s\r\n\r\n'
+        # To be asked for it, to be asked in what form, and for the image.
+        for honest in range(4):
+            proxy = self.useFixture(
+                endpoints.Tunnels(
+                    self.origin.port,
+                    honest,
+                    (answer % self.other.url(host='localhost')).encode(),
+                )
+            )
+            outcome = self.download(
+                self.origin.url(host='localhost'),
+                proxy='http://127.0.0.1:%d' % proxy.port,
+                cacert=self.authority.path,
+                user='a:' + SECRET,
+                attempts=2,
+            )
+            self.assertEqual(
+                {'localhost:%d' % self.origin.port}, set(proxy.asked)
+            )
+            if honest < 3:
+                self.assertIsInstance(outcome.error, errors.RedirectError)
+                self.assertIn('refused the tunnel', str(outcome.error))
+                self.assertEqual(honest + 1, len(proxy.asked))
+            else:
+                self.assertIsNone(outcome.error)
+                self.assert_same(self.content, outcome.data)

@@ -17,8 +17,10 @@ from __future__ import annotations
 import datetime
 import enum
 import os
+import select
 import socket
 import ssl
+import threading
 
 import fixtures
 import trustme
@@ -154,6 +156,83 @@ class ClosedPort(fixtures.Fixture):
         self.addCleanup(holder.close)
         holder.bind(('127.0.0.1', 0))
         self.port: int = holder.getsockname()[1]
+
+
+class Tunnels(fixtures.Fixture):
+    """A proxy that leads to one port, for so many tunnels.
+
+    :param port: on 127.0.0.1.
+    :param answer: what each CONNECT after those is answered with.
+    :ivar port: of the proxy, on 127.0.0.1.
+    :ivar asked: HOST:PORT of every CONNECT, in order.
+    """
+
+    def __init__(self, port: int, honest: int, answer: bytes) -> None:
+        super().__init__()
+        self._to = port
+        self._honest = honest
+        self._answer = answer
+        self.asked: list[str] = []
+
+    def _setUp(self) -> None:
+        listener = socket.create_server(('127.0.0.1', 0))
+        self.port: int = listener.getsockname()[1]
+        self._open = [listener]
+        self._thread = threading.Thread(target=self._serve)
+        self.addCleanup(self._close)
+        self._thread.start()
+
+    def _close(self) -> None:
+        self._open[0].shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        for each in self._open:
+            each.close()
+
+    def _serve(self) -> None:
+        peers: dict[socket.socket, socket.socket] = {}
+        listener = self._open[0]
+        while True:
+            ready, _, _ = select.select([listener, *peers], [], [])
+            for one in ready:
+                if one is listener:
+                    try:
+                        client = listener.accept()[0]
+                    except OSError:
+                        return
+                    self._open.append(client)
+                    self._connect(client, peers)
+                elif one in peers:
+                    self._pass_on(one, peers)
+
+    def _connect(
+        self, client: socket.socket, peers: dict[socket.socket, socket.socket]
+    ) -> None:
+        client.settimeout(5)
+        head = b''
+        while not head.endswith(b'\r\n\r\n'):
+            head += client.recv(1)
+        self.asked.append(head.split()[1].decode())
+        if len(self.asked) > self._honest:
+            client.sendall(self._answer)
+            return
+        server = socket.create_connection(('127.0.0.1', self._to), 5)
+        self._open.append(server)
+        client.sendall(b'HTTP/1.1 200 OK\r\n\r\n')
+        peers[client], peers[server] = server, client
+
+    def _pass_on(
+        self, one: socket.socket, peers: dict[socket.socket, socket.socket]
+    ) -> None:
+        try:
+            data = one.recv(65536)
+            peers[one].sendall(data)
+        except OSError:
+            data = b''
+        if not data:
+            other = peers.pop(one)
+            peers.pop(other)
+            one.close()
+            other.close()
 
 
 def protect(source: str, path: str, phrase: bytes) -> None:
