@@ -26,6 +26,10 @@ import typing
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+# One that follows another this soon, in seconds, is the same one: timeout(1)
+# signals its child, and then the group that the child is in.
+_TOGETHER = 0.3
+
 
 class Interrupted(KeyboardInterrupt):
     """A signal ended the program.
@@ -57,6 +61,7 @@ class Interrupted(KeyboardInterrupt):
 
 def too_late() -> None:
     """Ignore the signals from now on: how the run ends is decided."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
     for signum in _SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
 
@@ -64,8 +69,9 @@ def too_late() -> None:
 def catch() -> dict[int, typing.Any]:
     """Raise ``Interrupted`` in the main thread for the first signal.
 
-    A second one is left to the kernel: it ends the program even where
-    Python code does not get to run, in a read from a dead disk for example.
+    A second one is left to the kernel, if it is not the first once more: it
+    ends the program even where Python code does not get to run, in a read
+    from a dead disk for example.
     A signal that was ignored when we started (nohup) stays so.
 
     :returns: the handlers that there were.
@@ -77,16 +83,24 @@ def catch() -> dict[int, typing.Any]:
     }
 
     def first(signum: int, frame: types.FrameType | None) -> None:
-        for each in list(previous):
-            signal.signal(each, signal.SIG_DFL)
+        for each in previous:
+            signal.signal(each, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, from_now_on)
+        signal.setitimer(signal.ITIMER_REAL, _TOGETHER)
         raise Interrupted(signum)
+
+    def from_now_on(signum: int, frame: types.FrameType | None) -> None:
+        for each in previous:
+            signal.signal(each, signal.SIG_DFL)
 
     for signum in previous:
         signal.signal(signum, first)
+    timer = signal.getsignal(signal.SIGALRM)
     # In the background, a line for a terminal that wants none from there
     # (stty tostop) would stop the whole program; ignored, it is written.
     return previous | {
-        signal.SIGTTOU: signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        signal.SIGTTOU: signal.signal(signal.SIGTTOU, signal.SIG_IGN),
+        signal.SIGALRM: timer,
     }
 
 
@@ -97,6 +111,7 @@ def caught() -> Iterator[None]:
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for signum, handler in previous.items():
             signal.signal(signum, handler)
 
