@@ -254,6 +254,7 @@ class _Target:
         self.is_idle = True
         self.cancel = cancel
         self.deadline = deadline
+        self._aborting: relay.Call | None = None
         self._timer: threading.Timer | None = None
         self._is_late = False
 
@@ -316,7 +317,11 @@ class _Target:
             return
         if self.is_idle:
             seconds = relay.patience(self.deadline)
-            self.is_idle = relay.call(sink.abort, seconds, sink.path)
+            if self._aborting is None:
+                self._aborting = relay.Call(sink.abort, sink.path)
+            # After a signal, what was begun is waited for: two of them would
+            # close what the other one writes to.
+            self.is_idle = self._aborting.run(seconds)
         if not self.is_idle:
             LOG.warning(
                 '%s: the kernel has not given back a call, so it is left as it'

@@ -66,36 +66,6 @@ def patience(deadline: float | None) -> float:
     return PATIENCE
 
 
-def call(function: Callable[[], None], seconds: float, path: str) -> bool:
-    """Call ``function`` in a thread of its own; return whether it has ended.
-
-    Where no thread can be had, it is called here, however long it takes.
-
-    :param seconds: how long to wait for it.
-    :param path: of the target, for what is said.
-    :raises BaseException: what it has raised.
-    """
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            function()
-        except BaseException as error:
-            raised.append(error)
-
-    worker = _Worker(0, run)
-    try:
-        worker.start()
-    except errors.ResourceError:
-        function()
-        return True
-    if not _wait_for([worker], seconds, path):
-        return False
-    for error in raised:
-        raise error
-    return True
-
-
 class _Worker:
     """A thread whose end is waited for truly.
 
@@ -128,9 +98,55 @@ class _Worker:
         finally:
             self.ended.set()
 
+    def run_here(self) -> None:
+        """Do it in this thread, where ``start`` has failed."""
+        self._main()
+
     def join(self) -> None:
         """Wait for what is left to do after it has ended."""
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+
+class Call:
+    """A call of ``function``, once, in a thread of its own.
+
+    Where no thread can be had, it is called in that of the caller.
+
+    :param path: of the target, for what is said.
+    """
+
+    def __init__(self, function: Callable[[], None], path: str) -> None:
+        self._function = function
+        self._path = path
+        self._raised: BaseException | None = None
+        self._worker: _Worker | None = None
+
+    def run(self, seconds: float) -> bool:
+        """Return whether it has ended within that time.
+
+        After a signal that has ended this it goes on, and can be waited for
+        again.
+
+        :raises BaseException: what the function has raised.
+        """
+        if self._worker is None:
+            self._worker = _Worker(0, self._main)
+            try:
+                self._worker.start()
+            except errors.ResourceError:
+                self._worker.run_here()
+        if not _wait_for([self._worker], seconds, self._path):
+            return False
+        if self._raised is not None:
+            raise self._raised
+        return True
+
+    def _main(self) -> None:
+        try:
+            self._function()
+        except BaseException as error:
+            self._raised = error
 
 
 class Relay:
@@ -179,8 +195,8 @@ class Relay:
         try:
             for worker in self._workers:
                 worker.start()
-        except errors.ResourceError:
-            # Those that have started.
+        except BaseException:
+            # A signal, or a thread that cannot be had: those that there are.
             self._end()
             raise
 

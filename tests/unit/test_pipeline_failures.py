@@ -121,6 +121,39 @@ class FailureTest(copying.FileTestCase):
         )
         self.assertEqual('incomplete', getattr(error, 'target_state', None))
 
+    def test_signal_while_the_target_is_cleared(self) -> None:
+        """What was begun is waited for, and not begun again."""
+        going = threading.Event()
+        real_abort, real_wait = sink.Stream.abort, threading.Event.wait
+        aborts: list[int] = []
+
+        def abort(stream: sink.Stream) -> None:
+            aborts.append(1)
+            real_wait(going, 30)
+            real_abort(stream)
+
+        def wait(event: threading.Event, *args: Any) -> bool:
+            here = threading.current_thread() is threading.main_thread()
+            if not here or going.is_set():
+                return real_wait(event, *args)
+            while not real_wait(event, 0.01):
+                if aborts:
+                    going.set()
+                    raise KeyboardInterrupt
+            return True
+
+        self.patch(sink.Stream, 'abort', abort)
+        self.patch(threading.Event, 'wait', wait)
+        error = self.assertRaises(
+            KeyboardInterrupt,
+            pipeline.write,
+            iter([b'x']),
+            '/dev/null',
+            length=lambda: 2,
+        )
+        self.assertEqual([1], aborts)
+        self.assertEqual('incomplete', getattr(error, 'target_state', None))
+
     def test_no_more_threads(self) -> None:
         """What has been made is taken away without one, then."""
 

@@ -227,8 +227,23 @@ class RelayTest(base.TestCase):
             errors.ResourceError, relay.Relay, [lambda view: None] * 2
         )
         ended = threading.Event()
-        self.assertTrue(relay.call(ended.set, 30, 'the target'))
+        self.assertTrue(relay.Call(ended.set, 'the target').run(30))
         self.assertTrue(ended.is_set())
+        for thread in threading.enumerate():
+            if thread.name.startswith('fuel-agent-curl-sink'):
+                thread.join(30)
+
+    def test_signal_while_threads_are_started(self) -> None:
+        start = threading.Thread.start
+
+        def interrupted(thread: threading.Thread) -> None:
+            start(thread)
+            raise KeyboardInterrupt
+
+        self.patch(threading.Thread, 'start', interrupted)
+        self.assertRaises(
+            KeyboardInterrupt, relay.Relay, [lambda view: None] * 2
+        )
         for thread in threading.enumerate():
             if thread.name.startswith('fuel-agent-curl-sink'):
                 thread.join(30)
