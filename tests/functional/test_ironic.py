@@ -473,6 +473,38 @@ class TestStream(_AgentTestCase):
         self.assertNotIn('downloaded by fuel_agent_curl', ours.log)
 
 
+class TestOtherReleases(_AgentTestCase):
+    """Each that tox has put into a directory of its own."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        if 'FUEL_AGENT_CURL_AGENTS' not in os.environ:
+            self.skipTest('needs other releases of ironic-python-agent')
+
+    def test_resets_are_resumed(self) -> None:
+        agents = pathlib.Path(os.environ['FUEL_AGENT_CURL_AGENTS'])
+        for release in ('11.6.0', '12.0.0'):
+            path = agents / release
+            self.assertTrue((path / 'ironic_python_agent').is_dir(), release)
+            environment = {'PYTHONPATH': str(path)}
+            device = self.make_device()
+            self.server.script(*[[faults.reset(8 * MIB)]] * 2)
+            ours = self.deploy(device, environment=environment)
+            self.assert_deployed(ours, device)
+            self.assertEqual(3, ours.requests)
+            self.assertIn('downloaded by fuel_agent_curl', ours.log)
+            done = subprocess.run(
+                [
+                    *(sys.executable, '-W', 'ignore'),
+                    *('-m', 'testtools.run', 'tests.ironic.rules'),
+                ],
+                env=os.environ | environment,
+                capture_output=True,
+                text=True,
+            )
+            self.assertEqual(0, done.returncode, done.stderr)
+
+
 class TestTrust(_AgentTestCase):
     """Of an https server."""
 
