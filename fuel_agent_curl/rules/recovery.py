@@ -279,9 +279,13 @@ class Recovery:
             source.error = failure.error
 
     def _hold(self, failure: Failure) -> None:
-        """Have all transfers heed a Retry-After: it is of the server."""
+        """Have all transfers heed a Retry-After: it is of the server.
+
+        Not one that is too long to wait for: who asks there is told so.
+        """
         asked = getattr(failure.error, 'retry_after', None)
-        if asked:
+        most = retry.longest_wait(self._settings, failure.left)
+        if asked and asked <= most:
             self.source.hold(failure.now + asked)
 
     def _has_other(self) -> bool:
@@ -313,6 +317,9 @@ class Recovery:
                 return Step(Then.FAIL, error=last)
             except errors.Error as last:
                 self._given_up[source] = last
+                if isinstance(last, errors.RetryAfterTooLong):
+                    # Nor is it of use to any other transfer.
+                    source.error = last
             self._due[source] = now + delay
         if not self._has_progressed(failure):
             # Whoever asks next begins elsewhere as well.

@@ -77,6 +77,17 @@ def too_late(last: errors.Error | None) -> errors.DeadlineExceeded:
     return error
 
 
+def longest_wait(settings: settings_module.Settings, left: float) -> float:
+    """Return the longest Retry-After that is waited for, in seconds.
+
+    :param left: seconds until the deadline, infinite without one.
+    """
+    most = _RETRY_AFTER_MAX
+    if settings.attempts:
+        most = settings.attempts * max(settings.backoff_max, 1.0)
+    return min(most, left)
+
+
 class Series:
     """The attempts in a row that brought no progress.
 
@@ -140,14 +151,11 @@ class Series:
     def _as_asked(
         self, error: errors.Error, asked: float, left: float
     ) -> float:
-        settings = self._settings
-        most = _RETRY_AFTER_MAX
-        if settings.attempts:
-            most = settings.attempts * max(settings.backoff_max, 1.0)
-        if asked > min(most, left):
+        most = longest_wait(self._settings, left)
+        if asked > most:
             too_long = errors.RetryAfterTooLong(
                 '%s and asks to wait %d s, longer than the %d s allowed'
-                % (error.message, asked, math.floor(min(most, left))),
+                % (error.message, asked, math.floor(most)),
                 hint='try again later',
             )
             too_long.status = getattr(error, 'status', 0)

@@ -560,6 +560,32 @@ class TestRetryAfter(RecoveryTestCase):
             self.assertEqual(0, self.step.delay)
         self.assertIsInstance(self.step.error, errors.RetryAfterTooLong)
 
+    def test_nobody_waits_for_one_too_long(self) -> None:
+        """One transfer was told so; the mirror of the other is gone."""
+        day = errors.StatusError('maintenance')
+        day.status, day.retry_after = 503, 86400.0
+        for challenging in False, True:
+            self.make(2, joined=True)
+            other = recovery.Recovery(
+                self.settings,
+                self.choice,
+                self.all[1],
+                self.stats,
+                lambda: 1.0,
+            )
+            other.failed(
+                recovery.Failure(day, now=self.now, challenging=challenging)
+            )
+            then = self.follow(GONE)
+            if challenging:
+                self.assertEqual((AGAIN, 1), (then, self.asked))
+                self.assertEqual(0, self.step.delay)
+                then = self.follow(day)
+                self.assertIsInstance(
+                    self.step.error, errors.RetryAfterTooLong
+                )
+            self.assertIs(FAIL, then)
+
     def test_it_holds_for_all_transfers(self) -> None:
         self.make()
         self.all[0].hold(105)
