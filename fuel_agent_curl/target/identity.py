@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import logging
 import os
@@ -238,8 +239,11 @@ class Identity:
         own = self._sector_size
         others = [each for each in SECTOR_SIZES if each != own]
         try:
-            # Else one of a longer disk would not be found at all.
-            os.ftruncate(self._copy, _LONGEST)
+            # Else one of a longer disk would not be found at all. It is not
+            # where the limit on the length of files, which is none of a disk,
+            # does not allow it.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._copy, _LONGEST)
             for size in (own, *others):
                 if self._is_gpt(size):
                     os.ftruncate(self._copy, self._length)

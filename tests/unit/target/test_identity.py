@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import resource
 import sys
 
 from fuel_agent_curl.octets import KIB
@@ -285,6 +286,17 @@ class TableTest(_IdentityTestCase):
         table = self._table(disks.gpt(LENGTH + MIB), 4096)
         assert table is not None
         self.assertEqual(512, table.sector_size)
+
+    def test_limit_on_the_length_of_files(self) -> None:
+        """It is above that of the disk, and no reason to refuse the image."""
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, limits)
+        limit = 2 * LENGTH
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+        table = self._table(disks.gpt(LENGTH), 512)
+        assert table is not None
+        self.assertEqual((512, True), (table.sector_size, table.fits))
+        self.assertIsNone(self._table(disks.ext2(), 512))
 
     def test_mbr_does_not_say(self) -> None:
         table = self._table(disks.mbr(63, 1000), 512)
