@@ -144,13 +144,15 @@ class Identity:
     def get(self, start: int, stop: int) -> bytearray:
         """Return what was put into [start, stop)."""
         data = bytearray()
-        while start < stop and (
-            piece := os.pread(self._copy, stop - start, start)
-        ):
+        at = start
+        while at < stop and (piece := os.pread(self._copy, stop - at, at)):
             data += piece
-            start += len(piece)
+            at += len(piece)
         # What was never put anywhere is zeros.
-        return data + bytes(stop - start)
+        data += bytes(stop - at)
+        if self._length is None:
+            self.complete(data, start)
+        return data
 
     def masked(self, start: int, stop: int) -> bytearray:
         """As ``get``, without the signatures, which are hidden from now on."""
@@ -169,7 +171,9 @@ class Identity:
         """
         if found.offset < length:
             self.hidden[found.offset] = found.magic
-            self.put(found.offset, found.magic)
+            if self._length is not None:
+                # Else the copy may not be allowed to be as long.
+                self.put(found.offset, found.magic)
         else:
             self.old[found.offset] = found.magic
 
@@ -180,7 +184,7 @@ class Identity:
         front = min(_FRONT, self._length)
         return (FIRST, front), (max(front, self._length - _TAIL), self._length)
 
-    def complete(self, view: memoryview, start: int) -> None:
+    def complete(self, view: bytearray | memoryview, start: int) -> None:
         """Put what is hidden of the image into what was read at ``start``."""
         for offset, magic in self.hidden.items():
             _overlay(view, start, magic, offset)

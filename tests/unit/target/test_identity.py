@@ -298,6 +298,18 @@ class TableTest(_IdentityTestCase):
         self.assertEqual((512, True), (table.sector_size, table.fits))
         self.assertIsNone(self._table(disks.ext2(), 512))
 
+    def test_limit_on_the_length_of_files_below_that_of_the_disk(self) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, limits)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MIB, limits[1]))
+        held = identity.Identity(LENGTH)
+        self.addCleanup(held.close)
+        offset = LENGTH - 512
+        held.hide(signatures.Signature(offset, b'EFI PART', 'gpt'), LENGTH)
+        late = held.order(LENGTH).late
+        self.assertEqual([(offset, offset + 8), (0, MIB)], list(late))
+        self.assertEqual(b'EFI PART', held.get(*late[0]))
+
     def test_mbr_does_not_say(self) -> None:
         table = self._table(disks.mbr(63, 1000), 512)
         assert table is not None
