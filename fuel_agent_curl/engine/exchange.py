@@ -252,12 +252,14 @@ class Exchange:
         """Tell whether the attempt is this exchange's."""
         return attempt is self._attempt
 
-    def watch(self, now: float, dog: watchdog.Watchdog) -> errors.Error | None:
+    def watch(
+        self, now: float, watching: watchdog.Watchdog
+    ) -> errors.Error | None:
         """Unpause it when there is room; return what it failed with."""
         attempt = self._attempt
         offset = self.reception.offset
-        dog.sample(now, offset)
-        error = dog.check(
+        watching.sample(now, offset)
+        error = watching.check(
             now,
             attempt.received,
             connecting=attempt.connecting or attempt.redirected,
@@ -291,17 +293,17 @@ class Exchange:
 
     def end(self) -> int:
         """End it, finished or not; return the offset reached."""
-        taken = self.reception
+        reception_ = self.reception
         try:
-            taken.settle()
+            reception_.settle()
         except errors.PieceMismatch as error:
             LOG.info('%s', error)
-        if taken.accepted and taken.reread and taken.unproven:
+        if reception_.accepted and reception_.reread and reception_.unproven:
             # The next time, it can go on from there.
             self._context.sources.compared(
-                self._source, self._found, taken.reread.same
+                self._source, self._found, reception_.reread.same
             )
-        self._context.received += taken.received
-        self._source.stats.received += taken.received
+        self._context.received += reception_.received
+        self._source.stats.received += reception_.received
         self._context.loop.remove(self._attempt)
-        return taken.offset
+        return reception_.offset

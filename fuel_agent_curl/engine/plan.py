@@ -119,8 +119,8 @@ class Plan:
 
     def close(self) -> None:
         """End every transfer; what they brought stays."""
-        for moving in self._transfers:
-            moving.drop()
+        for each in self._transfers:
+            each.drop()
         self._transfers = []
 
     # What a transfer asks for.

@@ -207,19 +207,19 @@ class NetworkThread:
             self._end()
 
     def _work(self) -> None:
-        moving = plan.Plan(self._context)
+        transfers = plan.Plan(self._context)
         try:
             while not self._closing:
-                wait = moving.tick(time.monotonic())
+                wait = transfers.tick(time.monotonic())
                 self.stats.seconds = time.monotonic() - self._began
-                if moving.done:
+                if transfers.done:
                     self.window.finish(self._context.length or 0)
                     return
                 for attempt, code, text in self._loop.turn(wait):
-                    moving.finished(attempt, code, text)
+                    transfers.finished(attempt, code, text)
         finally:
             if not self._inherited:
-                moving.close()
+                transfers.close()
 
     def _end(self) -> None:
         self.stats.seconds = time.monotonic() - self._began
