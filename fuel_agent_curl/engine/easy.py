@@ -354,6 +354,7 @@ class Attempt:
 
     def _forget_heads(self) -> None:
         self._heads.head = self._proxy_heads.head = None
+        self._heads.silent = True
 
     def unpause(self) -> errors.Error | None:
         """Go on after a pause; the refused piece is offered again at once.

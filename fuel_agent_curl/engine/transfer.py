@@ -286,7 +286,11 @@ class Transfer:
             self._highest = max(self._highest, self._offset)
             self._reached = self.source.reached
             self._watchdog = watchdog.Watchdog(
-                self._settings, now, self._offset, self.source.patience
+                self._settings,
+                now,
+                self._offset,
+                self.source.patience,
+                self.source.silence,
             )
         self._chained = False
         self._move(State.ATTEMPTING)
@@ -392,6 +396,7 @@ class Transfer:
 
     def _end_attempt(self) -> None:
         if self._exchange is not None:
+            self.source.silence = self._watchdog.silence
             waited = self._watchdog.waited
             if waited is not None and waited < self._settings.low_speed_time:
                 self.source.patience = 1.0

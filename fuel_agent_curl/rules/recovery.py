@@ -33,10 +33,11 @@ from fuel_agent_curl.rules import sources
 
 # Statuses by which a server says that there are too many connections.
 _CROWDED = frozenset((429, 503))
-# What may be read again, as a part of the whole, without a second thought.
+# What may be read again, as a part of the whole, or tried in vain, as a part
+# of the time, without a second thought.
 _CHEAP = 0.1
-# Failures in a row after which reading again elsewhere is thought of.
-_FAILURES = 3
+# Times as long.
+_NOT_MUCH_MORE = 2
 # Attempts that a download may need to end where they have no limit.
 _ATTEMPTS = 31
 
@@ -136,15 +137,21 @@ class Recovery:
         self._stats = stats
         self._random = random
         # By mirror: the attempts in a row, the time before which the next is
-        # not made, and what it was given up for.
+        # not made, when the last one failed, the seconds that it took if it
+        # brought nothing, the bytes if it did, those a second, and what the
+        # mirror was given up for.
         self._series: dict[sources.Source, retry.Series] = {}
         self._due: dict[sources.Source, float] = {}
+        self._failed: dict[sources.Source, float] = {}
+        self._vain: dict[sources.Source, float] = {}
+        self._brought: dict[sources.Source, int] = {}
+        self._paces: dict[sources.Source, float] = {}
         self._given_up: dict[sources.Source, errors.Error] = {}
         # In a row.
         self._other_nodes = 0
         # Bytes a second, and the time, of the last progress.
         self._pace = 0.0
-        self._progressed = -math.inf
+        self._progressed: float | None = None
         # Bytes that were read again elsewhere.
         self._reread = 0
 
@@ -321,6 +328,11 @@ class Recovery:
                     # Nor is it of use to any other transfer.
                     source.error = last
             self._due[source] = now + delay
+        self._failed[source] = now
+        self._vain[source] = failure.seconds
+        if self._has_progressed(failure):
+            self._vain[source], self._brought[source] = 0.0, failure.new
+            self._paces[source] = failure.new / max(failure.seconds, 1e-3)
         if not self._has_progressed(failure):
             # Whoever asks next begins elsewhere as well.
             source.penalty += self._has_other()
@@ -330,64 +342,112 @@ class Recovery:
         if not usable:
             error = self._given_up.get(source, failure.error)
             return Step(Then.FAIL, error=error)
-        if source in usable and self._stays(failure, delay):
-            return Step(Then.AGAIN, delay)
-        self.source = min(usable, key=lambda each: self._rank(each, now))
-        if failure.kept and self.source is not source:
+        candidates = usable
+        if source in usable:
+            candidates = self._candidates(usable, failure, delay)
+        self.source = min(
+            candidates, key=lambda each: self._rank(each, failure)
+        )
+        if self.source is not source:
             self._reread += self._again(self.source, failure)
         return Step(Then.AGAIN, max(0.0, self._ready(self.source, now) - now))
 
     def _ready(self, source: sources.Source, now: float) -> float:
         return max(now, self._due.get(source, now), source.held)
 
-    def _rank(self, source: sources.Source, now: float) -> tuple[object, ...]:
+    def _rank(
+        self, source: sources.Source, failure: Failure
+    ) -> tuple[float, float, tuple[bool, int, float], bool]:
         """Return what is the less, the rather ``source`` is asked next.
 
-        At once rather than later, where the last attempt brought something
-        or there was none, then what speaks for it, then where it asked
+        The sooner the better: what took its time in vain may do so again,
+        which counts until that would be a tenth of all. Then the sooner all
+        that is kept is there again, what speaks for it, and where it asked
         before.
         """
+        now = failure.now
+        vain = self._vain.get(source, 0.0)
+        if now >= self._failed.get(source, now) + vain / _CHEAP:
+            vain = 0.0
         return (
-            self._ready(source, now),
-            self._row(source).number > 1,
+            self._ready(source, now) + vain,
+            self._takes(source, failure),
             self._choice.rank(source),
             source is not self.source,
         )
 
+    def _takes(self, source: sources.Source, failure: Failure) -> float:
+        """Return the seconds in which it may send what is kept once more."""
+        again = self._again(source, failure)
+        pace = self._paces.get(source, self._pace)
+        return again / pace if again and pace else 0.0
+
     def _again(self, source: sources.Source, failure: Failure) -> int:
         """Return the bytes that it would have to send once more."""
-        if source is self._choice.owner:
-            return 0
-        return max(0, max(failure.offset, failure.handed_on) - source.agreed)
-
-    def _stays(self, failure: Failure, delay: float) -> bool:
-        """Tell whether to ask the same mirror again, whatever the others.
-
-        Where bytes are not to be joined, another would have to send again all
-        that is kept. That is worth it where it is little, where this one
-        would not come to an end, or where as much time has been lost already
-        as it will take.
-        """
         choice = self._choice
-        if choice.joined or not failure.kept:
-            return False
-        if self.source is not choice.owner:
-            return False
-        others = [each for each in choice.usable if each is not self.source]
+        if not failure.kept:
+            return 0
+        kept = max(failure.offset, failure.handed_on)
+        if choice.joined or source is choice.owner:
+            return 0 if choice.serves_parts(source) else kept
+        return max(0, kept - source.agreed) if source.provable else kept
+
+    def _candidates(
+        self,
+        usable: list[sources.Source],
+        failure: Failure,
+        delay: float,
+    ) -> list[sources.Source]:
+        """Return whom to choose from: any, or the same mirror as before.
+
+        Where bytes are not to be joined, or it has no ranges, another would
+        have to send again all that is kept. That is worth it where it is
+        little, where this one would not come to an end and the other may do
+        better, or where more time would be lost than that takes, and than a
+        stall does.
+        """
+        source = self.source
+        others = [each for each in usable if each is not source]
         again = min((self._again(each, failure) for each in others), default=0)
-        length = choice.length
+        again -= self._again(source, failure)
+        length = self._choice.length
+        if again <= 0:
+            return usable
         if length is not None and self._reread + again <= _CHEAP * length:
-            return False
+            return usable
         if self._has_progressed(failure):
-            attempts = self._settings.attempts or _ATTEMPTS
-            missing = failure.missing
-            return missing is None or missing <= attempts * failure.new
+            if self._ends(failure, again):
+                return [source]
+            better = [each for each in others if self._promises(each, failure)]
+            return better or [source]
         takes = again / self._pace if self._pace else 0.0
-        if delay > max(takes, self._settings.low_speed_time):
+        since = self._progressed
+        if since is None:
+            since = self._progressed = failure.now
+        lost = failure.now + delay - since
+        patient = lost <= max(takes, self._settings.low_speed_time)
+        return [source] if patient else usable
+
+    def _ends(self, failure: Failure, again: int) -> bool:
+        """Tell whether to go on like this is good enough.
+
+        In as many attempts as may fail, or in not much more time than it takes
+        to send all that is missing and ``again`` bytes.
+        """
+        new, attempts = failure.new, self._settings.attempts or _ATTEMPTS
+        if failure.missing is None:
+            return True
+        missing = failure.missing + self._again(self.source, failure)
+        if missing <= attempts * new:
+            return True
+        takes = (missing + again) / self._pace
+        return missing * failure.seconds / new <= _NOT_MUCH_MORE * takes
+
+    def _promises(self, source: sources.Source, failure: Failure) -> bool:
+        """Tell whether it may bring more at a time than the present one."""
+        if self._rank(source, failure)[0] > failure.now:
             return False
-        # The row counts the attempt to come.
-        failures = self._row(self.source).number - 1
-        return failures < _FAILURES or failure.now - self._progressed < takes
+        return self._brought.get(source, math.inf) > failure.new
 
     def postponed(self, now: float, kept: bool) -> float:
         """Return the seconds for which its server wants to be left alone.

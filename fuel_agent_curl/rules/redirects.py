@@ -108,21 +108,18 @@ class Heads:
     """Takes the header lines of one attempt.
 
     :ivar head: the one that counts, None before.
+    :ivar silent: no line of any has come, since the last redirect.
     :ivar used: it has been asked for; what follows are trailers.
     :ivar size: bytes of all lines, those of trailers included.
     """
 
     def __init__(self) -> None:
         self.head: http.Head | None = None
+        self.silent = True
         self.used = False
         self.size = 0
         self._lines: list[bytes] = []
         self._head_size = 0
-
-    @property
-    def silent(self) -> bool:
-        """Whether no line of a head has come yet, but of interim ones."""
-        return self.head is None and not self._lines
 
     def take(self, line: bytes) -> http.Head | None:
         """Take a line; return the head that it ends, unless interim.
@@ -130,6 +127,7 @@ class Heads:
         :raises errors.ProtocolError: if the head makes no sense.
         """
         self.size += len(line)
+        self.silent = False
         if self.used:
             return None  # a trailer
         if _STATUS_LINE.match(line):

@@ -64,6 +64,8 @@ class Source:
         not failed; segments share it.
     :ivar held: monotonic time before which it asked not to be asked.
     :ivar patience: times as long as usual that it may take to begin.
+    :ivar silence: the longest, in seconds, before a first byte of it; None
+        before there was one.
     :ivar most: connections that it lets in at a time, as far as known.
     """
 
@@ -83,6 +85,7 @@ class Source:
         self.penalty = 0
         self.speed = 0.0
         self.patience = 1.0
+        self.silence: float | None = None
         self._undisturbed = 0
         self._recovery = 1
         self._recovering = False

@@ -23,6 +23,10 @@ import math
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import settings as settings_module
 
+# Times as long as ever before that a server may be silent, while that is less
+# than it may be at first.
+_SILENCES = 4
+
 # How often samples are taken, in seconds.
 _EVERY = 0.125
 # How long an attempt has to last before its speed says anything ...
@@ -97,6 +101,9 @@ class Watchdog:
     :param offset: byte of the representation it starts at.
     :param patience: times as long as usual may be waited for the first byte
         of the head, and then of the body.
+    :param silence: the longest, in seconds, before a first byte of the same
+        server; one that has been quick is not waited for as long.
+    :ivar silence: the same, this attempt included.
     :ivar began: monotonic time at which the last of its requests did.
     :ivar waited: seconds that went by before the first byte of a body, None
         before.
@@ -108,6 +115,7 @@ class Watchdog:
         began: float,
         offset: int,
         patience: float = 1.0,
+        silence: float | None = None,
     ) -> None:
         self._settings = settings
         self._patience = patience
@@ -115,6 +123,8 @@ class Watchdog:
         self._received_before = 0
         self._silent_since = began
         self._may_be_silent = True
+        self._answered = False
+        self.silence = self._known = silence
         self.waited: float | None = None
         self._start(began, offset)
 
@@ -171,7 +181,14 @@ class Watchdog:
             return None
         if silent and self._may_be_silent:
             self._low_speed.suspend(now)
+            if self._answered:
+                # By a redirect: that leads to another server.
+                self._answered = False
+                self._silent_since = now
             return self._still_silent(now)
+        if not self._answered and self._may_be_silent:
+            self._answered = True
+            self.silence = max(self.silence or 0, now - self._silent_since)
         if body and self.waited is None:
             self.waited = now - self.began
             if self._patience > 1:
@@ -196,7 +213,12 @@ class Watchdog:
         )
 
     def _still_silent(self, now: float) -> errors.Error | None:
-        limit = self._settings.first_byte_timeout * self._patience
+        settings = self._settings
+        limit = settings.first_byte_timeout
+        if self._known is not None:
+            usual = max(_SILENCES * self._known, settings.low_speed_time)
+            limit = min(limit, usual)
+        limit *= self._patience
         if now < self._silent_since + limit:
             return None
         return errors.Stalled(

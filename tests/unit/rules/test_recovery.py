@@ -384,19 +384,28 @@ class TestStaying(RecoveryTestCase):
 
     def test_while_it_would_come_to_an_end(self) -> None:
         progress = settings.Settings().progress
-        for error in LOST, SLOW:
-            for missing, stays in (
-                (3 * progress, True),
-                (3 * progress + 1, False),
-                (None, True),
-            ):
-                self.make(2)
-                found = self.stays(error, progressed=True, missing=missing)
-                if error is LOST and not stays:
-                    # Nothing speaks against it but that it takes long.
-                    self.assertEqual(0, self.asked)
-                    continue
-                self.assertEqual(stays, found)
+        for error, missing, seconds, stays in (
+            # In three attempts.
+            (SLOW, 3 * progress, 11, True),
+            (SLOW, LENGTH // 2, 11, False),
+            (SLOW, None, 11, True),
+            # Or in not much more time than all of it takes.
+            (LOST, 100 * progress, 1, True),
+            (SLOW, LENGTH, 10 + 1e9, True),
+        ):
+            self.make(2)
+            found = self.stays(
+                error, progressed=True, missing=missing, seconds=seconds
+            )
+            self.assertEqual(stays, found, '%r %s' % (error, missing))
+
+    def test_where_the_other_did_no_better(self) -> None:
+        stall = {'missing': LENGTH, 'seconds': 11, 'progressed': True}
+        self.make(2)
+        self.assertFalse(self.stays(SLOW, **stall))
+        self.assertTrue(self.stays(SLOW, **stall))
+        # Back at the one whose bytes are kept.
+        self.assertTrue(self.stays(SLOW, **stall))
 
     def test_not_where_little_would_be_sent_again(self) -> None:
         for offset, stays in (LENGTH // 10, False), (LENGTH // 10 + 1, True):
@@ -414,12 +423,15 @@ class TestStaying(RecoveryTestCase):
     def test_nor_where_most_was_compared_already(self) -> None:
         for agreed, stays in (0, True), (LENGTH // 2 - 10, False):
             self.make(2)
-            self.all[1].agreed = agreed
+            found = answer.Representation(
+                head.Validator(etag='"b"'), LENGTH, coding=''
+            )
+            self.choice.compared(self.all[1], found, agreed)
             self.assertEqual(stays, self.stays())
 
     def test_until_as_much_time_was_lost_as_it_would_take(self) -> None:
         # 0.5 s, 5 s, and 500 s; the delays are 2, 4, 8, 16, 32, and then 60 s.
-        for pace, failures in (10**9, 2), (10**8, 2), (10**6, 13):
+        for pace, failures in (10**9, 2), (10**8, 2), (10**6, 12):
             self.make(2)
             self.settings = settings.Settings(attempts=99)
             self.made._settings = self.settings
@@ -490,15 +502,29 @@ class TestRow(RecoveryTestCase):
         self.follow(SLOW, progressed=True, kept=True)
         self.assertEqual((1, 0), (self.asked, self.step.delay))
 
-    def test_whoever_failed_to_bring_anything_comes_last(self) -> None:
+    def test_whoever_took_time_in_vain_comes_last(self) -> None:
         self.make(2, joined=True)
-        self.follow()
+        self.follow(SLOW, seconds=60)
+        began = self.now
         self.assertEqual(1, self.asked)
-        self.now += 100
-        # However often it stalls: it gets on.
-        for _time in range(9):
-            self.follow(SLOW, progressed=True)
+        # However often it stalls, it gets on. The first is tried again when
+        # that would be a tenth of all the time.
+        while self.now < began + 599:
+            self.follow(SLOW, progressed=True, seconds=10)
             self.assertEqual(1, self.asked)
+            self.now += 10
+        self.now += 10
+        self.follow(SLOW, progressed=True, seconds=10)
+        self.assertEqual(0, self.asked)
+
+    def test_one_that_asks_for_a_while_rather_than_one_in_vain(self) -> None:
+        self.make(2, joined=True)
+        self.follow(SLOW, seconds=60)
+        self.assertEqual(1, self.asked)
+        self.now += 10
+        self.follow(BUSY)
+        self.assertEqual(1, self.asked)
+        self.assertLessEqual(5, self.step.delay)
 
     def test_delays(self) -> None:
         self.make()

@@ -156,6 +156,39 @@ class WatchdogTest(base.TestCase):
             dog.check(44, 300, connecting=False, paused=False, silent=True)
         )
 
+    def test_a_redirect_over_the_same_connection(self) -> None:
+        dog = watchdog.Watchdog(SETTINGS, 0.0, 0)
+        for now, silent, stalled in (
+            (10, True, False),
+            (15, False, False),
+            (16, True, False),
+            (35, True, False),
+            (36, True, True),
+        ):
+            error = dog.check(
+                now, 300, connecting=False, paused=False, silent=silent
+            )
+            self.assertEqual(stalled, error is not None, str(now))
+
+    def test_one_that_has_been_quick_is_not_waited_for_as_long(self) -> None:
+        for silence, limit in (0.1, 4), (1, 4), (2, 8), (5, 20), (9, 20):
+            for patience in 1, 2:
+                dog = watchdog.Watchdog(SETTINGS, 0.0, 0, patience, silence)
+                limit_ = limit * patience
+                for now, stalled in (limit_ - 0.1, False), (limit_, True):
+                    error = dog.check(
+                        now, 0, connecting=False, paused=False, silent=True
+                    )
+                    self.assertEqual(stalled, error is not None, str(now))
+
+    def test_tells_the_longest_silence(self) -> None:
+        for before, now, expected in (None, 3, 3), (2, 3, 3), (5, 3, 5):
+            dog = watchdog.Watchdog(SETTINGS, 0.0, 0, 1, before)
+            self.assertEqual(before, dog.silence)
+            dog.check(1, 0, connecting=False, paused=False, silent=True)
+            dog.check(now, 9, connecting=False, paused=False, silent=False)
+            self.assertEqual(expected, dog.silence)
+
     def test_small_parts_have_no_patience_each(self) -> None:
         self.dog.check(100, 0, connecting=False, paused=False)
         self.dog.continued(101, 10, 10)
