@@ -327,14 +327,30 @@ class Transfer:
             return request, None
         # Without a proof: read again, and compare what was handed on. What
         # was not is forgotten, it comes again anyway.
+        other = self.source is not choice.owner
         handed_on = self._go_alone()
-        if not self._offset:
-            return segments.Request(), None
+        if not handed_on.length:
+            return self._from_the_beginning(other), None
         self._report('reread')
         request = choice.reread(
             self.source, handed_on.checkpoint(self.source.agreed)
         )
         return request, reread.Comparison(handed_on, request.start)
+
+    def _from_the_beginning(self, other: bool) -> segments.Request:
+        """Return the first request, with nothing kept.
+
+        :param other: of another mirror, that may prove more than the last.
+        """
+        request = None
+        if other:
+            self._context.forget()
+            self.segment = self._plan.restart()
+        if self.segment.stop is not None:
+            request = self._context.sources.request(
+                self.source, 0, self.segment.stop, False
+            )
+        return request or segments.Request()
 
     def _kept(self) -> bool:
         return self._offset > 0 or not self._plan.sole(self)

@@ -357,14 +357,17 @@ class Recovery:
 
     def _rank(
         self, source: sources.Source, failure: Failure
-    ) -> tuple[float, float, tuple[bool, int, float], bool]:
+    ) -> tuple[float | bool, ...]:
         """Return what is the less, the rather ``source`` is asked next.
 
         The sooner the better: what took its time in vain may do so again,
         which counts until that would be a tenth of all. Then the sooner all
-        that is kept is there again, what speaks for it, and where it asked
-        before.
+        that is kept is there again. Not one that has just lied; what broke
+        off, though, goes on.
         """
+        unfit, penalty, share = self._choice.rank(source)
+        same = source is self.source
+        lied = isinstance(failure.error, errors.ProtocolError)
         now = failure.now
         vain = self._vain.get(source, 0.0)
         if now >= self._failed.get(source, now) + vain / _CHEAP:
@@ -372,8 +375,11 @@ class Recovery:
         return (
             self._ready(source, now) + vain,
             self._takes(source, failure),
-            self._choice.rank(source),
-            source is not self.source,
+            unfit,
+            same and lied,
+            penalty,
+            not same,
+            share,
         )
 
     def _takes(self, source: sources.Source, failure: Failure) -> float:
