@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import output
@@ -46,7 +47,9 @@ def run(arguments: argparse.Namespace, values: settings.Settings) -> int:
             json.dumps(record | {'if_range': guard, 'resume': resume(found)})
         )
     else:
-        output.say('\n'.join(describe(found, guard)))
+        output.say(
+            '\n'.join(describe(found, guard, values.first_byte_timeout))
+        )
     return 0
 
 
@@ -79,8 +82,11 @@ def _try_if_range(
     }[served[0], served[1]]
 
 
-def describe(found: prober.Probe, guard: str) -> list[str]:
-    """Return what was found, as lines for a human."""
+def describe(found: prober.Probe, guard: str, allowed: float) -> list[str]:
+    """Return what was found, as lines for a human.
+
+    :param allowed: ``first_byte_timeout``, in seconds.
+    """
     rows = [('URL', found.url)]
     if found.effective_url != found.url:
         rows.append(('leads to', found.effective_url))
@@ -110,6 +116,9 @@ def describe(found: prober.Probe, guard: str) -> list[str]:
         ('timings', _timings(found)),
         ('resume', resume(found)),
     ]
+    slow = patience(found, allowed)
+    if slow is not None:
+        rows.append(('patience', slow))
     return ['%-10s %s' % row for row in rows]
 
 
@@ -144,6 +153,24 @@ def _validator(found: prober.Probe) -> str:
     return '%s (%s)' % (
         found.validator,
         'strong' if found.strong else 'weak: proves too little',
+    )
+
+
+def patience(found: prober.Probe, allowed: float) -> str | None:
+    """Return what a server takes that is slow to begin; None: it is not.
+
+    :param allowed: seconds that the first byte may take.
+    """
+    connected = max(
+        found.timings.get(phase, 0.0) for phase, _name in _PHASES[:-1]
+    )
+    took = found.timings.get('first_byte', 0.0) - connected
+    if took * 2 <= allowed:
+        return None
+    return (
+        'the first byte took %.1f s of the %g s that it may: with'
+        ' --first-byte-timeout %d there is room for more'
+        % (took, allowed, math.ceil(took * 3))
     )
 
 

@@ -276,7 +276,7 @@ class TestProbe(base.TestCase):
         return prober.Probe(**{**fields, **given})
 
     def test_good(self) -> None:
-        text = '\n'.join(probe.describe(self.probe(), 'honoured'))
+        text = '\n'.join(probe.describe(self.probe(), 'honoured', 60.0))
         for part in (
             'server     192.0.2.1, HTTP/1.1, nginx',
             'length     1048576 bytes (1.0 MiB)',
@@ -286,6 +286,17 @@ class TestProbe(base.TestCase):
         ):
             self.assertIn(part, text)
         self.assertNotIn('leads to', text)
+
+    def test_a_server_that_is_slow_to_begin(self) -> None:
+        slow = self.probe(timings={'connect': 1.0, 'first_byte': 41.0})
+        self.assertIn(
+            'patience   the first byte took 40.0 s of the 60 s that it may:'
+            ' with --first-byte-timeout 120',
+            '\n'.join(probe.describe(slow, '', 60.0)),
+        )
+        for allowed in (80.0, 1000.0):
+            self.assertIsNone(probe.patience(slow, allowed))
+        self.assertIsNotNone(probe.patience(slow, 79.0))
 
     def test_weak(self) -> None:
         text = '\n'.join(
@@ -299,6 +310,7 @@ class TestProbe(base.TestCase):
                     ip=None,
                 ),
                 '',
+                60.0,
             )
         )
         for part in ('weak', 'leads to   http://other/', 'not stated'):
@@ -326,7 +338,7 @@ class TestProbe(base.TestCase):
             ),
             ({'content_type': 'text/html'}, 'type       text/html', ()),
         ):
-            text = '\n'.join(probe.describe(self.probe(**given), ''))
+            text = '\n'.join(probe.describe(self.probe(**given), '', 60.0))
             self.assertIn(expected, text)
             for other in others:
                 self.assertNotIn(other, text)
