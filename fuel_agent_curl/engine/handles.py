@@ -19,11 +19,13 @@ documents named here are those of the option or function.
 from __future__ import annotations
 
 from collections.abc import Sequence
+import errno
 import functools
 import logging
 import math
 import os
 import re
+import select
 
 import pycurl
 
@@ -61,6 +63,8 @@ _AUTHORITIES = (
 )
 # A pass phrase of more bytes than this is no pass phrase (PEM_BUFSIZE).
 _PHRASE_MAX = 1024
+# Seconds until what comes by a pipe has to be there.
+_PHRASE_WAIT = 5.0
 
 
 def features() -> int:
@@ -346,16 +350,35 @@ def _set_client_key(
 
 
 def _pass_phrase(path: str) -> bytes:
-    """Return the first line of a file."""
+    """Return the first line of a file.
+
+    A pipe that nobody writes to is not waited for without an end: this is
+    the network thread.
+    """
+    line = b''
     try:
-        with open(path, 'rb') as file:
-            line = file.readline(_PHRASE_MAX)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, 'rb', buffering=0):
+            waiting = select.poll()
+            waiting.register(fd, select.POLLIN)
+            while b'\n' not in line and len(line) <= _PHRASE_MAX:
+                if not waiting.poll(1000 * _PHRASE_WAIT):
+                    raise TimeoutError(errno.ETIMEDOUT, 'nobody writes to it')
+                piece = os.read(fd, _PHRASE_MAX)
+                if not piece:
+                    break
+                line += piece
     except OSError as error:
         raise errors.OptionError(
             'the file %s of key_password_file cannot be read: %s'
             % (path, error.strerror)
         ) from error
-    return line.rstrip(b'\r\n')
+    line = line.partition(b'\n')[0].rstrip(b'\r')
+    if len(line) > _PHRASE_MAX:
+        raise errors.OptionError(
+            'the first line of %s is too long for a pass phrase' % path
+        )
+    return line
 
 
 def key_hint(settings: settings_module.Settings) -> str:

@@ -441,6 +441,7 @@ class TestTrust(engine.EngineTestCase):
         for text, hint in (
             ('wrong', 'not that of the key'),
             ('', 'not that of the key'),
+            ('a' * 1025, 'too long'),
             ('pass phrase\nmore', None),
         ):
             with open(phrase, 'w') as file:
@@ -451,6 +452,11 @@ class TestTrust(engine.EngineTestCase):
                 continue
             outcome = self.assert_fails(errors.OptionError, requests=0, **how)
             self.assertIn(hint, str(outcome.error))
+        # Nobody writes to it.
+        how['key_password_file'] = os.path.join(self.directory, 'pipe')
+        os.mkfifo(how['key_password_file'])
+        outcome = self.assert_fails(errors.OptionError, requests=1, **how)
+        self.assertIn('cannot be read', str(outcome.error))
         how['key_password_file'] = phrase + 'x'
         outcome = self.assert_fails(errors.OptionError, **how)
         self.assertIn('key_password_file', str(outcome.error))
