@@ -131,12 +131,14 @@ def intention(request: copying.Request, result: copying.Result) -> str:
         what = '%d of %s' % (image.mapped, what)
     if image.container != 'raw':
         what += ' (unpacked from %s)' % image.container
-    return '; '.join(
-        (
-            'nothing was written: this was a dry run',
-            'a copy would write %s to %s%s'
-            % (what, request.target, _described(image.target)),
-            _checks(request, result, 'to be '),
+    return errors.one_line(
+        '; '.join(
+            (
+                'nothing was written: this was a dry run',
+                'a copy would write %s to %s%s'
+                % (what, request.target, _described(image.target)),
+                _checks(request, result, 'to be '),
+            )
         )
     )
 
@@ -188,7 +190,8 @@ def summary(request: copying.Request, result: copying.Result) -> str:
         ),
         _checks(request, result),
     ]
-    return '; '.join(parts)
+    # A name may hold whatever it likes.
+    return errors.one_line('; '.join(parts))
 
 
 def _checks(

@@ -157,7 +157,7 @@ class Plan:
     def take_all(self) -> None:
         """The answer to the first range was a whole one: use it as it is."""
         if not self._single:
-            LOG.info('The server has no ranges: one connection')
+            LOG.info('the server has no ranges: one connection')
         self._single = True
 
     def others(self, asking: transfer.Transfer) -> int:

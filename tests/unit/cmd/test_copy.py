@@ -41,7 +41,7 @@ class TestSummary(base.TestCase):
         stats = events.Stats(attempts=2, resumes=1, received=1024, seconds=2.0)
         image = image or pipeline.Result(2048, 'gzip')
         return copy.summary(
-            copying.Request(url='http://a/', target='disk', **given),
+            copying.Request(url='http://a/', **{'target': 'disk'} | given),
             copying.Result(image, stats, checksum, checksum),
         )
 
@@ -51,6 +51,10 @@ class TestSummary(base.TestCase):
             ' 512 B/s; 2 requests, 1 resume, 0 stalls; no checksum given',
             self.summary(),
         )
+
+    def test_a_name_adds_no_line(self) -> None:
+        text = self.summary(target='a\nb\x1b[31m')
+        self.assertIn('written to a?b?[31m; ', text)
 
     def test_with_checks(self) -> None:
         text = self.summary(checksum=_DIGEST, verify=True)
