@@ -21,6 +21,7 @@ from collections.abc import Iterator
 import contextlib
 import os
 import signal
+import time
 import types
 import typing
 
@@ -28,7 +29,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # One that follows another this soon, in seconds, is the same one: timeout(1)
 # signals its child, and then the group that the child is in.
-_TOGETHER = 0.3
+_TOGETHER = 0.2
 
 
 class Interrupted(KeyboardInterrupt):
@@ -61,7 +62,6 @@ class Interrupted(KeyboardInterrupt):
 
 def too_late() -> None:
     """Ignore the signals from now on: how the run ends is decided."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
     for signum in _SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
 
@@ -85,22 +85,17 @@ def catch() -> dict[int, typing.Any]:
     def first(signum: int, frame: types.FrameType | None) -> None:
         for each in previous:
             signal.signal(each, signal.SIG_IGN)
-        signal.signal(signal.SIGALRM, from_now_on)
-        signal.setitimer(signal.ITIMER_REAL, _TOGETHER)
-        raise Interrupted(signum)
-
-    def from_now_on(signum: int, frame: types.FrameType | None) -> None:
+        time.sleep(_TOGETHER)
         for each in previous:
             signal.signal(each, signal.SIG_DFL)
+        raise Interrupted(signum)
 
     for signum in previous:
         signal.signal(signum, first)
-    timer = signal.getsignal(signal.SIGALRM)
     # In the background, a line for a terminal that wants none from there
     # (stty tostop) would stop the whole program; ignored, it is written.
     return previous | {
-        signal.SIGTTOU: signal.signal(signal.SIGTTOU, signal.SIG_IGN),
-        signal.SIGALRM: timer,
+        signal.SIGTTOU: signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     }
 
 
@@ -111,7 +106,6 @@ def caught() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         for signum, handler in previous.items():
             signal.signal(signum, handler)
 
