@@ -31,13 +31,14 @@ import yaml
 
 from fuel_agent_curl import artifact
 from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 from fuel_agent_curl.config import opts
 from fuel_agent_curl.engine import download
 
 LOG = logging.getLogger(__name__)
 
 # It holds a few lines for each image, and the names of the packages.
-_METADATA_MAX = 4 * 1024 * 1024
+_METADATA_MAX = 4 * octets.MIB
 
 # What PyYAML raises for what cannot be read, numbers and dates included. Not
 # any Exception: a signal handler's is one.

@@ -64,7 +64,7 @@ opts.register(cfg.CONF)
 PARAMETER = 'ipa-fuel-agent-curl'
 
 # A file of checksums holds some lines for each image of a release.
-_CHECKSUMS_MAX = 16 * 1024 * 1024
+_CHECKSUMS_MAX = 16 * octets.MIB
 
 # A line of progress after both of these: seconds, and a part of the image.
 _PROGRESS_TIME = 10.0

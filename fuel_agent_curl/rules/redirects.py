@@ -24,11 +24,12 @@ import re
 from typing import NamedTuple
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 from fuel_agent_curl.rules import head as http
 
 # libcurl ends a head of more than 300 KiB by itself; older releases have no
 # limit.
-_HEAD_MAX = 300 * 1024
+_HEAD_MAX = 300 * octets.KIB
 # A field may have a name that begins so, too.
 _STATUS_LINE = re.compile(rb'HTTP/[0-9]')
 # Those that name another address of the same thing. A 304 answers a question
