@@ -130,12 +130,12 @@ def settings_for(
             *headers,
             'Authorization: ' + authorization,
         )
+    elif not opts.is_given(conf, 'netrc_file'):
+        given['netrc_file'] = _netrc()
     proxies = image_info.get('proxies') or {}
     if proxies:
         given['proxy'] = _proxy(url, 'http', proxies)
         given['https_proxy'] = _proxy(url, 'https', proxies) or ''
-    if authorization is None and not opts.is_given(conf, 'netrc_file'):
-        given['netrc_file'] = _netrc()
     if image_info.get('no_proxy'):
         given['no_proxy'] = image_info['no_proxy']
     if _option('image_download_max_duration', 0):
