@@ -39,7 +39,9 @@ memory is the most that any round took.
     largest process, and the peaks of all processes together.
 
 The report is a table on stdout, and the same in three files: ``.txt``,
-``.json`` with every single run, and ``.svg`` with the bars.
+``.json`` with every single run, and ``.svg`` with the bars. Of each section
+``measured`` is what the documentation shows: a figure beside its limit, made
+by ``figures.measured``.
 
 ``figures``, ``report`` and ``chart`` are arithmetic and text; ``measure``
 runs processes; ``rounds`` lets contenders take turns; ``scratch``,

@@ -97,12 +97,41 @@ class Goal:
 
 
 @dataclasses.dataclass(frozen=True)
+class Measured:
+    """A line of the table that is published: a figure beside its limit.
+
+    Both are of the same run.
+
+    :ivar work: what was done, in a few words.
+    :ivar unit: of all figures: 'seconds', or 'CPU seconds'.
+    :ivar limit: what it takes at best.
+    :ivar limited_by: how that was found: 'dd from memory'.
+    :ivar goal: how many times the limit it may take; None: there is no goal.
+    :ivar others: what one would run instead, and what that takes.
+    """
+
+    work: str
+    unit: str
+    ours: float
+    limit: float
+    limited_by: str
+    goal: float | None = None
+    others: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def times(self) -> float:
+        """How many times the limit it took."""
+        return self.ours / self.limit
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
     """One comparison.
 
     :ivar rows: the first is what the others are compared with.
     :ivar measures: what the chart shows: 'seconds', 'cpu' or 'largest'.
     :ivar notes: what has to be known to read the table.
+    :ivar measured: what of it is published.
     """
 
     key: str
@@ -111,6 +140,7 @@ class Section:
     measures: tuple[str, ...] = ('seconds',)
     goals: tuple[Goal, ...] = ()
     notes: tuple[str, ...] = ()
+    measured: tuple[Measured, ...] = ()
 
     def row(self, name: str) -> Row | None:
         """Return the row of a contender, None where it was left out."""
@@ -122,6 +152,47 @@ class Section:
     def ratio(self, row: Row) -> float:
         """Return how many times as long as the first row this one took."""
         return row.seconds / self.rows[0].seconds
+
+
+def measured(
+    section: Section,
+    work: str,
+    limit: float | Row | None,
+    limited_by: str,
+    *,
+    ours: str | None = None,
+    others: Iterable[str] = (),
+    goal: float | None = None,
+    cpu: bool = False,
+) -> tuple[Measured, ...]:
+    """Return the line to publish; none where the limit is not known.
+
+    :param limit: a number, or the row that took it.
+    :param ours: the name of our row, None for the first.
+    :param others: names of rows; who was left out is not mentioned.
+    :param cpu: not the seconds are meant, but the CPU seconds.
+    """
+
+    def figure(row: Row | None) -> float | None:
+        return None if row is None else row.cpu if cpu else row.seconds
+
+    if isinstance(limit, Row):
+        limit = figure(limit)
+    mine = figure(section.row(ours) if ours else section.rows[0])
+    if mine is None or limit is None:
+        return ()
+    beside = {name: figure(section.row(name)) for name in others}
+    return (
+        Measured(
+            work,
+            'CPU seconds' if cpu else 'seconds',
+            mine,
+            limit,
+            limited_by,
+            goal,
+            {name: value for name, value in beside.items() if value},
+        ),
+    )
 
 
 def times_as_fast(

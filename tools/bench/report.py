@@ -46,6 +46,7 @@ def table(section: figures.Section) -> str:
     text = [section.title, '-' * len(section.title), *_aligned(lines)]
     text += ['* ' + note for note in section.notes]
     text += [_goal(goal) for goal in section.goals]
+    text += [_measured(line) for line in section.measured]
     return '\n'.join(text) + '\n'
 
 
@@ -69,6 +70,21 @@ def _goal(goal: figures.Goal) -> str:
         'at most' if goal.at_most else 'at least',
         number(goal.limit),
         verdict,
+    )
+
+
+def _measured(line: figures.Measured) -> str:
+    wanted = ''
+    if line.goal is not None:
+        verdict = 'met' if line.times <= line.goal else 'MISSED'
+        wanted = ' (at most %s): %s' % (number(line.goal), verdict)
+    return '= %s: %s %s, %s times %s%s' % (
+        line.work,
+        number(line.ours),
+        line.unit,
+        number(line.times),
+        line.limited_by,
+        wanted,
     )
 
 
@@ -118,5 +134,9 @@ def _section(section: figures.Section) -> dict[str, Any]:
         'goals': [
             {**dataclasses.asdict(goal), 'met': goal.met}
             for goal in section.goals
+        ],
+        'measured': [
+            {**dataclasses.asdict(line), 'times': line.times}
+            for line in section.measured
         ],
     }

@@ -106,6 +106,40 @@ class TestGoals(base.TestCase):
             2.739, figures.limit_seconds(768 * MIB, rates), places=3
         )
 
+    def test_a_line_to_publish(self) -> None:
+        made = section(
+            row('ours', 3, cpu=1), row('theirs', 6), row('best', 2, cpu=0.5)
+        )
+        limit = made.row('best')
+        (line,) = figures.measured(
+            made, 'it', limit, 'best', others=('theirs', 'nobody'), goal=1.4
+        )
+        self.assertEqual(
+            (3, 2, 1.5, 'seconds', {'theirs': 6}),
+            (line.ours, line.limit, line.times, line.unit, line.others),
+        )
+        (line,) = figures.measured(
+            made, 'it', limit, 'best', others=('theirs',), cpu=True
+        )
+        self.assertEqual(
+            (1, 0.5, 'CPU seconds', {}),
+            (line.ours, line.limit, line.unit, line.others),
+        )
+        (line,) = figures.measured(
+            made, 'it', 4.0, 'arithmetic', ours='theirs'
+        )
+        self.assertEqual((6, 4), (line.ours, line.limit))
+
+    def test_no_line_without_a_limit(self) -> None:
+        made = section(row('ours', 3), row('best', 2))
+        limit = made.row('best')
+        for line in (
+            figures.measured(made, 'it', made.row('nobody'), 'nobody'),
+            figures.measured(made, 'it', limit, 'best', cpu=True),
+            figures.measured(made, 'it', limit, 'best', ours='nobody'),
+        ):
+            self.assertEqual((), line)
+
     def test_cpu_per_gibibyte(self) -> None:
         def goals(*rows: figures.Row) -> tuple[figures.Goal, figures.Goal]:
             return figures.cpu_within(
@@ -140,6 +174,7 @@ class TestReport(base.TestCase):
             row('the arithmetic limit', 2.25),
             goals=(figures.Goal('speed', 2.0, 3), figures.Goal('x', None, 1)),
             notes=('a note',),
+            measured=(figures.Measured('it', 'seconds', 3, 2, 'dd', 1.4),),
         )
 
     def test_table(self) -> None:
@@ -154,7 +189,8 @@ class TestReport(base.TestCase):
             '        -    -         -\n'
             '* a note\n'
             '> speed: 2.00 (at least 3): MISSED\n'
-            '> x: - (at least 1): not measured\n',
+            '> x: - (at least 1): not measured\n'
+            '= it: 3 seconds, 1.50 times dd (at most 1.40): MISSED\n',
             report.table(self.section),
         )
 
@@ -172,6 +208,8 @@ class TestReport(base.TestCase):
         )
         self.assertEqual((2.0, None), (limit['times'], limit['cpu']))
         self.assertIs(False, only['goals'][0]['met'])
+        (line,) = only['measured']
+        self.assertEqual(('it', 1.5), (line['work'], line['times']))
 
     def test_chart(self) -> None:
         self.section = section(
