@@ -39,6 +39,7 @@ from fuel_agent_curl import pipeline
 from fuel_agent_curl.config import opts
 from fuel_agent_curl.engine import download
 from fuel_agent_curl.image import containers
+from fuel_agent_curl.target import writing
 
 LOG = logging.getLogger(__name__)
 
@@ -290,9 +291,7 @@ def _write(
         written = pipeline.write(
             chunks,
             filename,
-            direct_io=settings.direct_io,
-            wipe_leftovers=settings.wipe_leftovers,
-            any_sector_size=settings.any_sector_size,
+            options=writing.Options.chosen(settings),
             length=length,
             cancel=cancel,
             keep=keep,

@@ -35,6 +35,7 @@ from fuel_agent_curl.image import bmap as bmap_module
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.rules import events
 from fuel_agent_curl.target import sink as sink_module
+from fuel_agent_curl.target import writing
 
 if typing.TYPE_CHECKING:
     from fuel_agent_curl.image import checksums
@@ -192,13 +193,13 @@ class Copy:
                 trailing_data=request.settings.trailing_data,
                 allow_unproven_end=request.settings.allow_unproven_end,
                 image_checksum=_text(image_checksum),
-                direct_io=request.settings.direct_io,
-                wipe_leftovers=request.settings.wipe_leftovers,
-                any_sector_size=request.settings.any_sector_size,
-                verify=request.verify,
-                in_place=request.in_place,
+                options=writing.Options.chosen(
+                    request.settings,
+                    verify=request.verify,
+                    in_place=request.in_place,
+                    dry_run=request.dry_run,
+                ),
                 deadline=deadline,
-                dry_run=request.dry_run,
                 bmap=bmap,
                 observe=self._opened,
             )

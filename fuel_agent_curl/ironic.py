@@ -55,6 +55,7 @@ from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import download
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.target import sink as sink_module
+from fuel_agent_curl.target import writing
 
 LOG = logging.getLogger(__name__)
 
@@ -454,15 +455,20 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
                 self._close,
             )
         try:
+            values = opts.settings_from(cfg.CONF, opts.IRONIC)
             with _Progress(image_id, self._download) as progress:
                 result = pipeline.copy(
                     source,
                     way.location,
                     container=way.container,
-                    in_use=opts.ironic_busy(cfg.CONF),
-                    in_place=True,
+                    decoder_memory=values.decoder_memory,
+                    trailing_data=values.trailing_data,
+                    options=writing.Options.chosen(
+                        values,
+                        in_use=opts.ironic_busy(cfg.CONF),
+                        in_place=True,
+                    ),
                     observe=progress.watch,
-                    **self._copying(),
                 )
         except errors.DigestMismatch as error:
             raise agent_errors.ImageChecksumError(
@@ -474,18 +480,6 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
             self._close()
         self._bytes_transferred = result.written
         LOG.info('%s; complete', progress.line())
-
-    def _copying(self) -> dict[str, Any]:
-        """Return what our options say of the target and of the bytes."""
-        values = opts.settings_from(cfg.CONF, opts.IRONIC)
-        names = (
-            'direct_io',
-            'wipe_leftovers',
-            'any_sector_size',
-            'decoder_memory',
-            'trailing_data',
-        )
-        return {name: getattr(values, name) for name in names}
 
     def _decoded(self) -> Iterator[bytes]:
         """Yield what the agent itself receives, and hashes."""

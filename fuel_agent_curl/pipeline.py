@@ -43,6 +43,7 @@ from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import relay
 from fuel_agent_curl.target import sink as sink_module
 from fuel_agent_curl.target import storage
+from fuel_agent_curl.target import writing
 
 LOG = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ Keeper = Callable[[object], Callable[[], None] | None]
 
 _Task = Callable[[memoryview], None]
 
+_DEFAULTS = writing.Options()
 
 _Chunk = typing.TypeVar('_Chunk')
 
@@ -105,14 +107,8 @@ def copy(
     trailing_data: str = 'error',
     allow_unproven_end: bool = False,
     image_checksum: str | None = None,
-    direct_io: bool = True,
-    verify: bool = False,
-    wipe_leftovers: bool = False,
-    any_sector_size: bool = False,
-    in_use: bool = False,
-    in_place: bool = False,
+    options: writing.Options = _DEFAULTS,
     deadline: float | None = None,
-    dry_run: bool = False,
     bmap: bmap_module.BlockMap | None = None,
     observe: Observer | None = None,
 ) -> Result:
@@ -131,17 +127,11 @@ def copy(
     :param allow_unproven_end: take a raw image whose end nothing proves.
     :param image_checksum: 'ALGORITHM:HEX' of the image, unpacked; None for
         no check.
-    :param direct_io: write past the page cache where the target takes it.
-    :param verify: read everything back from the medium and compare.
-    :param wipe_leftovers: see ``opening.open_target``, as for the next one.
-    :param any_sector_size: write a GPT for sectors of another length.
-    :param in_use: write over a device that others use; not with ``bmap``.
-    :param in_place: write over a regular file, in place of one beside it that
-        replaces it in the end.
+    :param options: how the target is written. Of a dry run, return when the
+        target, the first answer, the container and the first mebibyte have
+        been found to be fit.
     :param deadline: monotonic time until which all of that has to be done,
         the target's part included; None: no such time.
-    :param dry_run: write nothing: return when the target, the first answer,
-        the container and the first mebibyte have been found to be fit.
     :param bmap: write its ranges alone, each compared with its checksum, and
         leave the rest of the target as it is. What that is known by is gone
         until the end, though, and after a copy that failed.
@@ -158,28 +148,13 @@ def copy(
         if image_checksum is not None:
             check = digest.Digest(digest.parse(image_checksum), 'image')
             tasks.append(check.update)
-        sink: sink_module.Sink
+        options = dataclasses.replace(options, mapped=bmap is not None)
+        sink = opening.open_target(target, options, deadline=deadline)
+        opened.sink = sink
         if bmap is None:
-            sink = opened.sink = opening.open_target(
-                target,
-                direct_io=direct_io,
-                verify=verify,
-                wipe_leftovers=wipe_leftovers,
-                any_sector_size=any_sector_size,
-                in_use=in_use,
-                in_place=in_place,
-                deadline=deadline,
-                dry_run=dry_run,
-            )
             tasks.append(sink.write)
         else:
-            sink = opened.sink = opening.open_storage(
-                target,
-                direct_io=direct_io,
-                verify=verify,
-                wipe_leftovers=wipe_leftovers,
-                any_sector_size=any_sector_size,
-            )
+            assert isinstance(sink, storage.Storage)
             tasks.append(bmap_module.Check(bmap).update)
             cutter = bmap_module.Cutter(bmap)
             tasks.append(functools.partial(_write_mapped, sink, cutter))
@@ -223,7 +198,7 @@ def copy(
             _compare_lengths(length, bmap.length)
             length = bmap.length
         image = _Image(chunks, download.keep, length)
-        if dry_run:
+        if options.dry_run:
             described = sink.describe()
             _try(image, sink, opened)
             mapped = None if bmap is None else bmap.mapped
@@ -389,9 +364,7 @@ def write(
     chunks: Iterable[octets.Buffer],
     target: str | os.PathLike[str],
     *,
-    direct_io: bool = True,
-    wipe_leftovers: bool = False,
-    any_sector_size: bool = False,
+    options: writing.Options = _DEFAULTS,
     length: Callable[[], int | None] = lambda: None,
     cancel: Callable[[], None] = lambda: None,
     keep: Keeper = lambda chunk: None,
@@ -408,12 +381,7 @@ def write(
     :param keep: asked for each chunk whether it may be used for longer.
     """
     with _Target(cancel) as opened:
-        sink = opening.open_target(
-            target,
-            direct_io=direct_io,
-            wipe_leftovers=wipe_leftovers,
-            any_sector_size=any_sector_size,
-        )
+        sink = opening.open_target(target, options)
         opened.sink = sink
         image = _Image(_begun(iter(chunks)), keep, length())
         if image.length is not None:

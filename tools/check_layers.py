@@ -32,7 +32,7 @@ ROOMS = {
     'cmd': 'copying pipeline engine rules image target config harmful',
     'copying': 'pipeline engine rules image target config',
     'drivers': 'artifact engine config',
-    'artifact': 'pipeline engine image config',
+    'artifact': 'pipeline engine image target config',
     'ironic': 'pipeline engine image target config',
     'pipeline': 'image target',
     '__init__': 'engine config',

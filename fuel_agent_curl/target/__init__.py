@@ -15,6 +15,6 @@
 It knows neither HTTP nor containers: it is given the image's bytes in order
 and makes them complete, on the medium, or leaves nothing that looks so.
 
-May import ``errors`` and ``octets``. Others use ``opening.open_target`` and
-``relay.Relay``.
+May import ``errors`` and ``octets``. Others use ``writing.Options``,
+``opening.open_target`` and ``relay.Relay``.
 """

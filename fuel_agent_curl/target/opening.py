@@ -20,11 +20,9 @@ by its kind.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence
 import errno
 import fcntl
-import functools
 import logging
 import os
 import re
@@ -39,13 +37,15 @@ from fuel_agent_curl.target import filesystem
 from fuel_agent_curl.target import holders
 from fuel_agent_curl.target import oserrors
 from fuel_agent_curl.target import sink
-from fuel_agent_curl.target import storage
 from fuel_agent_curl.target import targets
+from fuel_agent_curl.target import writing
 
 LOG = logging.getLogger(__name__)
 
 #: Standard output, as a target.
 STDOUT = '-'
+
+_DEFAULTS = writing.Options()
 
 # Each turn lost means that the file was removed or made by somebody else in
 # that very moment.
@@ -69,84 +69,27 @@ _MASTERS = ('system', 'pty:master')
 
 def open_target(
     path: str | os.PathLike[str],
+    options: writing.Options = _DEFAULTS,
     *,
-    direct_io: bool = True,
-    verify: bool = False,
-    wipe_leftovers: bool = False,
-    any_sector_size: bool = False,
-    in_use: bool = False,
-    in_place: bool = False,
     deadline: float | None = None,
-    dry_run: bool = False,
 ) -> sink.Sink:
     """Return the sink that writes to ``path``; nothing is written yet.
 
     Symbolic links are followed. '-', /dev/stdout, /dev/fd/N and the like are
     written to as they were opened. A regular file is replaced when all of its
     image is there, one that is not there yet appears then; but never under
-    /dev, where it would be a mistyped device that fills the memory. A block
+    /dev, where it would be a mistyped device that fills the memory. One of
+    several names, and one that cannot be replaced, is written over. A block
     device is opened exclusively, a file locked: whoever else writes to it is
     refused.
 
-    :param direct_io: write past the page cache where the target takes it.
-    :param verify: read everything back before the image looks complete.
-    :param wipe_leftovers: blank what a whole disk is known by behind the
-        image, not only what hides the image.
-    :param any_sector_size: take a GPT for sectors of another length.
-    :param in_use: write over a device that others use, as well.
-    :param in_place: write over a regular file, which is empty until then. So
-        is one of several names, and one that cannot be replaced.
     :param deadline: monotonic time until which somebody has to have opened
         the other end of a pipe; None: however long that takes.
-    :param dry_run: nothing will be written: nobody has to read a pipe, and
-        whoever does is not disturbed.
     :raises errors.DeviceError: of the class that says what is wrong.
     :raises errors.DeadlineExceeded: as said.
+    :raises errors.OptionError: for a pipe, a terminal and the like, if the
+        options are for what can be read, or for parts that are skipped.
     """
-    options = storage.Options(
-        direct_io=direct_io,
-        verify=verify,
-        wipe_leftovers=wipe_leftovers,
-        any_sector_size=any_sector_size,
-        in_use=in_use,
-    )
-    wait = functools.partial(_open_pipe, deadline=deadline)
-    return _open_path(path, options, in_place, _open_null if dry_run else wait)
-
-
-def open_storage(
-    path: str | os.PathLike[str],
-    *,
-    direct_io: bool = True,
-    verify: bool = False,
-    wipe_leftovers: bool = False,
-    any_sector_size: bool = False,
-) -> storage.Storage:
-    """Return a sink that can skip parts of the image; see ``open_target``.
-
-    What the target has there stays, so a file that exists is written in
-    place.
-
-    :raises errors.OptionError: for a pipe, a terminal and the like.
-    """
-    options = storage.Options(
-        direct_io=direct_io,
-        verify=verify,
-        mapped=True,
-        wipe_leftovers=wipe_leftovers,
-        any_sector_size=any_sector_size,
-    )
-    opened = _open_path(path, options, True, _open_pipe)
-    assert isinstance(opened, storage.Storage)
-    return opened
-
-
-def _open_path(
-    path: str | os.PathLike[str],
-    options: storage.Options,
-    in_place: bool,
-    open_pipe: Callable[[str], int],
-) -> sink.Sink:
     name = os.fspath(path)
     if not name:
         # Which os.path takes for the current directory.
@@ -157,7 +100,7 @@ def _open_path(
             what = 'standard output' if name == STDOUT else name
             return _open_descriptor(what, number, options)
         for _turn in range(_TURNS):
-            opened = _open(name, options, in_place, open_pipe)
+            opened = _open(name, options, deadline)
             if opened is not None:
                 return opened
     except OSError as exc:
@@ -175,26 +118,27 @@ def _open_path(
 
 def _open(
     path: str,
-    options: storage.Options,
-    in_place: bool,
-    open_pipe: Callable[[str], int],
+    options: writing.Options,
+    deadline: float | None,
 ) -> sink.Sink | None:
     """Open what is at ``path`` now; None: it was gone the next moment."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        return _create(path, options, in_place and not options.mapped)
+        return _create(path, options)
     mode = status.st_mode
     if stat.S_ISBLK(mode):
         return _open_device(path, status.st_rdev, options)
     if stat.S_ISREG(mode):
         filesystem.check_kind(path, status.st_dev)
-        return _open_file(path, options, in_place)
+        return _open_file(path, options)
     _refuse_kind(path, status)
     _refuse_stream(path, options)
     # Not by its real path: that of a pipe without a name cannot be opened.
     if stat.S_ISFIFO(mode):
-        return sink.Stream(path, open_pipe(path))
+        if options.dry_run:
+            return sink.Stream(path, os.open(os.devnull, os.O_WRONLY))
+        return sink.Stream(path, _open_pipe(path, deadline))
     return sink.Stream(
         path, os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
     )
@@ -221,7 +165,7 @@ def _descriptor(path: str) -> int | None:
 
 
 def _open_descriptor(
-    path: str, number: int, options: storage.Options
+    path: str, number: int, options: writing.Options
 ) -> sink.Sink:
     """Open what a descriptor is open on: at its offset, which is shared."""
     standard = {
@@ -269,11 +213,7 @@ def _open_descriptor(
     return sink.Stream(path, fd, shared=True)
 
 
-def _open_null(path: str) -> int:
-    return os.open('/dev/null', os.O_WRONLY)
-
-
-def _open_pipe(path: str, deadline: float | None = None) -> int:
+def _open_pipe(path: str, deadline: float | None) -> int:
     """Open a pipe as soon as somebody reads it.
 
     A blocking open would end neither at the deadline nor, in a thread, for a
@@ -368,7 +308,7 @@ def _is_terminal(number: int) -> bool:
     return False
 
 
-def _refuse_stream(path: str, options: storage.Options) -> None:
+def _refuse_stream(path: str, options: writing.Options) -> None:
     if options.mapped:
         raise errors.OptionError(
             '%s takes every byte in order, so a block map is of no use: a'
@@ -384,7 +324,7 @@ def _refuse_stream(path: str, options: storage.Options) -> None:
 
 
 def _open_device(
-    path: str, number: int, options: storage.Options
+    path: str, number: int, options: writing.Options
 ) -> sink.Sink | None:
     census = holders.Census()
     found = census.of_device(number)
@@ -435,9 +375,7 @@ def _refuse_users(path: str, found: Sequence[holders.Holder]) -> None:
 # Regular files.
 
 
-def _open_file(
-    path: str, options: storage.Options, in_place: bool
-) -> sink.Sink | None:
+def _open_file(path: str, options: writing.Options) -> sink.Sink | None:
     _refuse_dev(path, 'a regular file')
     # It is opened for writing even where it is to be replaced: a file that
     # may not be written to, or is being executed, is not to be either.
@@ -469,7 +407,7 @@ def _open_file(
         os.set_blocking(fd, True)
         if options.mapped:
             return targets.PatchedFile(path, fd, options, name=real)
-        if not in_place and not _must_stay(path, real, fd, census):
+        if not options.in_place and not _must_stay(path, real, fd, census):
             made = beside.make(path, real, 0o600)
             if made is not None:
                 return _new_file(path, made, options, real, fd)
@@ -502,9 +440,7 @@ def _must_stay(
     return why
 
 
-def _create(
-    path: str, options: storage.Options, in_place: bool
-) -> sink.Sink | None:
+def _create(path: str, options: writing.Options) -> sink.Sink | None:
     _refuse_dev(path, 'no device')
     real = os.path.realpath(path)
     if path.endswith('/') or not os.path.isdir(os.path.dirname(real)):
@@ -512,7 +448,11 @@ def _create(
             errors.TargetMissing, '%s: no such directory' % path
         )
     filesystem.check_kind(path, os.stat(os.path.dirname(real)).st_dev)
-    made = None if in_place else beside.make(path, real, 0o666)
+    made = None
+    # With a block map, the new file has holes where that says so: there is
+    # nothing that could stay in its place.
+    if options.mapped or not options.in_place:
+        made = beside.make(path, real, 0o666)
     if made is not None:
         new = _new_file(path, made, options, real, None)
         if not os.path.lexists(real):
@@ -546,7 +486,7 @@ def _create(
 def _new_file(
     path: str,
     made: tuple[str, int],
-    options: storage.Options,
+    options: writing.Options,
     real: str,
     old: int | None,
 ) -> targets.NewFile:

@@ -30,7 +30,6 @@ from __future__ import annotations
 import abc
 from collections.abc import Container
 from collections.abc import Iterator
-import dataclasses
 import errno
 import fcntl
 import logging
@@ -44,6 +43,7 @@ from fuel_agent_curl.target import readback
 from fuel_agent_curl.target import signatures
 from fuel_agent_curl.target import sink
 from fuel_agent_curl.target import staging
+from fuel_agent_curl.target import writing
 
 LOG = logging.getLogger(__name__)
 
@@ -70,31 +70,6 @@ _SYNC_AHEAD = 16 * octets.MIB
 _TURNS = 16
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How a target is written.
-
-    :ivar direct_io: past the page cache if the target takes it.
-    :ivar verify: read everything back and compare.
-    :ivar mapped: parts of the image may be skipped.
-    :ivar wipe_leftovers: blank what a disk is known by behind the image.
-    :ivar any_sector_size: take a partition table for other sectors, too.
-    :ivar in_use: write over a device that others use, as well.
-    """
-
-    direct_io: bool = True
-    verify: bool = False
-    mapped: bool = False
-    wipe_leftovers: bool = False
-    any_sector_size: bool = False
-    in_use: bool = False
-
-    @property
-    def reads(self) -> bool:
-        """Whether a file is read, too."""
-        return self.verify or self.mapped
-
-
 class Storage(sink.Sink):
     """What a block device and a regular file have in common.
 
@@ -104,7 +79,11 @@ class Storage(sink.Sink):
     """
 
     def __init__(
-        self, path: str, fd: int, options: Options, held: identity.Identity
+        self,
+        path: str,
+        fd: int,
+        options: writing.Options,
+        held: identity.Identity,
     ) -> None:
         super().__init__(path, fd)
         self._alignment = _ALIGNMENT

@@ -33,6 +33,7 @@ from fuel_agent_curl.target import partitions
 from fuel_agent_curl.target import signatures
 from fuel_agent_curl.target import sink
 from fuel_agent_curl.target import storage
+from fuel_agent_curl.target import writing
 
 LOG = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class File(storage.Storage):
         self,
         path: str,
         fd: int,
-        options: storage.Options,
+        options: writing.Options,
         *,
         name: str,
         created: bool = False,
@@ -170,7 +171,7 @@ class NewFile(File):
         path: str,
         name: str,
         fd: int,
-        options: storage.Options,
+        options: writing.Options,
         real: str,
         old: int | None,
     ) -> None:
@@ -251,7 +252,7 @@ class PatchedFile(File):
     """A regular file of which parts stay: what is behind the image, too."""
 
     def __init__(
-        self, path: str, fd: int, options: storage.Options, *, name: str
+        self, path: str, fd: int, options: writing.Options, *, name: str
     ) -> None:
         super().__init__(path, fd, options, name=name)
         # So far, there may be something else than a hole.
@@ -288,7 +289,7 @@ class Device(storage.Storage):
 
     kind = 'device'
 
-    def __init__(self, path: str, fd: int, options: storage.Options) -> None:
+    def __init__(self, path: str, fd: int, options: writing.Options) -> None:
         self._size = blockdev.size(fd)
         self._sector = blockdev.sector_size(fd)
         held = identity.Identity(

@@ -24,6 +24,7 @@ from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.image import bmap
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import blockdev
+from fuel_agent_curl.target import writing
 from tests.support import blockmaps
 from tests.support import copying
 from tests.support import loop
@@ -84,8 +85,9 @@ class DeviceTest(copying.DeviceTestCase):
                         copying.whole(gzip.compress(IMAGE, 1), MIB),
                         target.path,
                         bmap=block_map,
-                        direct_io=direct_io,
-                        verify=True,
+                        options=writing.Options(
+                            direct_io=direct_io, verify=True
+                        ),
                         image_checksum='sha1:'
                         + hashlib.sha1(IMAGE).hexdigest(),
                     )
@@ -106,7 +108,10 @@ class DeviceTest(copying.DeviceTestCase):
         block_map = _map(image)
         self.assertEqual(1, len(block_map.ranges))
         pipeline.copy(
-            copying.whole(image), target.path, bmap=block_map, verify=True
+            copying.whole(image),
+            target.path,
+            bmap=block_map,
+            options=writing.Options(verify=True),
         )
         self._assert_written(target, block_map, image)
 
@@ -114,7 +119,10 @@ class DeviceTest(copying.DeviceTestCase):
         target = self.device(65536, fill=_STALE)
         image = IMAGE[:60_000]
         pipeline.copy(
-            copying.whole(image), target.path, bmap=_map(image), verify=True
+            copying.whole(image),
+            target.path,
+            bmap=_map(image),
+            options=writing.Options(verify=True),
         )
         self._assert_written(target, _map(image), image)
 

@@ -25,6 +25,7 @@ from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import blockdev
 from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import sink
+from fuel_agent_curl.target import writing
 from tests.support import copying
 from tests.support import loop
 
@@ -50,8 +51,9 @@ class WriteTest(copying.DeviceTestCase):
                         copying.whole(image),
                         target.path,
                         container='raw',
-                        direct_io=direct_io,
-                        verify=True,
+                        options=writing.Options(
+                            direct_io=direct_io, verify=True
+                        ),
                     )
                     what = '%d by %d' % (len(image), sector_size)
                     self.assert_device(target, image, what)
@@ -77,12 +79,20 @@ class WriteTest(copying.DeviceTestCase):
             for last in (b'\0', b'\x01'):
                 target = self.device(length)
                 image = (IMAGE + bytes(MIB))[: length - 512] + last * 512
-                pipeline.copy(copying.whole(image), target.path, verify=True)
+                pipeline.copy(
+                    copying.whole(image),
+                    target.path,
+                    options=writing.Options(verify=True),
+                )
                 self.assert_device(target, image)
 
     def test_device_shorter_than_what_is_held_back(self) -> None:
         target = self.device(64 * 1024)
-        pipeline.copy(copying.whole(IMAGE[:60_000]), target.path, verify=True)
+        pipeline.copy(
+            copying.whole(IMAGE[:60_000]),
+            target.path,
+            options=writing.Options(verify=True),
+        )
         self.assertEqual(IMAGE[:60_000], target.read()[:60_000])
 
     def test_zeros_take_no_room(self) -> None:
@@ -137,7 +147,9 @@ class DryRunTest(copying.DeviceTestCase):
                 (gzip.compress(image, 1), None),
             ):
                 result = pipeline.copy(
-                    copying.whole(packed), target.path, dry_run=True
+                    copying.whole(packed),
+                    target.path,
+                    options=writing.Options(dry_run=True),
                 )
                 self.assertEqual(0, result.written)
                 self.assertEqual(length, result.length)
@@ -155,7 +167,7 @@ class DryRunTest(copying.DeviceTestCase):
                 pipeline.copy,
                 copying.whole(IMAGE),
                 target.path,
-                dry_run=True,
+                options=writing.Options(dry_run=True),
             )
             self.assertEqual('untouched', getattr(error, 'target_state', None))
             self.assert_untouched(target)

@@ -27,6 +27,7 @@ import fixtures
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.octets import MIB
+from fuel_agent_curl.target import writing
 from tests.support import copying
 from tests.support import loop
 
@@ -83,7 +84,7 @@ class FailureTest(copying.DeviceTestCase):
                 pipeline.copy,
                 copying.Source(chunks()),
                 target.path,
-                direct_io=direct_io,
+                options=writing.Options(direct_io=direct_io),
             )
             self.assertIn('Input/output error', str(error))
             target.heal()
@@ -315,7 +316,7 @@ class FailureTest(copying.DeviceTestCase):
                     pipeline.copy,
                     copying.whole(IMAGE),
                     target.path,
-                    verify=True,
+                    options=writing.Options(verify=True),
                 )
             self.assertIn('does not give back', str(error))
             self.assert_blank(target)

@@ -22,6 +22,7 @@ import fixtures
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.octets import MIB
+from fuel_agent_curl.target import writing
 from tests.support import copying
 from tests.support import faultfs
 
@@ -44,11 +45,15 @@ class _FaultTestCase(copying.DeviceTestCase):
         cls: type[errors.Error],
         path: str,
         image: bytes = IMAGE,
-        **options: bool,
+        verify: bool = False,
     ) -> errors.Error:
         """Copy, and return the error that has to come of it."""
         error = self.assertRaises(
-            cls, pipeline.copy, copying.whole(image), path, **options
+            cls,
+            pipeline.copy,
+            copying.whole(image),
+            path,
+            options=writing.Options(verify=verify),
         )
         assert isinstance(error, errors.Error)
         self.assertIs(cls, type(error), str(error))
@@ -179,7 +184,6 @@ class ShortWriteTest(_FaultTestCase):
                 pipeline.copy(
                     copying.whole(IMAGE),
                     target.path,
-                    direct_io=direct_io,
-                    verify=True,
+                    options=writing.Options(direct_io=direct_io, verify=True),
                 )
             self.assert_device(target, IMAGE)

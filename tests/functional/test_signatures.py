@@ -22,6 +22,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import signatures
+from fuel_agent_curl.target import writing
 from tests.support import copying
 from tests.support import disks
 from tests.support import loop
@@ -189,7 +190,9 @@ class LeftoverTest(_DiskTestCase):
         self, target: loop.LoopDevice, image: bytes, *, wipe: bool = False
     ) -> None:
         pipeline.copy(
-            copying.whole(image, MIB), target.path, wipe_leftovers=wipe
+            copying.whole(image, MIB),
+            target.path,
+            options=writing.Options(wipe_leftovers=wipe),
         )
         self.assertTrue(image == target.read()[: len(image)])
 
@@ -260,7 +263,9 @@ class LeftoverTest(_DiskTestCase):
             for offset, data in disks.md_0_90(LENGTH - MIB).items():
                 os.pwrite(device.fileno(), data, offset)
         pipeline.copy(
-            copying.whole(_image(disks.ext2()), MIB), node, wipe_leftovers=True
+            copying.whole(_image(disks.ext2()), MIB),
+            node,
+            options=writing.Options(wipe_leftovers=True),
         )
         self.assertIn('still there behind the image', self.log.output)
         self.assertTrue(any(whole.read()[-MIB:]))
@@ -282,14 +287,16 @@ class SectorSizeTest(_DiskTestCase):
                     pipeline.copy,
                     copying.whole(given, MIB),
                     target.path,
-                    dry_run=dry_run,
+                    options=writing.Options(dry_run=dry_run),
                 )
                 assert isinstance(error, errors.NotForThisSectorSize)
                 self.assertIn('sectors of %d bytes' % other, str(error))
                 self.assertEqual('untouched', error.target_state)
                 self.assertTrue(before == target.read())
             pipeline.copy(
-                copying.whole(image, MIB), target.path, any_sector_size=True
+                copying.whole(image, MIB),
+                target.path,
+                options=writing.Options(any_sector_size=True),
             )
             self.assertTrue(image == target.read())
 
@@ -327,7 +334,9 @@ class SectorSizeTest(_DiskTestCase):
             self.assertIn('sectors of %d bytes' % other, str(error))
             self.assert_blank(target)
             pipeline.copy(
-                copying.whole(image, MIB), target.path, any_sector_size=True
+                copying.whole(image, MIB),
+                target.path,
+                options=writing.Options(any_sector_size=True),
             )
             # Nothing is known to begin anywhere: then nobody knows better.
             pipeline.copy(

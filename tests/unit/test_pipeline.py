@@ -36,6 +36,7 @@ from fuel_agent_curl.image import bmap
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import sink
+from fuel_agent_curl.target import writing
 from tests.support import blockmaps
 from tests.support import copying
 
@@ -71,8 +72,7 @@ class CopyTest(copying.FileTestCase):
                     copying.whole(image),
                     self.path,
                     container='raw',
-                    direct_io=direct_io,
-                    verify=True,
+                    options=writing.Options(direct_io=direct_io, verify=True),
                 )
                 self.assert_image(image)
 
@@ -86,7 +86,11 @@ class CopyTest(copying.FileTestCase):
     def test_zeros_alone(self) -> None:
         for length in (512, MIB, 3 * MIB + 1):
             self.old()
-            pipeline.copy(copying.whole(bytes(length)), self.path, verify=True)
+            pipeline.copy(
+                copying.whole(bytes(length)),
+                self.path,
+                options=writing.Options(verify=True),
+            )
             self.assert_image(bytes(length))
 
     def test_zeros_become_holes(self) -> None:
@@ -103,7 +107,9 @@ class CopyTest(copying.FileTestCase):
             inode = os.stat(self.path).st_ino
             for in_place in (True, False):
                 pipeline.copy(
-                    copying.whole(IMAGE), self.path, in_place=in_place
+                    copying.whole(IMAGE),
+                    self.path,
+                    options=writing.Options(in_place=in_place),
                 )
                 self.assert_image(IMAGE)
                 after = os.stat(self.path)
@@ -155,7 +161,11 @@ class CopyTest(copying.FileTestCase):
 
         pwrite = os.pwrite
         self.patch(os, 'pwrite', refusing)
-        pipeline.copy(copying.whole(IMAGE), self.path, verify=True)
+        pipeline.copy(
+            copying.whole(IMAGE),
+            self.path,
+            options=writing.Options(verify=True),
+        )
         self.assert_image(IMAGE)
         self.assertEqual(1, self.log.output.count('direct I/O'))
 
@@ -187,7 +197,11 @@ class CopyTest(copying.FileTestCase):
             return pwrite(fd, data, offset)
 
         self.patch(os, 'pwrite', recording)
-        pipeline.copy(copying.whole(IMAGE), self.path, direct_io=False)
+        pipeline.copy(
+            copying.whole(IMAGE),
+            self.path,
+            options=writing.Options(direct_io=False),
+        )
         self.assertEqual({False}, set(writes))
 
     def test_short_writes(self) -> None:
@@ -243,7 +257,11 @@ class OrderTest(copying.FileTestCase):
 
     def test_file_in_place(self) -> None:
         self.old(IMAGE)
-        pipeline.copy(copying.whole(IMAGE), self.path, in_place=True)
+        pipeline.copy(
+            copying.whole(IMAGE),
+            self.path,
+            options=writing.Options(in_place=True),
+        )
         names = [name for name, _offset in self.calls]
         self.assertEqual(
             [('ftruncate', 0), ('fsync', 0)],
@@ -323,7 +341,11 @@ class OrderTest(copying.FileTestCase):
 
         pwrite = os.pwrite
         with fixtures.MonkeyPatch('os.pwrite', watching):
-            pipeline.copy(copying.whole(IMAGE), self.path, in_place=in_place)
+            pipeline.copy(
+                copying.whole(IMAGE),
+                self.path,
+                options=writing.Options(in_place=in_place),
+            )
         self.assert_image(IMAGE)
         self.assertGreater(len(views), 2)
         return views

@@ -24,6 +24,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.image import bmap
 from fuel_agent_curl.octets import MIB
+from fuel_agent_curl.target import writing
 from tests.support import blockmaps
 from tests.support import copying
 
@@ -61,7 +62,10 @@ class CopyTest(copying.FileTestCase):
         for ranges in (RANGES, LATE, ALL, []):
             block_map = _map(ranges)
             result = pipeline.copy(
-                copying.whole(IMAGE), self.path, bmap=block_map, verify=True
+                copying.whole(IMAGE),
+                self.path,
+                bmap=block_map,
+                options=writing.Options(verify=True),
             )
             self.assertEqual(
                 pipeline.Result(
@@ -87,8 +91,9 @@ class CopyTest(copying.FileTestCase):
                         copying.whole(IMAGE),
                         self.path,
                         bmap=_map(ranges),
-                        direct_io=direct_io,
-                        verify=True,
+                        options=writing.Options(
+                            direct_io=direct_io, verify=True
+                        ),
                     )
                     # What is behind the image, too.
                     self.assert_image(after + before[len(IMAGE) :])
@@ -104,7 +109,7 @@ class CopyTest(copying.FileTestCase):
                 copying.whole(IMAGE),
                 self.path,
                 bmap=_map(ranges, size),
-                verify=True,
+                options=writing.Options(verify=True),
             )
             self.assert_image(
                 blockmaps.laid_over(IMAGE, ranges, b'\xaa' * len(IMAGE), size)
@@ -137,7 +142,10 @@ class CopyTest(copying.FileTestCase):
         pipeline.copy(copying.whole(IMAGE), self.path)
         self.patch(os, 'preadv', recording)
         pipeline.copy(
-            copying.whole(IMAGE), self.path, bmap=_map(LATE), verify=True
+            copying.whole(IMAGE),
+            self.path,
+            bmap=_map(LATE),
+            options=writing.Options(verify=True),
         )
         first = (0, MIB)
         self.assertEqual(
@@ -176,7 +184,7 @@ class CopyTest(copying.FileTestCase):
                     copying.whole(IMAGE),
                     self.path,
                     bmap=_map(RANGES),
-                    verify=True,
+                    options=writing.Options(verify=True),
                 )
             except errors.WriteError as error:
                 self.assertIs(cls, type(error))

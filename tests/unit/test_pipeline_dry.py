@@ -23,6 +23,7 @@ from fuel_agent_curl import pipeline
 from fuel_agent_curl.image import bmap
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import sink
+from fuel_agent_curl.target import writing
 from tests.support import blockmaps
 from tests.support import copying
 
@@ -31,15 +32,18 @@ IMAGE = copying.IMAGE
 
 class DryRunTest(copying.FileTestCase):
     def _try(
-        self, source: copying.Source | None = None, **options: object
+        self,
+        source: copying.Source | None = None,
+        in_place: bool = False,
+        block_map: bmap.BlockMap | None = None,
     ) -> pipeline.Result:
         """Try; nothing is different after it."""
         before = self._seen()
         result = pipeline.copy(
             source or copying.whole(IMAGE),
             self.path,
-            dry_run=True,
-            **options,  # type: ignore[arg-type]
+            options=writing.Options(dry_run=True, in_place=in_place),
+            bmap=block_map,
         )
         self.assertEqual(before, self._seen())
         return result
@@ -77,7 +81,7 @@ class DryRunTest(copying.FileTestCase):
     def test_block_map(self) -> None:
         self.old(b'old')
         block_map = bmap.parse(blockmaps.document(IMAGE, [(0, 1), (300, 400)]))
-        result = self._try(bmap=block_map)
+        result = self._try(block_map=block_map)
         self.assertEqual('patched', self._target(result).way)
         self.assertEqual(103 * 4096, result.mapped)
         self.assertEqual(len(IMAGE), result.length)
@@ -90,7 +94,11 @@ class DryRunTest(copying.FileTestCase):
 
     def test_stream(self) -> None:
         self.path = '/dev/null'
-        result = pipeline.copy(copying.whole(IMAGE), self.path, dry_run=True)
+        result = pipeline.copy(
+            copying.whole(IMAGE),
+            self.path,
+            options=writing.Options(dry_run=True),
+        )
         self.assertEqual(sink.Description('stream', 'written'), result.target)
 
     def test_pipe_that_nobody_reads(self) -> None:

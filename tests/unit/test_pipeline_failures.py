@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import dataclasses
 import errno
 import gzip
 import hashlib
@@ -31,10 +32,12 @@ from fuel_agent_curl import pipeline
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import relay
 from fuel_agent_curl.target import sink
+from fuel_agent_curl.target import writing
 from tests.support import copying
 
 IMAGE = copying.IMAGE
 
+_OPTIONS = writing.Options()
 _PWRITE = os.pwrite
 _FDATASYNC = os.fdatasync
 
@@ -44,17 +47,18 @@ class FailureTest(copying.FileTestCase):
         self,
         cls: type[BaseException],
         source: copying.Source,
+        how: writing.Options = _OPTIONS,
         **options: object,
     ) -> BaseException:
         """Fail with and without a file there, and look at what is left."""
         options.setdefault('container', 'auto')
         for in_place in (False, True):
+            options['options'] = dataclasses.replace(how, in_place=in_place)
             self.assertRaises(
                 cls,
                 pipeline.copy,
                 source,
                 self.path,
-                in_place=in_place,
                 **options,
             )
             self.assert_nothing()
@@ -64,7 +68,6 @@ class FailureTest(copying.FileTestCase):
                 pipeline.copy,
                 source,
                 self.path,
-                in_place=in_place,
                 **options,
             )
             assert isinstance(error, BaseException)
@@ -161,8 +164,10 @@ class FailureTest(copying.FileTestCase):
             raise RuntimeError("can't start new thread")
 
         self.patch(threading.Thread, 'start', refuse)
-        for options in ({}, {'deadline': time.monotonic() + 60}):
-            self._fails(errors.ResourceError, copying.whole(IMAGE), **options)
+        for deadline in (None, time.monotonic() + 60):
+            self._fails(
+                errors.ResourceError, copying.whole(IMAGE), deadline=deadline
+            )
 
     def test_no_more_descriptors_at_the_end(self) -> None:
         def dup(fd: int) -> int:
@@ -224,7 +229,7 @@ class FailureTest(copying.FileTestCase):
                     pipeline.copy,
                     copying.whole(damaged),
                     self.path,
-                    in_place=in_place,
+                    options=writing.Options(in_place=in_place),
                 )
                 self.assertEqual('untouched', error.target_state)
                 self.assertEqual(b'old' * MIB, self.content())
@@ -239,7 +244,7 @@ class FailureTest(copying.FileTestCase):
                     pipeline.copy,
                     copying.Source(chunks, 0),
                     self.path,
-                    in_place=in_place,
+                    options=writing.Options(in_place=in_place),
                 )
                 self.assertEqual('untouched', error.target_state)
                 # That is said once, in the end.
@@ -411,8 +416,7 @@ class FailureTest(copying.FileTestCase):
                 error = self._fails(
                     errors.WriteError,
                     copying.whole(IMAGE),
-                    verify=True,
-                    direct_io=False,
+                    writing.Options(verify=True, direct_io=False),
                 )
             self.assertIn('does not give back', str(error))
             offset = getattr(error, 'offset', -1)
@@ -437,7 +441,7 @@ class FailureTest(copying.FileTestCase):
                     pipeline.copy,
                     copying.Source(chunks()),
                     self.path,
-                    in_place=in_place,
+                    options=writing.Options(in_place=in_place),
                 )
                 self.assertIn(written, str(error))
                 if replaced:
@@ -457,7 +461,7 @@ class FailureTest(copying.FileTestCase):
             pipeline.copy,
             copying.Source(chunks()),
             self.path,
-            in_place=True,
+            options=writing.Options(in_place=True),
         )
         self.assertEqual(b'old' * MIB, self.content())
 
@@ -633,7 +637,7 @@ class DeadlineTest(copying.FileTestCase):
                 # All of it is on its way at once.
                 copying.whole(IMAGE, len(IMAGE)),
                 60,
-                verify=True,
+                options=writing.Options(verify=True),
                 observe=sinks.append,
             )
             self.assertIn(self.path, str(error))
@@ -682,7 +686,7 @@ class DeadlineTest(copying.FileTestCase):
             pipeline.copy,
             copying.Source([IMAGE] * 3 + [errors.Stalled('x')]),
             self.path,
-            in_place=True,
+            options=writing.Options(in_place=True),
         )
         self.assertEqual('incomplete', error.target_state)
         self.assertIn('has not given back a call', self.log.output)
@@ -768,8 +772,7 @@ class InterruptTest(copying.FileTestCase):
                 pipeline.copy(
                     copying.whole(IMAGE, len(IMAGE)),
                     self.path,
-                    verify=True,
-                    in_place=True,
+                    options=writing.Options(verify=True, in_place=True),
                 )
             finally:
                 timers[0].join()

@@ -30,6 +30,7 @@ from fuel_agent_curl.target import beside
 from fuel_agent_curl.target import holders
 from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import sink
+from fuel_agent_curl.target import writing
 from tests.support import copying
 
 NEW = copying.IMAGE[:5000]
@@ -204,12 +205,18 @@ class InPlaceTest(BesideTestCase):
     def test_asked_for(self) -> None:
         self.old()
         inode = os.stat(self.path).st_ino
-        pipeline.copy(copying.whole(NEW), self.path, in_place=True)
+        pipeline.copy(
+            copying.whole(NEW),
+            self.path,
+            options=writing.Options(in_place=True),
+        )
         self.assert_image(NEW)
         self.assertEqual(inode, os.stat(self.path).st_ino)
 
     def test_new_file_that_is_asked_for(self) -> None:
-        target = opening.open_target(self.path, in_place=True)
+        target = opening.open_target(
+            self.path, options=writing.Options(in_place=True)
+        )
         self.assertEqual(['target'], os.listdir(self.directory))
         target.abort()
         self.assert_nothing()
@@ -269,7 +276,7 @@ class InPlaceTest(BesideTestCase):
                     errors.ResourceError,
                     opening.open_target,
                     path,
-                    in_place=in_place,
+                    options=writing.Options(in_place=in_place),
                 )
                 self.assertEqual(before, descriptors())
                 self.assertEqual(there, sorted(os.listdir(self.directory)))
@@ -338,7 +345,9 @@ class RoomTest(BesideTestCase):
         self.old(b'x' * 90000)
         os.sync()
         self._free(0)
-        target = opening.open_target(self.path, in_place=True)
+        target = opening.open_target(
+            self.path, options=writing.Options(in_place=True)
+        )
         self.addCleanup(target.abort)
         target.check_space(90000)
         error = self.assertRaises(

@@ -27,6 +27,7 @@ from fuel_agent_curl import pipeline
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import holders
 from fuel_agent_curl.target import opening
+from fuel_agent_curl.target import writing
 from tests.support import copying
 
 IMAGE = copying.IMAGE
@@ -222,7 +223,7 @@ class DescriptorTest(copying.FileTestCase):
                 errors.OptionError,
                 opening.open_target,
                 '/dev/fd/%d' % fd,
-                verify=True,
+                options=writing.Options(verify=True),
             )
 
     def test_no_room(self) -> None:

@@ -29,6 +29,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl.target import holders
 from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import oserrors
+from fuel_agent_curl.target import writing
 from tests import base
 
 
@@ -211,11 +212,13 @@ class OpenTest(base.TestCase):
                         errors.TargetBusy,
                         opening.open_target,
                         self.path,
-                        in_place=in_place,
+                        options=writing.Options(in_place=in_place),
                     )
                     self.assertIn('it is locked ' + word, str(error))
                     self._lock_byte(other, command, fcntl.F_UNLCK)
-                opening.open_target(self.path, in_place=in_place).abort()
+                opening.open_target(
+                    self.path, options=writing.Options(in_place=in_place)
+                ).abort()
             self._touch()
 
     def _lock_byte(self, file: BinaryIO, command: int, kind: int) -> None:
@@ -256,7 +259,9 @@ class OpenTest(base.TestCase):
     def test_second_copy_through_a_link(self) -> None:
         os.symlink(self.path, self.path + '-link')
         for in_place in (False, True):
-            first = opening.open_target(self.path, in_place=in_place)
+            first = opening.open_target(
+                self.path, options=writing.Options(in_place=in_place)
+            )
             before = os.listdir(self.directory)
             for path in (self.path, self.path + '-link'):
                 self._refused(errors.TargetBusy, path)
@@ -268,7 +273,10 @@ class OpenTest(base.TestCase):
         """It is theirs, then, and stays."""
         self.patch(fcntl, 'flock', _blocking)
         self.assertRaises(
-            errors.TargetBusy, opening.open_target, self.path, in_place=True
+            errors.TargetBusy,
+            opening.open_target,
+            self.path,
+            options=writing.Options(in_place=True),
         )
         self.assertTrue(os.path.exists(self.path))
 
@@ -298,7 +306,9 @@ class OpenTest(base.TestCase):
         for in_place in (False, True):
             seen.clear()
             self._touch()
-            sink = opening.open_target(self.path, in_place=in_place)
+            sink = opening.open_target(
+                self.path, options=writing.Options(in_place=in_place)
+            )
             sink.write(b'new')
             sink.finish()
             with open(self.path, 'rb') as target:
@@ -338,7 +348,9 @@ class OpenTest(base.TestCase):
         self.patch(os, 'stat', racing)
         for in_place in (False, True):
             turns.clear()
-            sink = opening.open_target(self.path, in_place=in_place)
+            sink = opening.open_target(
+                self.path, options=writing.Options(in_place=in_place)
+            )
             sink.abort()
             self.assertEqual(['target'], os.listdir(self.directory))
             os.unlink(self.path)
@@ -349,7 +361,10 @@ class OpenTest(base.TestCase):
 
     def test_verify_needs_something_to_read(self) -> None:
         error = self.assertRaises(
-            errors.OptionError, opening.open_target, '/dev/null', verify=True
+            errors.OptionError,
+            opening.open_target,
+            '/dev/null',
+            options=writing.Options(verify=True),
         )
         self.assertIn('/dev/null cannot be read back', str(error))
 

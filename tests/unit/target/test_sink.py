@@ -26,6 +26,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import sink
+from fuel_agent_curl.target import writing
 from tests import base
 from tests.support import copying
 
@@ -63,7 +64,9 @@ class LifeTest(base.TestCase):
 
 class StateTest(copying.FileTestCase):
     def _open(self, *, in_place: bool = False) -> sink.Sink:
-        target = opening.open_target(self.path, in_place=in_place)
+        target = opening.open_target(
+            self.path, options=writing.Options(in_place=in_place)
+        )
         self.addCleanup(target.abort)
         return target
 
