@@ -347,6 +347,12 @@ class AttemptsExhausted(Error):
     exit_code = 26
 
 
+class CannotContinue(Error):
+    """What an earlier run has left cannot be gone on with."""
+
+    exit_code = 52
+
+
 class ContentError(Error):
     """What arrived is not what was promised; asking again is no use."""
 

@@ -46,6 +46,7 @@ _HINTS: dict[type[errors.Error], str] = {
     errors.DeadlineExceeded: 'raise --deadline, or find out why it is slow',
     errors.AttemptsExhausted: 'check the network and the server; more'
     ' --attempts try for longer',
+    errors.CannotContinue: 'run it again: it begins at the first byte',
     errors.ContentError: 'check the image on the server',
     errors.TruncatedError: 'the image is cut short on the server itself, so'
     ' put it there again',

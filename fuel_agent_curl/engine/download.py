@@ -37,8 +37,10 @@ from fuel_agent_curl.engine import handover
 from fuel_agent_curl.engine import thread
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.image import metalink
+from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import events
 from fuel_agent_curl.rules import redirects
+from fuel_agent_curl.rules import sources
 
 LOG = logging.getLogger(__name__)
 
@@ -116,6 +118,18 @@ class Download:
     def position(self) -> int:
         """Bytes that were handed on."""
         return self._handover.position
+
+    @property
+    def found(self) -> tuple[str, answer.Representation] | None:
+        """What is brought, and whose answer says so; not redacted."""
+        return self._engine.found
+
+    def precede(self, view: memoryview) -> None:
+        """Have bytes that ``kept`` spoke of pass the checks: see ``fetch``.
+
+        All up to ``position``, in order, before the first is read.
+        """
+        self._handover.precede(view)
 
     @property
     def end_proven(self) -> bool:
@@ -289,6 +303,7 @@ def fetch(
     checksum: str | None = None,
     settings: settings_module.Settings | None = None,
     observe: Observer | None = None,
+    kept: sources.Kept | None = None,
 ) -> Download:
     """Begin to download what ``url`` names; return when it is answered.
 
@@ -309,6 +324,12 @@ def fetch(
         it has to return quickly. It may hold the ``Download``, and close it.
         What it raises ends the download: reading it is an ``errors.Error``
         then, with that as its cause.
+    :param kept: the bytes before an offset are there, of an earlier download
+        of the same URL: the others are brought, from ``position`` on, which
+        may be a little before that. What a checksum is of has to
+        ``precede``. None: all is.
+    :raises errors.CannotContinue: if the server does not prove that it goes
+        on there, also while reading.
     :raises errors.OptionError: for a URL or a checksum that cannot be used.
     :raises errors.ResourceError: when there is no more memory, or no more
         descriptors or threads.
@@ -324,7 +345,7 @@ def fetch(
     urls = list(dict.fromkeys([url, *mirrors]))
     named = frozenset(address.read(each).origin for each in urls)
     if not prefixes.is_metalink(url):
-        return _begin(urls, settings, deadline, checksum, observe)
+        return _begin(urls, settings, deadline, checksum, observe, kept=kept)
     try:
         said = _document(url, settings, deadline)
         _refuse_unchecked(said, checksum)
@@ -342,6 +363,7 @@ def fetch(
         said.length,
         said.pieces,
         named,
+        kept,
     )
 
 
@@ -420,6 +442,7 @@ def _begin(
     expected: int | None = None,
     pieces: metalink.Pieces | None = None,
     named: Container[redirects.Origin] | None = None,
+    kept: sources.Kept | None = None,
 ) -> Download:
     checks: list[handover.Check] = []
     if checksum:
@@ -441,6 +464,7 @@ def _begin(
         deadline=deadline,
         chunk_size=_chunk_size(settings, pieces),
         named=named,
+        kept=kept,
     )
     # Before it starts: from then on, whatever comes, there is somebody whose
     # end ends it.

@@ -76,6 +76,11 @@ class Context:
         """Complete length in bytes, None until an answer states it."""
         return self.sources.length
 
+    @property
+    def begin(self) -> int:
+        """First byte to be brought: what is before it nobody can compare."""
+        return self.window.begin
+
     def prove(
         self,
         source: sources_module.Source,

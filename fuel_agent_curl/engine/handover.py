@@ -63,13 +63,24 @@ class Handover:
         checks: Sequence[Check],
         size: int,
     ) -> None:
-        self.position = 0
+        self.position = window.handed_on
         self._window = window
         self._size = size
         # How many chunks the checks have seen.
-        self._checked: tuple[int, Sequence[Check]] = 0, checks
+        self._checked: tuple[int, Sequence[Check]] = (
+            self.position // window.chunk_size,
+            checks,
+        )
         # The last that was handed on, if it was not kept.
         self._lent: tuple[memoryview, window_module.Chunk] | None = None
+
+    def precede(self, view: memoryview) -> None:
+        """Have bytes before the first that is handed on pass the checks.
+
+        All of them, in order, before the first ``peek``.
+        """
+        for check in self._checked[1]:
+            check.update(view)
 
     def peek(self) -> memoryview | None:
         """Return the bytes from ``position`` on, None at the end.

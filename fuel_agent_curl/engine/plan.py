@@ -60,6 +60,8 @@ class Plan:
         self._returned: list[segments.Segment] = []
         self._turn = 0
         source = context.sources.best()
+        if not context.sources.joined:
+            source = context.sources.owner or source
         assert source is not None
         self._add(source, self.restart())
 
@@ -151,8 +153,15 @@ class Plan:
 
     def restart(self) -> segments.Segment:
         """Return the first segment, of which nothing is there (any more)."""
+        begin, length = self._context.begin, self._context.length
         self._single = self._context.settings.connections == 1
-        return segments.Segment(0, None if self._single else self._size)
+        if self._single:
+            return segments.Segment(begin)
+        stop = (begin // self._size + 1) * self._size
+        if begin:
+            stop = stop if length is None else min(stop, length)
+            self._next = stop
+        return segments.Segment(begin, stop)
 
     def take_all(self) -> None:
         """The answer to the first range was a whole one: use it as it is."""
@@ -212,7 +221,7 @@ class Plan:
     def _assign(self, now: float) -> bool:
         """Start what there is room for; tell whether anything was started."""
         length = self._context.length
-        if length is None:
+        if length is None or not self._context.sources.begun:
             return False
         if self._next is None:
             self._next = self._size

@@ -84,11 +84,13 @@ class HandedOn:
 class Checkpoints:
     """The digests of the chunks that were handed on so far.
 
+    :param count: as many there were before, whose digests are not known, so
+        that nothing can be compared.
     :ivar count: how many there were.
     """
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, count: int = 0) -> None:
+        self.count = count
         self._digest = 0
         self._kept = array.array('I')
 

@@ -38,6 +38,7 @@ from fuel_agent_curl.engine import multi
 from fuel_agent_curl.engine import plan
 from fuel_agent_curl.engine import window as window_module
 from fuel_agent_curl.image import metalink
+from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import budget
 from fuel_agent_curl.rules import events
 from fuel_agent_curl.rules import redirects
@@ -76,6 +77,7 @@ class NetworkThread:
     :param chunk_size: bytes of a chunk in the window.
     :param named: the origins that the user named: what was given goes there.
         None: those of all the URLs.
+    :param kept: what is there already; the rest is brought.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class NetworkThread:
         deadline: float,
         chunk_size: int,
         named: Container[redirects.Origin] | None = None,
+        kept: sources.Kept | None = None,
     ) -> None:
         self.stats = events.Stats()
         self._listener = weakref.ref(listener) if listener else None
@@ -101,7 +104,11 @@ class NetworkThread:
         self._inherited = False
         self._loop = multi.Loop()
         self.window = window_module.Window(
-            settings.window, chunk_size, self._loop.wake, pieces
+            settings.window,
+            chunk_size,
+            self._loop.wake,
+            pieces,
+            0 if kept is None else kept.offset,
         )
         self._began = time.monotonic()
         sources_ = []
@@ -129,6 +136,9 @@ class NetworkThread:
             random=random.random,
             observe=self._happened,
         )
+        if kept is not None and self.window.handed_on:
+            self._context.sources.keep(kept)
+            self.window.length = kept.found.length
         # A daemon: the interpreter's exit never waits for the network.
         self._thread = threading.Thread(
             target=self._run, name='fuel-agent-curl', daemon=True
@@ -141,6 +151,13 @@ class NetworkThread:
     @property
     def end_proven(self) -> bool:
         return self._context.end_proven or self._context.checksum
+
+    @property
+    def found(self) -> tuple[str, answer.Representation] | None:
+        """What is brought, and whose answer says so."""
+        owner = self._context.sources.owner
+        found = owner and owner.pin
+        return (owner.url, found) if owner and found else None
 
     def start(self) -> None:
         """Begin.

@@ -281,7 +281,11 @@ class Transfer:
     # One attempt.
 
     def _start(self, now: float) -> None:
-        request, comparison = self._next_request()
+        try:
+            request, comparison = self._next_request()
+        except errors.CannotContinue as error:
+            self._fail(error)
+            return
         if not self._chained:
             self._highest = max(self._highest, self._offset)
             self._reached = self.source.reached
@@ -328,6 +332,11 @@ class Transfer:
         # Without a proof: read again, and compare what was handed on. What
         # was not is forgotten, it comes again anyway.
         other = self.source is not choice.owner
+        if self._context.begin:
+            raise errors.CannotContinue(
+                'the server does not prove that it goes on at byte %d'
+                % self._offset
+            )
         handed_on = self._go_alone()
         if not handed_on.length:
             return self._from_the_beginning(other), None
@@ -375,13 +384,13 @@ class Transfer:
             self.segment = segments.Segment(self.segment.start)
             self._plan.take_all()
         self._recovery.accepted()
-        if self._offset:
+        if first:
+            self._report('started')
+        elif self._offset:
             # Else it is merely where the segment begins.
             if self._offset > self.segment.start:
                 self._context.stats.resumes += 1
                 self._report('resumed')
-        elif first:
-            self._report('started')
         else:
             self._report('restarted')
 
@@ -427,6 +436,14 @@ class Transfer:
         self._end_attempt()
         self._recovery.annotate(error, self._offset)
         now, source = time.monotonic(), self.source
+        if (
+            self._context.begin
+            and len(self._context.sources.usable) == 1
+            and isinstance(error, errors.RepresentationChanged)
+        ):
+            # Whatever it is by now, all of it has to come again.
+            self._fail(error)
+            return
         step = self._recovery.failed(self._failure(ended, error, now))
         if step.restart:
             self._restart()
@@ -495,6 +512,11 @@ class Transfer:
 
     def _fail(self, error: errors.Error) -> None:
         self._end_attempt()
+        if self._context.begin and isinstance(
+            error, errors.RepresentationChanged
+        ):
+            changed, error = error, errors.CannotContinue(error.message)
+            error.__cause__ = changed
         self._recovery.annotate(error, self._offset)
         self.error = error
         self._move(State.FAILED)

@@ -87,7 +87,10 @@ class Window:
         offset that ``want`` named.
     :param pieces: hashes to compare each chunk with before it is handed on;
         a chunk is whole pieces then.
+    :param begin: what is before it is not brought; made less where that is
+        within a chunk.
     :ivar length: bytes in all, None until that is known.
+    :ivar begin: the first byte that is brought.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Window:
         chunk_size: int,
         wake: Callable[[], None],
         pieces: metalink.Pieces | None = None,
+        begin: int = 0,
     ) -> None:
         self.length: int | None = None
         self.chunk_size = max(1, min(chunk_size, capacity // 4))
@@ -106,11 +110,12 @@ class Window:
         # and the CRC-32 of those complete but not known to be handed on.
         self._filling: dict[int, Chunk] = {}
         self._sums: dict[int, int] = {}
-        self._crcs = reread.Checkpoints()
+        self._crcs = reread.Checkpoints(begin // self.chunk_size)
         self._wanted: int | None = None
         # The consumer's: how many it has taken, and those of them that it
         # did not give back.
-        self._taken = 0
+        self._taken = self._crcs.count
+        self.begin = self.handed_on
         self._held: list[Chunk] = []
         # Of both.
         self._ready: dict[int, Chunk] = {}

@@ -49,6 +49,21 @@ _UNTRUSTED = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What is kept of a representation since before this download.
+
+    :ivar offset: the first byte that is not.
+    :ivar found: what it is of.
+    :ivar url: whose answer that was; None: it is not to be asked about the
+        rest, for want of a validator or of the URL.
+    """
+
+    offset: int
+    found: answer.Representation
+    url: str | None = None
+
+
 class Source:
     """One URL, and what its server has been seen to do.
 
@@ -274,6 +289,13 @@ class Sources:
         source._proven(found)
         self.length = found.length
         self._coding = found.coding
+
+    def keep(self, kept: Kept) -> None:
+        """Begin with bytes that are kept already."""
+        self.length, self._coding = kept.found.length, kept.found.coding
+        for each in self._sources:
+            if each.url == kept.url:
+                self.owner, each.pin = each, kept.found
 
     def forget(self) -> None:
         """Nothing is kept any more."""

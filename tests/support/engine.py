@@ -135,6 +135,7 @@ class EngineTestCase(base.FunctionalTestCase):
         mirrors: Sequence[str] = (),
         checksum: str | None = None,
         observe: Any = None,
+        kept: Any = None,
         **settings: Any,
     ) -> fuel_agent_curl.Download:
         """Begin a download with the settings of the tests.
@@ -149,6 +150,7 @@ class EngineTestCase(base.FunctionalTestCase):
             checksum=checksum,
             settings=fuel_agent_curl.Settings(**settings),
             observe=observe,
+            kept=kept,
         )
 
     def download(self, url: str | None = None, **how: Any) -> Outcome:

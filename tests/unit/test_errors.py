@@ -66,6 +66,7 @@ EXIT_CODES = {
     'TargetVanished': 49,
     'NotForThisSectorSize': 50,
     'TargetUnsuitable': 51,
+    'CannotContinue': 52,
 }
 
 
