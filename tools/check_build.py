@@ -18,6 +18,7 @@ fuel-agent: as the README says it is installed, the demo has to run.
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -35,6 +36,7 @@ _IN_SDIST = (
     'etc/fuel-agent-curl.conf.sample',
     'fuel_agent_curl/py.typed',
     'requirements.txt',
+    'share/man/man1/fuel-agent-curl.1',
     'tests/base.py',
     'tools/run_tests.sh',
 )
@@ -81,6 +83,9 @@ def check_wheel(path: pathlib.Path) -> list[str]:
         for name in names
         if not name.startswith(PACKAGE)
     ]
+    shared = {name.partition('.data/data/')[2] for name in names} - {''}
+    for name in shared ^ set(_shared(root)):
+        faults.append('%s, or share/, lacks %s' % (path.name, name))
     faults += [
         '%s lacks the entry point %s' % (path.name, line)
         for line in _ENTRY_POINTS
@@ -91,6 +96,15 @@ def check_wheel(path: pathlib.Path) -> list[str]:
         if requirement and 'Requires-Dist: ' + requirement not in metadata:
             faults.append('%s does not require %s' % (path.name, requirement))
     return faults
+
+
+def _shared(root: pathlib.Path) -> list[str]:
+    """Return what is installed below the prefix."""
+    return [
+        str(path.relative_to(root))
+        for path in (root / 'share').rglob('*')
+        if path.is_file()
+    ]
 
 
 def _read(wheel: zipfile.ZipFile, name: str) -> str:
@@ -130,6 +144,11 @@ def main(directory: str) -> int:
             script.resolve(),
         ],
         [home / 'bin' / 'fuel-agent-curl', 'demo'],
+        # Found by nothing but the program's being on the path.
+        [
+            *('env', 'PATH=%s:%s' % (home / 'bin', os.environ['PATH'])),
+            *('man', '--where', 'fuel-agent-curl', 'fuel-agent-curl-copy'),
+        ],
         # What is imported only where it is needed is required all the same.
         [home / 'bin' / 'python', '-W', 'error', '-c', _LATE],
     ):

@@ -10,23 +10,22 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Write the table of exit codes in doc/source/errors.rst, from errors.py."""
+"""The table of exit codes in doc/source/errors.rst, from errors.py.
+
+``tools/generate.py`` writes it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-import pathlib
-import sys
 import textwrap
 
-# Run as a file, the path has our directory in place of the one above.
-sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+from fuel_agent_curl import errors
+from tools import check_layers
 
-from fuel_agent_curl import errors  # noqa: E402
+PAGE = check_layers.ROOT / 'doc' / 'source' / 'errors.rst'
 
-PAGE = pathlib.Path(sys.path[0]) / 'doc' / 'source' / 'errors.rst'
-
-_BEGIN = '.. The table is made by tools/document_errors.py.\n\n'
+_BEGIN = '.. The table is made by tools/generate.py.\n\n'
 _END = '\n.. The table ends here.\n'
 
 #: Codes that are not of a class.
@@ -49,12 +48,16 @@ def page(text: str) -> str:
     return before + _BEGIN + table() + _END + after
 
 
+def rows() -> list[tuple[int, str, str]]:
+    """Return each exit code, its class if it has one, and what it means."""
+    return sorted([*_OTHERS, *_classes(errors.Error)])
+
+
 def table() -> str:
     """Return a row for each exit code."""
     rule = ' '.join('=' * width for width in (_CODE, _CLASS, _MEANING))
-    rows = [*_OTHERS, *_classes(errors.Error)]
     lines = [rule, _row('code', 'class', 'meaning'), rule]
-    for code, name, meaning in sorted(rows):
+    for code, name, meaning in rows():
         first, *more = textwrap.wrap(meaning, _MEANING)
         lines.append(_row(str(code), name, first))
         lines += [_row('', '', line) for line in more]
@@ -72,7 +75,3 @@ def _classes(kind: type[errors.Error]) -> Iterator[tuple[int, str, str]]:
         yield kind.exit_code, kind.__name__, meaning
         for child in kind.__subclasses__():
             yield from _classes(child)
-
-
-if __name__ == '__main__':
-    PAGE.write_text(page(PAGE.read_text()))

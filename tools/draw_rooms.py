@@ -14,19 +14,16 @@
 
 The arrows come from the imports themselves. One that a way over other rooms
 implies is left out, as are those to the ground, which every room may import.
+``tools/generate.py`` writes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 import pathlib
-import sys
 from xml.sax import saxutils
 
-# Run as a file, the path has our directory in place of the one above.
-sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
-
-from tools import check_layers  # noqa: E402
+from tools import check_layers
 
 ROOT = check_layers.ROOT
 PICTURE = ROOT / 'doc' / 'source' / 'rooms.svg'
@@ -185,7 +182,3 @@ def _text(x: int, y: int, text: str, how: str = '') -> str:
         how,
         saxutils.escape(text),
     )
-
-
-if __name__ == '__main__':
-    PICTURE.write_text(draw())

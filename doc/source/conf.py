@@ -17,7 +17,8 @@ import pathlib
 import re
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / 'ext'))
+_ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(_ROOT / 'doc' / 'ext'), str(_ROOT)]
 
 project = 'fuel-agent-curl'
 copyright = 'The fuel-agent-curl authors'
@@ -44,6 +45,17 @@ highlight_language = 'none'
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'description'
 autodoc_typehints_description_target = 'documented'
+
+# As tools/generate.py makes them, from the pages in man/ alone.
+man_pages = [
+    (page, page, title, [], 1)
+    for page, title in (
+        ('fuel-agent-curl', 'bring disk images over HTTP onto disks'),
+        ('fuel-agent-curl-copy', 'write an image to a disk or a file'),
+        ('fuel-agent-curl-demo', 'copy an image from a server that fails'),
+        ('fuel-agent-curl-probe', 'say what a server is'),
+    )
+]
 
 
 def _escape_help():

@@ -151,8 +151,10 @@ def top() -> Parser:
         ' files, through networks\nthat fail.',
         epilog=_VERBS,
         allow_abbrev=False,
+        add_help=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_help(parser)
     parser.add_argument(
         '--version', action=_Version, help='Print the version and exit.'
     )
@@ -236,9 +238,17 @@ def _verb(
         epilog=epilog,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
+    _add_help(parser)
     _add_files(parser)
     return parser
+
+
+def _add_help(parser: Parser) -> None:
+    parser.add_argument(
+        *('-h', '--help'), action='help', help='Print this help and exit.'
+    )
 
 
 def _add_common(parser: Parser) -> None:

@@ -52,7 +52,7 @@ class TestErrors(base.TestCase):
         text = document_errors.PAGE.read_text()
         self.assertTrue(
             document_errors.page(text) == text,
-            'mend it by: python tools/document_errors.py',
+            'mend it by: python tools/generate.py',
         )
 
     def test_each_code_has_a_meaning(self) -> None:

@@ -22,7 +22,7 @@ from tests import base
 from tools import check_layers
 from tools import draw_rooms
 
-_MEND = 'mend it by: python tools/draw_rooms.py'
+_MEND = 'mend it by: python tools/generate.py'
 
 
 class TestDrawRooms(base.TestCase):
