@@ -18,11 +18,25 @@ import typing
 if typing.TYPE_CHECKING:
     from fuel_agent_curl import errors
     from fuel_agent_curl.config.settings import Settings
+    from fuel_agent_curl.copying import Copy
+    from fuel_agent_curl.copying import copy
+    from fuel_agent_curl.copying import Request
+    from fuel_agent_curl.copying import Result
     from fuel_agent_curl.engine import probe
     from fuel_agent_curl.engine.download import Download
     from fuel_agent_curl.engine.download import fetch
 
-__all__ = ['Download', 'Settings', 'errors', 'fetch', 'probe']
+__all__ = [
+    'Copy',
+    'Download',
+    'Request',
+    'Result',
+    'Settings',
+    'copy',
+    'errors',
+    'fetch',
+    'probe',
+]
 
 
 def __getattr__(name: str) -> typing.Any:
@@ -38,6 +52,10 @@ def __getattr__(name: str) -> typing.Any:
     if name in ('Download', 'fetch'):
         module = importlib.import_module('fuel_agent_curl.engine.download')
         return getattr(module, name)
+    if name in ('Copy', 'Request', 'Result', 'copy'):
+        return getattr(
+            importlib.import_module('fuel_agent_curl.copying'), name
+        )
     if name == 'Settings':
         module = importlib.import_module('fuel_agent_curl.config.settings')
         return module.Settings

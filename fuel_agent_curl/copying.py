@@ -13,7 +13,8 @@
 """One copy: from a URL to a target, asked for by a ``Request``.
 
 The pipeline knows neither the network nor what a checksum or a block map is
-called; here they come together, for the program and for any other.
+called; here they come together, for the program and for any other. ``copy``
+is what the package has as its own.
 """
 
 from __future__ import annotations
@@ -98,11 +99,12 @@ class Request:
 class Result:
     """What a copy did.
 
-    :ivar image: as it was written.
+    :ivar image: as it was written, or, of a dry run, as it would be.
     :ivar stats: of the download; but for its ``seconds``, which are those of
         the whole copy.
-    :ivar checksum: what was compared with the bytes on the wire, if anything.
-    :ivar image_checksum: what was compared with those on the target.
+    :ivar checksum: what was compared with the bytes on the wire; None:
+        nothing. (Of a dry run, what would be; so the next one.)
+    :ivar image_checksum: what was compared with those of the image.
     """
 
     image: pipeline.Result
@@ -112,10 +114,13 @@ class Result:
 
 
 class Copy:
-    """A copy that can be watched, from any thread, while it runs.
+    """A copy that can be watched and cancelled while it runs.
+
+    ``run`` is called once; all else is for any thread, at any time.
 
     :param observe: called with each ``events.Event`` of the download, on the
-        network thread; it has to return quickly.
+        network thread; it has to return quickly. What it raises ends the
+        copy.
     """
 
     def __init__(
@@ -126,9 +131,21 @@ class Copy:
         self.request = request
         self._observe = observe
         self._source = LazySource(self._fetch, request.settings.window)
+        self._cancellation = pipeline.Cancellation()
+        # The one under way, or the last: of the image, or a document.
+        self._download: download.Download | None = None
         self._sink: sink_module.Sink | None = None
         self._checksum: digest.Checksum | None = None
         self._deadline: float | None = None
+
+    @property
+    def length(self) -> int | None:
+        """Complete length of the representation in bytes.
+
+        None before the first answer, and where the server states none.
+        """
+        begun = self._source.download
+        return None if begun is None else begun.length
 
     @property
     def received(self) -> int:
@@ -137,7 +154,10 @@ class Copy:
 
     @property
     def written(self) -> int:
-        """Bytes of the image handed to the target."""
+        """Bytes of the image that the target has taken.
+
+        They are on its medium when ``run`` has returned.
+        """
         if self._sink is None or self.request.dry_run:
             return 0
         return self._sink.written
@@ -157,11 +177,25 @@ class Copy:
         """What the target is like: see ``sink.Sink.state``."""
         return 'untouched' if self._sink is None else self._sink.state
 
-    def run(self) -> Result:
-        """Copy, once; on return everything is on the target, and checked.
+    def cancel(self) -> None:
+        """Have ``run`` end soon; do not wait for that.
 
-        :raises errors.Error: for whatever went wrong. What is raised, a
-            KeyboardInterrupt too, has a ``target_state``.
+        It raises ``errors.Cancelled`` then, with the ``target_state``: what
+        was there before is there, or nothing that looks complete. Where all
+        was done in that moment it returns as if nobody had asked. It may have
+        to wait for the target first: a call of the kernel cannot be ended.
+        Before ``run``, that fails at once. From any thread, and from a signal
+        handler; again, too.
+        """
+        self._cancellation.ask()
+
+    def run(self) -> Result:
+        """Copy; on return everything is on the target, synced and checked.
+
+        :raises errors.Cancelled: when ``cancel`` was called.
+        :raises errors.Error: of the class that says what went wrong. What is
+            raised, a KeyboardInterrupt too, has a ``target_state``: see
+            there; an error also an ``exit_code``, that of the program.
         """
         try:
             return self._run()
@@ -171,6 +205,10 @@ class Copy:
             raise
 
     def _run(self) -> Result:
+        with self._cancellation.ending(self._end):
+            return self._copy()
+
+    def _copy(self) -> Result:
         began = time.monotonic()
         request = self.request
         deadline = None
@@ -179,10 +217,15 @@ class Copy:
         self._deadline = deadline
         bmap = None
         if request.bmap is not None:
-            bmap = load_bmap(self._left())
-        self._checksum = load_checksum(self._left(), request.checksum)
+            bmap = load_bmap(self._left(), self._begun)
+        self._checksum = load_checksum(
+            self._left(), request.checksum, begun=self._begun
+        )
         image_checksum = load_checksum(
-            self._left(), request.image_checksum, of_image=True
+            self._left(),
+            request.image_checksum,
+            of_image=True,
+            begun=self._begun,
         )
         try:
             image = pipeline.copy(
@@ -202,6 +245,7 @@ class Copy:
                 deadline=deadline,
                 bmap=bmap,
                 observe=self._opened,
+                cancellation=self._cancellation,
             )
         finally:
             self._source.close()
@@ -227,6 +271,15 @@ class Copy:
         settings = dataclasses.replace(request.settings, deadline=left)
         return dataclasses.replace(request, settings=settings)
 
+    def _begun(self, begun: download.Download) -> None:
+        # Before that is looked at: see ``Cancellation.ask``.
+        self._download = begun
+        self._cancellation.check()
+
+    def _end(self) -> None:
+        if self._download is not None:
+            self._download.close(patience=0)
+
     def _opened(self, sink: sink_module.Sink) -> None:
         self._sink = sink
 
@@ -237,7 +290,25 @@ class Copy:
             checksum=_text(self._checksum),
             settings=self._left().settings,
             observe=self._observe,
+            begun=self._begun,
         )
+
+
+def copy(
+    request: Request,
+    observe: Callable[[events.Event], None] | None = None,
+) -> Result:
+    """Copy; on return everything is on the target, synced and checked.
+
+    One that is to be watched or cancelled meanwhile is a ``Copy``.
+
+    :param request: what, where to, and what is to be compared.
+    :param observe: see ``Copy``.
+    :raises errors.Error: of the class that says what went wrong, with an
+        ``exit_code`` and a ``target_state``. So have other exceptions that
+        end it, KeyboardInterrupt for one, the latter.
+    """
+    return Copy(request, observe).run()
 
 
 class LazySource:
@@ -316,13 +387,18 @@ def _given(text: str) -> digest.Checksum | checksums.Reference:
 
 
 def load_checksum(
-    request: Request, text: str | None, *, of_image: bool = False
+    request: Request,
+    text: str | None,
+    *,
+    of_image: bool = False,
+    begun: Callable[[download.Download], None] | None = None,
 ) -> digest.Checksum | None:
     """Return the checksum that ``text`` gives, or the list that it names.
 
     Lines are found by the last part of the URL that was asked for, wherever
     that leads; those of the image without the ending of its container.
 
+    :param begun: see ``download.fetch``.
     :raises errors.OptionError: if it is none, or a file that cannot be read.
     :raises errors.ContentError: if the list does not have just one.
     :raises errors.Error: for whatever ends the download.
@@ -340,7 +416,11 @@ def load_checksum(
         path = checksums.unpacked(path)
     try:
         listed = document(
-            given.location, checksums.LIST_MAX, 'list of checksums', request
+            given.location,
+            checksums.LIST_MAX,
+            'list of checksums',
+            request,
+            begun,
         )
     except errors.OptionError as error:
         # It may not be meant to be a list.
@@ -366,16 +446,20 @@ def load_checksum(
     return found
 
 
-def load_bmap(request: Request) -> bmap_module.BlockMap:
+def load_bmap(
+    request: Request,
+    begun: Callable[[download.Download], None] | None = None,
+) -> bmap_module.BlockMap:
     """Read the block map that ``request`` names.
 
+    :param begun: see ``download.fetch``.
     :raises errors.OptionError: if the file cannot be read.
     :raises errors.ContentError: if it is not a block map, or a wrong one.
     :raises errors.Error: for whatever ends the download.
     """
     assert request.bmap is not None
     text = document(
-        request.bmap, bmap_module.DOCUMENT_MAX, 'block map', request
+        request.bmap, bmap_module.DOCUMENT_MAX, 'block map', request, begun
     )
     try:
         found = bmap_module.parse(text)
@@ -392,13 +476,20 @@ def load_bmap(request: Request) -> bmap_module.BlockMap:
     return found
 
 
-def document(name: str, most: int, what: str, request: Request) -> bytes:
+def document(
+    name: str,
+    most: int,
+    what: str,
+    request: Request,
+    begun: Callable[[download.Download], None] | None = None,
+) -> bytes:
     """Return what ``name``, a path or a URL, names: a small document.
 
     It is fetched as the image is, from its mirrors, too, and as often.
 
     :param most: how many bytes it may have.
     :param what: what it is, for the errors.
+    :param begun: see ``download.fetch``.
     :raises errors.OptionError: if it is a file that cannot be read.
     :raises errors.ContentError: if it is longer than ``most``.
     :raises errors.Error: for whatever ends the download.
@@ -406,7 +497,7 @@ def document(name: str, most: int, what: str, request: Request) -> bytes:
     if '://' in name:
         first, *mirrors = request.sources(name)
         with download.fetch(
-            first, mirrors=mirrors, settings=request.settings
+            first, mirrors=mirrors, settings=request.settings, begun=begun
         ) as chunks:
             found = download.gather(chunks, most)
     else:

@@ -353,6 +353,12 @@ class CannotContinue(Error):
     exit_code = 52
 
 
+class Cancelled(Error):
+    """Whoever asked for the download, or the copy, has ended it."""
+
+    exit_code = 63
+
+
 class ContentError(Error):
     """What arrived is not what was promised; asking again is no use."""
 

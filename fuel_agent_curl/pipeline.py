@@ -76,6 +76,53 @@ class Source(typing.Protocol):
     def close(self) -> None: ...
 
 
+class Cancellation:
+    """How a copy is cancelled: from any thread, or a signal handler.
+
+    :ivar is_asked: somebody has asked for it.
+    """
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self._ends: list[Callable[[], None]] = []
+
+    def ask(self) -> None:
+        """Cancel; does not wait."""
+        # Before those are looked at that ``ending`` has put there: one of the
+        # two sees the other.
+        self.is_asked = True
+        for end in list(self._ends):
+            end()
+
+    @contextlib.contextmanager
+    def ending(self, end: Callable[[], None]) -> Iterator[None]:
+        """Have ``end`` called when it is asked for, during the block.
+
+        It may still be called when the block has just been left.
+
+        :raises errors.Cancelled: if it was asked for before.
+        """
+        self._ends.append(end)
+        try:
+            self.check()
+            yield
+        finally:
+            self._ends.remove(end)
+
+    def check(self) -> None:
+        """Raise if it was asked for.
+
+        :raises errors.Cancelled: then.
+        """
+        if self.is_asked:
+            raise cancelled()
+
+
+def cancelled() -> errors.Cancelled:
+    """Return the error of a copy that was cancelled."""
+    return errors.Cancelled('the copy was cancelled')
+
+
 @dataclasses.dataclass(frozen=True)
 class Result:
     """What ``copy`` did.
@@ -85,15 +132,18 @@ class Result:
     :ivar mapped: bytes of it that hold data by its block map, which alone
         were written; None without one.
     :ivar checked: ranges whose checksum, in the block map, was compared.
+    :ivar verified: all that was written was read back from the medium, and
+        compared.
     :ivar length: of the image in bytes, where that is known before it is
         unpacked. This one and the next are of a dry run alone.
-    :ivar target: what it is.
+    :ivar target: what the target is.
     """
 
     written: int
     container: str
     mapped: int | None = None
     checked: int = 0
+    verified: bool = False
     length: int | None = None
     target: sink_module.Description | None = None
 
@@ -111,6 +161,7 @@ def copy(
     deadline: float | None = None,
     bmap: bmap_module.BlockMap | None = None,
     observe: Observer | None = None,
+    cancellation: Cancellation | None = None,
 ) -> Result:
     """Unpack ``download`` and write it to ``target``.
 
@@ -137,19 +188,25 @@ def copy(
         until the end, though, and after a copy that failed.
     :param observe: called once, with the sink: what it has written, and what
         the target is like, can be looked at from any thread.
+    :param cancellation: by which another thread can end all of this. Whoever
+        does that ends the download, too.
     :raises errors.OptionError: for a checksum or a container that is none.
     :raises errors.ContentError: for an image that is not what it should be.
     :raises errors.DeviceError: for a target that cannot be used, or fails.
     :raises errors.DeadlineExceeded: as said.
+    :raises errors.Cancelled: likewise.
     """
-    with _Target(download.close, deadline) as opened:
+    cancellation = cancellation or Cancellation()
+    with _Target(download.close, deadline, cancellation) as opened:
         tasks: list[_Task] = []
         check = None
         if image_checksum is not None:
             check = digest.Digest(digest.parse(image_checksum), 'image')
             tasks.append(check.update)
         options = dataclasses.replace(options, mapped=bmap is not None)
-        sink = opening.open_target(target, options, deadline=deadline)
+        sink = opening.open_target(
+            target, options, deadline=deadline, check=cancellation.check
+        )
         opened.sink = sink
         if bmap is None:
             tasks.append(sink.write)
@@ -202,11 +259,13 @@ def copy(
             described = sink.describe()
             _try(image, sink, opened)
             mapped = None if bmap is None else bmap.mapped
-            return Result(0, found, mapped, 0, length, described)
+            return Result(0, found, mapped, length=length, target=described)
         _move(image, sink, opened, tasks, check)
     if bmap is None:
-        return Result(sink.written, found)
-    return Result(sink.written, found, bmap.mapped, bmap.checked)
+        return Result(sink.written, found, verified=options.verify)
+    return Result(
+        sink.written, found, bmap.mapped, bmap.checked, options.verify
+    )
 
 
 class _Target:
@@ -218,17 +277,22 @@ class _Target:
     :param cancel: ends the wait for the source, from another thread.
     :param deadline: as of ``copy``; what the source says after it, when it
         has been cancelled, is not the cause.
+    :param cancellation: likewise.
     :ivar is_idle: no thread is in a call on the sink. Else it is neither
         cleared nor closed: that call may still do what it was made for.
     """
 
     def __init__(
-        self, cancel: Callable[[], None], deadline: float | None = None
+        self,
+        cancel: Callable[[], None],
+        deadline: float | None = None,
+        cancellation: Cancellation | None = None,
     ) -> None:
         self.sink: sink_module.Sink | None = None
         self.is_idle = True
         self.cancel = cancel
         self.deadline = deadline
+        self.cancellation = cancellation or Cancellation()
         self._aborting: relay.Call | None = None
         self._timer: threading.Timer | None = None
         self._is_late = False
@@ -251,7 +315,12 @@ class _Target:
         self.cancel()
 
     def check(self) -> None:
-        """Raise if the source may have ended for the deadline alone."""
+        """Raise if the source may have ended for one of these alone.
+
+        :raises errors.Cancelled: for that, and likewise:
+        :raises errors.DeadlineExceeded:
+        """
+        self.cancellation.check()
         if self._is_late:
             raise errors.DeadlineExceeded(
                 'the deadline has passed, and not all of the image is here'
@@ -270,11 +339,16 @@ class _Target:
             if exc is None:
                 return False
             self._abort()
-            if isinstance(exc, errors.DeadlineExceeded):
-                if self._state == 'complete':
-                    # In the last moment, all was done.
-                    return True
-            elif isinstance(exc, errors.Error):
+            if (
+                isinstance(exc, (errors.DeadlineExceeded, errors.Cancelled))
+                and self._state == 'complete'
+            ):
+                # In the last moment, all was done.
+                return True
+            # What the target says has no other cause.
+            if isinstance(exc, errors.Error) and not isinstance(
+                exc, (errors.DeadlineExceeded, errors.DeviceError)
+            ):
                 self.check()
         except BaseException as error:
             if not isinstance(error, Exception):
@@ -466,16 +540,17 @@ def _move(
         tasks, opened.cancel, sink.idle, opened.deadline, sink.path
     )
     try:
-        for chunk in chunks:
-            taken += len(chunk)
-            if image.length is not None and taken > image.length:
-                raise errors.ImageTooLong(
-                    'the image goes on past the %d bytes announced'
-                    % image.length,
-                    offset=image.length,
-                )
-            buffers.write(chunk, image.keep(chunk))
-        buffers.finish(verify, sink.finish)
+        with opened.cancellation.ending(lambda: buffers.cancel(cancelled())):
+            for chunk in chunks:
+                taken += len(chunk)
+                if image.length is not None and taken > image.length:
+                    raise errors.ImageTooLong(
+                        'the image goes on past the %d bytes announced'
+                        % image.length,
+                        offset=image.length,
+                    )
+                buffers.write(chunk, image.keep(chunk))
+            buffers.finish(verify, sink.finish)
     except BaseException as error:
         # What interrupts that wait does not end the call that it is for.
         opened.is_idle = False

@@ -30,12 +30,12 @@ ROOT = pathlib.Path(__file__).parent.parent
 #: Each room, from the top down, and the rooms below it that it may import.
 ROOMS = {
     'cmd': 'copying pipeline engine rules image target config harmful',
+    '__init__': 'copying engine config',
     'copying': 'pipeline engine rules image target config',
     'drivers': 'artifact engine config',
     'artifact': 'pipeline engine image target config',
     'ironic': 'pipeline engine image target config',
     'pipeline': 'image target',
-    '__init__': 'engine config',
     'engine': 'rules image config',
     'rules': 'config',
     'image': '',

@@ -44,6 +44,7 @@ _HINTS: dict[type[errors.Error], str] = {
     errors.RepresentationChanged: 'run it again, when whoever replaces the'
     ' image on the server has finished',
     errors.DeadlineExceeded: 'raise --deadline, or find out why it is slow',
+    errors.Cancelled: 'run it again when that is wanted',
     errors.AttemptsExhausted: 'check the network and the server; more'
     ' --attempts try for longer',
     errors.CannotContinue: 'run it again: it begins at the first byte',

@@ -252,15 +252,18 @@ class Download:
                 frame = frame.f_back
         return calls > 1
 
-    def close(self) -> None:
+    def close(self, patience: float = 1.0) -> None:
         """End the download, wherever it is; may be called again.
 
-        From any thread, a signal handler and the observer, too. It waits a
-        second at most for the network thread. A consumer waiting in another
-        thread gets an ``errors.Error``, and so does whoever reads on.
+        From any thread, a signal handler and the observer, too. A consumer
+        waiting in another thread gets an ``errors.Cancelled``, and so does
+        whoever reads on.
+
+        :param patience: how long to wait for the network thread, in seconds;
+            that ends at once, but for a name that is being resolved.
         """
         self._finish()
-        self._engine.join()
+        self._engine.join(patience)
 
 
 def _let_signals_in() -> None:
@@ -303,6 +306,7 @@ def fetch(
     checksum: str | None = None,
     settings: settings_module.Settings | None = None,
     observe: Observer | None = None,
+    begun: Callable[[Download], None] | None = None,
     kept: sources.Kept | None = None,
 ) -> Download:
     """Begin to download what ``url`` names; return when it is answered.
@@ -324,6 +328,9 @@ def fetch(
         it has to return quickly. It may hold the ``Download``, and close it.
         What it raises ends the download: reading it is an ``errors.Error``
         then, with that as its cause.
+    :param begun: called with the download before its first request, so that
+        another thread can close it before this returns. Where ``url`` names
+        a Metalink document, called with the download of that one first.
     :param kept: the bytes before an offset are there, of an earlier download
         of the same URL: the others are brought, from ``position`` on, which
         may be a little before that. What a checksum is of has to
@@ -345,9 +352,11 @@ def fetch(
     urls = list(dict.fromkeys([url, *mirrors]))
     named = frozenset(address.read(each).origin for each in urls)
     if not prefixes.is_metalink(url):
-        return _begin(urls, settings, deadline, checksum, observe, kept=kept)
+        return _begin(
+            urls, settings, deadline, checksum, observe, begun, kept=kept
+        )
     try:
-        said = _document(url, settings, deadline)
+        said = _document(url, settings, deadline, begun)
         _refuse_unchecked(said, checksum)
         proven = checksum or said.checksum or said.pieces
         found = _mirrors(said, address.read(url), bool(proven))
@@ -360,6 +369,7 @@ def fetch(
         deadline,
         checksum or said.checksum,
         observe,
+        begun,
         said.length,
         said.pieces,
         named,
@@ -368,7 +378,10 @@ def fetch(
 
 
 def _document(
-    url: str, settings: settings_module.Settings, deadline: float
+    url: str,
+    settings: settings_module.Settings,
+    deadline: float,
+    begun: Callable[[Download], None] | None,
 ) -> metalink.Metalink:
     """Return what a Metalink document says."""
     settings = dataclasses.replace(
@@ -377,7 +390,7 @@ def _document(
         chunk_size=_DOCUMENT_CHUNK,
         window_size=_DOCUMENT_WINDOW,
     )
-    with _begin([url], settings, deadline, None, None) as download:
+    with _begin([url], settings, deadline, None, None, begun) as download:
         return metalink.parse(download)
 
 
@@ -439,6 +452,7 @@ def _begin(
     deadline: float,
     checksum: str | None,
     observe: Observer | None,
+    begun: Callable[[Download], None] | None,
     expected: int | None = None,
     pieces: metalink.Pieces | None = None,
     named: Container[redirects.Origin] | None = None,
@@ -470,6 +484,8 @@ def _begin(
     # end ends it.
     download = Download(engine, urls[0], checks, settings.chunk_size, listener)
     try:
+        if begun is not None:
+            begun(download)
         engine.start()
         engine.wait()
     except BaseException:

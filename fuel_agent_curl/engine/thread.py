@@ -44,9 +44,6 @@ from fuel_agent_curl.rules import events
 from fuel_agent_curl.rules import redirects
 from fuel_agent_curl.rules import sources
 
-# How long closing waits for the thread, in seconds. It ends at once, but for
-# a resolver that libcurl waits for; that may go on by itself.
-_CLOSE_WAIT = 1.0
 # How long the interpreter's exit waits for all threads together.
 _EXIT_WAIT = 0.1
 
@@ -187,10 +184,12 @@ class NetworkThread:
         if self._inherited:
             return
         self._closing = True
-        self.window.close(errors.Error('the download was closed'))
+        self.window.close(errors.Cancelled('the download was closed'))
+        # Nobody waits for a resolver that keeps the thread.
+        self._decide()
         self._loop.wake()
 
-    def join(self, seconds: float = _CLOSE_WAIT) -> None:
+    def join(self, seconds: float) -> None:
         """Wait until it has ended, but not for long."""
         thread = self._thread
         if thread.ident and thread is not threading.current_thread():

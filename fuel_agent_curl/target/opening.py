@@ -20,6 +20,7 @@ by its kind.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import errno
 import fcntl
@@ -72,6 +73,7 @@ def open_target(
     options: writing.Options = _DEFAULTS,
     *,
     deadline: float | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> sink.Sink:
     """Return the sink that writes to ``path``; nothing is written yet.
 
@@ -85,11 +87,18 @@ def open_target(
 
     :param deadline: monotonic time until which somebody has to have opened
         the other end of a pipe; None: however long that takes.
+    :param check: called again and again meanwhile; what it raises ends that.
     :raises errors.DeviceError: of the class that says what is wrong.
     :raises errors.DeadlineExceeded: as said.
     :raises errors.OptionError: for a pipe, a terminal and the like, if the
         options are for what can be read, or for parts that are skipped.
     """
+
+    def open_pipe(path: str) -> int:
+        if options.dry_run:
+            return os.open(os.devnull, os.O_WRONLY)
+        return _open_pipe(path, deadline, check)
+
     name = os.fspath(path)
     if not name:
         # Which os.path takes for the current directory.
@@ -100,7 +109,7 @@ def open_target(
             what = 'standard output' if name == STDOUT else name
             return _open_descriptor(what, number, options)
         for _turn in range(_TURNS):
-            opened = _open(name, options, deadline)
+            opened = _open(name, options, open_pipe)
             if opened is not None:
                 return opened
     except OSError as exc:
@@ -119,7 +128,7 @@ def open_target(
 def _open(
     path: str,
     options: writing.Options,
-    deadline: float | None,
+    open_pipe: Callable[[str], int],
 ) -> sink.Sink | None:
     """Open what is at ``path`` now; None: it was gone the next moment."""
     try:
@@ -136,9 +145,7 @@ def _open(
     _refuse_stream(path, options)
     # Not by its real path: that of a pipe without a name cannot be opened.
     if stat.S_ISFIFO(mode):
-        if options.dry_run:
-            return sink.Stream(path, os.open(os.devnull, os.O_WRONLY))
-        return sink.Stream(path, _open_pipe(path, deadline))
+        return sink.Stream(path, open_pipe(path))
     return sink.Stream(
         path, os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
     )
@@ -213,7 +220,9 @@ def _open_descriptor(
     return sink.Stream(path, fd, shared=True)
 
 
-def _open_pipe(path: str, deadline: float | None) -> int:
+def _open_pipe(
+    path: str, deadline: float | None, check: Callable[[], None]
+) -> int:
     """Open a pipe as soon as somebody reads it.
 
     A blocking open would end neither at the deadline nor, in a thread, for a
@@ -221,6 +230,7 @@ def _open_pipe(path: str, deadline: float | None) -> int:
     """
     said = False
     while True:
+        check()
         try:
             return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
         except OSError as exc:

@@ -174,7 +174,8 @@ class Relay:
         self._cancel = cancel
         self._idle = idle
         self._deadline = deadline
-        self._lock = threading.Lock()
+        # A signal handler may come back to it.
+        self._lock = threading.RLock()
         self._ending = False
         self.error: BaseException | None = None
         self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -185,6 +186,8 @@ class Relay:
         self._queues = [queue.SimpleQueue() for _task in tasks]
         #: Everything has been handed to the last task, or never will be.
         self._drained = threading.Event()
+        #: The last task's thread has done all, or one has failed.
+        self._over = threading.Event()
         #: What the last task's thread does in the end; None: nothing.
         self._last: queue.SimpleQueue[Callable[[], None] | None]
         self._last = queue.SimpleQueue()
@@ -249,10 +252,23 @@ class Relay:
         self.check()
         verify()
         self._last.put(last)
+        self._wait(self._over)
+        self.check()
         for worker in self._workers:
             self._wait(worker.ended)
             worker.join()
         self.check()
+
+    def cancel(self, error: BaseException) -> None:
+        """Have whoever waits here raise ``error``, and the threads end.
+
+        From any thread, and a signal handler. Where a task has failed, that
+        is raised.
+        """
+        with self._lock:
+            if not self._ending:
+                self.error = error
+                self._end()
 
     def abort(self, interrupt: Callable[[], None]) -> bool:
         """End the threads, each after the call it is in, and wait.
@@ -290,6 +306,7 @@ class Relay:
             waiting.put(None)
         self._last.put(None)
         self._drained.set()
+        self._over.set()
 
     def _run(self, number: int, task: _Task) -> None:
         following = [*self._queues[number + 1 :], None][0]
@@ -302,6 +319,7 @@ class Relay:
             last = self._last.get()
             if last is not None and not self._ending:
                 last()
+            self._over.set()
         except BaseException as error:
             self._fail(error)
 

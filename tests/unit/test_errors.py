@@ -43,6 +43,7 @@ EXIT_CODES = {
     'DeadlineExceeded': 25,
     'AttemptsExhausted': 26,
     'RetryAfterTooLong': 27,
+    'Cancelled': 63,
     'PieceMismatch': 28,
     'ContentError': 30,
     'CorruptError': 31,

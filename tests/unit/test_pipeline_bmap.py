@@ -69,7 +69,7 @@ class CopyTest(copying.FileTestCase):
             )
             self.assertEqual(
                 pipeline.Result(
-                    len(IMAGE), 'raw', block_map.mapped, len(ranges)
+                    len(IMAGE), 'raw', block_map.mapped, len(ranges), True
                 ),
                 result,
             )
