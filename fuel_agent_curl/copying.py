@@ -233,6 +233,7 @@ class Copy:
                 request.target,
                 container=request.container,
                 decoder_memory=request.settings.decoder_memory,
+                decoder_threads=request.settings.decoder_threads,
                 trailing_data=request.settings.trailing_data,
                 allow_unproven_end=request.settings.allow_unproven_end,
                 image_checksum=_text(image_checksum),

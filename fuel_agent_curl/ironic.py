@@ -462,6 +462,7 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
                     way.location,
                     container=way.container,
                     decoder_memory=values.decoder_memory,
+                    decoder_threads=values.decoder_threads,
                     trailing_data=values.trailing_data,
                     options=writing.Options.chosen(
                         values,

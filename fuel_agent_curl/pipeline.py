@@ -154,6 +154,7 @@ def copy(
     *,
     container: str = 'auto',
     decoder_memory: int = 128 * octets.MIB,
+    decoder_threads: int = 0,
     trailing_data: str = 'error',
     allow_unproven_end: bool = False,
     image_checksum: str | None = None,
@@ -171,8 +172,11 @@ def copy(
     'incomplete' or 'complete'. The download is closed if the target fails, or
     else left to the caller.
 
-    :param container: see ``containers.open_container``, as for the next two.
+    :param container: see ``containers.open_container``, as for the next
+        three.
     :param decoder_memory: the largest window of a decoder, in bytes.
+    :param decoder_threads: that decode at the same time, at most; 0: as many
+        as there are cores, and 8 at most.
     :param trailing_data: 'ignore' leaves out what is behind the end of the
         container; 'error' does so only with ``image_checksum``.
     :param allow_unproven_end: take a raw image whose end nothing proves.
@@ -197,7 +201,10 @@ def copy(
     :raises errors.Cancelled: likewise.
     """
     cancellation = cancellation or Cancellation()
-    with _Target(download.close, deadline, cancellation) as opened:
+    with (
+        _Target(download.close, deadline, cancellation) as opened,
+        contextlib.ExitStack() as stack,
+    ):
         tasks: list[_Task] = []
         check = None
         if image_checksum is not None:
@@ -240,8 +247,11 @@ def copy(
             download.views(),
             container,
             decoder_memory=decoder_memory,
+            decoder_threads=decoder_threads,
             ignore_trailing=ignore,
         )
+        # A traceback would keep its threads until it is dropped.
+        stack.callback(unpacked.close)
         found, chunks = unpacked.container, unpacked.chunks
         sink.check_length(unpacked.at_least)
         # A container has an end of its own, a block map the length.

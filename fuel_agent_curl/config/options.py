@@ -361,9 +361,16 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         'decoder_memory',
         'The largest window (zstd) or dictionary (xz) that an image may take '
-        'to be unpacked (in bytes).',
+        'to be unpacked (in bytes). Blocks of xz that are unpacked at the '
+        'same time take no more than this together.',
         unit='bytes',
         subject='checks',
+    ),
+    Option(
+        'decoder_threads',
+        'How many blocks of an xz container are unpacked at the same time, '
+        'at most, where it has several (xz -T makes them); 0 means as many '
+        'as there are cores, and 8 at most.',
     ),
     Option(
         'trailing_data',

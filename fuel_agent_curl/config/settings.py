@@ -94,6 +94,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     'max_recv_speed': (0, 2**62),
     # The most that zstd can be told to take.
     'decoder_memory': (octets.MIB, 2 * octets.GIB),
+    'decoder_threads': (0, 256),
 }
 
 
@@ -166,6 +167,9 @@ class Settings:
     any_sector_size: bool = False
     #: The largest window (zstd) or dictionary (xz) of a decoder.
     decoder_memory: int = 128 * octets.MIB
+    #: Threads that decode the blocks of an xz container at the same time; 0:
+    #: as many as there are cores, and 8 at most.
+    decoder_threads: int = 0
     #: What to do about bytes behind the end of a container.
     trailing_data: str = 'error'
     #: Take a raw image that may be cut short without anybody knowing.

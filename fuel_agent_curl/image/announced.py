@@ -22,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 import lzma
 
-from zlib_ng import zlib_ng
+from fuel_agent_curl.image import xz as xz_module
 
 # RFC 8878 3.1.2: the magic numbers of skippable frames begin with 0x50-0x5f.
 _SKIPPABLE = b'\x2a\x4d\x18'
@@ -33,10 +33,6 @@ _LENGTH_BYTES = (0, 2, 4, 8)
 
 # zstd.h: ZSTD_WINDOWLOG_MAX_64.
 _ZSTD_MAX = 1 << 31
-
-# xz-file-format.txt 2.1.1: the header of a stream.
-_XZ_HEADER = 12
-_LZMA2 = 0x21
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,63 +101,25 @@ def xz(head: bytes) -> Announced | None:
     :param head: its first bytes, from the magic number on.
     :returns: None when there have to be more of them.
     """
-    if len(head) <= _XZ_HEADER:
+    if len(head) <= xz_module.HEADER:
         return None
     check = head[7] & 0x0F
-    if not _is_intact(head[6:_XZ_HEADER]):
+    if not xz_module.is_intact(head[6 : xz_module.HEADER]):
         return Announced()
     if not lzma.is_check_supported(check):
         return Announced(
             needs='an integrity check (ID %d) that this liblzma does not have'
             % check
         )
-    size = (head[_XZ_HEADER] + 1) * 4
+    size = (head[xz_module.HEADER] + 1) * 4
     if size == 4:
         # The index: there is no block.
         return Announced()
-    block = head[_XZ_HEADER : _XZ_HEADER + size]
+    block = head[xz_module.HEADER : xz_module.HEADER + size]
     if len(block) < size:
         return None
     try:
-        return _block(block) if _is_intact(block) else Announced()
-    except IndexError:
+        said = xz_module.read_block(block)
+    except xz_module.Damaged:
         return Announced()
-
-
-def _is_intact(field: bytes) -> bool:
-    """Tell whether what ends in a CRC32 of the rest is not damaged."""
-    return zlib_ng.crc32(field[:-4]) == int.from_bytes(field[-4:], 'little')
-
-
-def _block(block: bytes) -> Announced:
-    flags, at = block[1], 2
-    length = window = 0
-    if flags & 0x40:
-        _packed, at = _integer(block, at)
-    if flags & 0x80:
-        length, at = _integer(block, at)
-    for _filter in range((flags & 3) + 1):
-        name, at = _integer(block, at)
-        size, at = _integer(block, at)
-        if name == _LZMA2 and size == 1:
-            window = _dictionary(block[at])
-        at += size
-    return Announced(window, length)
-
-
-def _integer(block: bytes, at: int) -> tuple[int, int]:
-    """Read a multibyte integer; return it and where the next field begins."""
-    value = shift = 0
-    while True:
-        value |= (block[at] & 0x7F) << shift
-        at += 1
-        if not block[at - 1] & 0x80:
-            return value, at
-        shift += 7
-
-
-def _dictionary(bits: int) -> int:
-    # 5.3.1.
-    if bits > 40:
-        return 0
-    return (1 << 32) - 1 if bits == 40 else (2 | bits & 1) << (bits // 2 + 11)
+    return Announced(said.window, said.length or 0)

@@ -22,23 +22,24 @@ from __future__ import annotations
 
 import bz2
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 import dataclasses
+import errno
 import logging
 import lzma
 import sys
 import typing
-from typing import cast
-
-from zlib_ng import zlib_ng
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import image
 from fuel_agent_curl import octets
 from fuel_agent_curl.image import announced
+from fuel_agent_curl.image import blocks
 from fuel_agent_curl.image import foreign
 from fuel_agent_curl.image import gunzip
+from fuel_agent_curl.image import xz
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -59,9 +60,6 @@ _FEED = 64 * octets.KIB
 #: says otherwise, in bytes: what ``zstd -d`` takes without being told to.
 DECODER_MEMORY = 128 * octets.MIB
 
-# liblzma counts its own state too: 1 MiB is above what any xz filter needs.
-_XZ_STATE = octets.MIB
-
 # The largest that can be allowed: zstd takes no larger one.
 _DECODER_MEMORY_MAX = 2 * octets.GIB
 
@@ -74,11 +72,22 @@ _ZLIB_MAGICS = tuple(
     if (method * 256 + flags) % 31 == 0 and not flags & 0x20
 )
 
-# What the decoders raise; bz2 raises OSError for damage. (zlib-ng's type
-# hints have an instance where the class is.)
-_FAILURES = cast(
-    'tuple[type[Exception], ...]',
-    (zlib_ng.error, lzma.LZMAError, zstd.ZstdError, OSError, MemoryError),
+# What the decoders raise; bz2 raises OSError for damage.
+_FAILURES = (
+    gunzip.Damaged,
+    gunzip.InflateError,
+    xz.Damaged,
+    lzma.LZMAError,
+    zstd.ZstdError,
+    OSError,
+    EOFError,
+    MemoryError,
+)
+
+# What to do about bytes behind the end.
+_TRAILING_HINT = (
+    'if they belong there, as a signature may, have them left out by'
+    ' trailing_data = ignore (--trailing-data ignore)'
 )
 
 # What is in such an error's text where the memory was not to be had: zlib's
@@ -101,39 +110,7 @@ class _Decoder(typing.Protocol):
     def decompress(self, data: octets.Buffer, max_length: int) -> bytes: ...
 
 
-class _Inflate:
-    """One zlib container, as bz2's class does it.
-
-    zlib-ng has such a class too, but only as a private one.
-    """
-
-    def __init__(self) -> None:
-        self._zlib = zlib_ng.decompressobj()
-        self.needs_input = True
-
-    @property
-    def eof(self) -> bool:
-        return self._zlib.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._zlib.unused_data
-
-    def decompress(self, data: octets.Buffer, max_length: int) -> bytes:
-        out: bytes = self._zlib.decompress(
-            data if self.needs_input else self._zlib.unconsumed_tail,
-            max_length,
-        )
-        # A full step may have left more inside zlib, without a tail.
-        self.needs_input = len(out) < max_length
-        return out
-
-
-def _open_xz(memory: int) -> _Decoder:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=memory + _XZ_STATE)
-
-
-def _open_zstd(_memory: int) -> _Decoder:
+def _open_zstd() -> _Decoder:
     # What the frame announces has been compared with what is allowed; zstd
     # itself would refuse a window of which a short image needs only a part.
     window_log_max = zstd.DecompressionParameter.window_log_max
@@ -146,8 +123,7 @@ def _open_zstd(_memory: int) -> _Decoder:
 class _Codec:
     """One container: how its members begin, and what decodes one.
 
-    :ivar open: makes a decoder that keeps at most as many bytes as given;
-        None for gzip, which ``gunzip`` decodes.
+    :ivar open: makes a decoder; None for xz, whose takes parameters.
     :ivar announced: what the first bytes of a member say; None when there
         have to be more of them.
     :ivar padding: the multiple of zero bytes after which another member may
@@ -156,7 +132,7 @@ class _Codec:
 
     name: str
     magics: tuple[bytes, ...]
-    open: Callable[[int], _Decoder] | None = None
+    open: Callable[[], _Decoder] | None = None
     announced: Callable[[bytes], announced.Announced | None] = (
         announced.nothing
     )
@@ -164,9 +140,9 @@ class _Codec:
 
 
 _CODECS = (
-    _Codec('gzip', (b'\x1f\x8b',)),
+    _Codec('gzip', (b'\x1f\x8b',), gunzip.Member, padding=1),
     # xz-file-format.txt 2.2: stream padding comes in multiples of four.
-    _Codec('xz', (b'\xfd7zXZ\x00',), _open_xz, announced.xz, padding=4),
+    _Codec('xz', (xz.MAGIC,), None, announced.xz, padding=4),
     # RFC 8878 3.1: frames, and skippable frames of sixteen kinds.
     _Codec(
         'zstd',
@@ -181,13 +157,13 @@ _CODECS = (
     _Codec(
         'bzip2',
         tuple(b'BZh%d' % n for n in range(1, 10)),
-        lambda _memory: bz2.BZ2Decompressor(),
+        bz2.BZ2Decompressor,
     ),
 )
 
 # fuel-agent's own gunzip takes this, too. Its two bytes are too little to know
 # it by, so it has to be asked for.
-_ZLIB = _Codec('zlib', _ZLIB_MAGICS, lambda _memory: _Inflate())
+_ZLIB = _Codec('zlib', _ZLIB_MAGICS, lambda: gunzip.Inflate(15))
 
 _MAGIC_MAX = max(len(m) for codec in _CODECS for m in codec.magics)
 
@@ -208,6 +184,23 @@ def _found(head: bytes, complete: bool) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
+class Boundary:
+    """A place in a container at which unpacking can begin again.
+
+    :ivar container: its name.
+    :ivar offset: of that place in the container, in bytes.
+    :ivar image: bytes of the image that are before it.
+    :ivar state: printable ASCII; what has to be known of what is before it.
+        '': nothing, since a member begins there.
+    """
+
+    container: str
+    offset: int
+    image: int
+    state: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
 class Unpacked:
     """An image as it comes out of its container.
 
@@ -216,11 +209,19 @@ class Unpacked:
         container announces; 0 where that says nothing.
     :ivar chunks: the image. Neither a chunk nor any part of it is kept when
         the next one is asked for.
+    :ivar boundary: returns the last boundary that unpacking has passed; None:
+        there was none, or the image is raw, where every byte is one. It may
+        be ahead of the chunks that were handed on, by what was looked at:
+        compare ``image``.
+    :ivar close: ends the threads that decode; to be called when no more of
+        the image is wanted, and no matter after its end.
     """
 
     container: str
     at_least: int
     chunks: Iterator[octets.Buffer]
+    boundary: Callable[[], Boundary | None] = lambda: None
+    close: Callable[[], None] = lambda: None
 
 
 def open_container(
@@ -228,7 +229,9 @@ def open_container(
     container: str = 'auto',
     *,
     decoder_memory: int = DECODER_MEMORY,
+    decoder_threads: int = 0,
     ignore_trailing: bool = False,
+    at: Boundary | None = None,
 ) -> Unpacked:
     """Begin to unpack the image that ``chunks`` are.
 
@@ -238,9 +241,16 @@ def open_container(
     :param container: one of ``image.CONTAINERS``, or 'auto' for what the
         first bytes say, where what is known to be no disk image is refused.
         'raw' takes anything as it is, 'zlib' gzip as well.
-    :param decoder_memory: the largest window or dictionary, in bytes.
+    :param decoder_memory: the largest window or dictionary, in bytes; xz
+        blocks that are decoded at the same time take no more together, what
+        they are packed from and unpacked to included.
+    :param decoder_threads: the most that decode at the same time; 0: as many
+        as there are cores, and 8 at most.
     :param ignore_trailing: drop what follows the last member and begins no
         other, to the end of ``chunks``.
+    :param at: what ``Unpacked.boundary`` has returned for the same container:
+        ``chunks`` begin at its ``offset``, and the image at its ``image``.
+        Then ``container`` does not count, and nothing is refused as no image.
     :raises errors.OptionError: for an unknown container.
     :raises errors.NotAnImage: by 'auto' alone.
     :raises errors.CorruptError: for damage, and when the image is in another
@@ -251,7 +261,14 @@ def open_container(
     :raises errors.WindowTooLarge: when a decoder wants too much memory.
     :raises errors.ResourceError: when there is not as much as it may have.
     """
-    opened = _open(chunks, container, decoder_memory, ignore_trailing)
+    limits = _Limits(
+        decoder_memory,
+        decoder_threads or blocks.default_threads(),
+        ignore_trailing,
+    )
+    if at is not None:
+        return _unpacked(iter(chunks), at.container, limits, at)
+    opened = _open(chunks, container, limits)
     if container == 'auto':
         return dataclasses.replace(
             opened, chunks=_judged(opened.chunks, opened.container)
@@ -259,11 +276,22 @@ def open_container(
     return opened
 
 
+@dataclasses.dataclass(frozen=True)
+class _Limits:
+    """What unpacking may take.
+
+    :ivar memory: the largest window or dictionary, in bytes.
+    :ivar threads: that decode at the same time.
+    :ivar ignore: drop what follows the last member.
+    """
+
+    memory: int
+    threads: int
+    ignore: bool
+
+
 def _open(
-    chunks: Iterable[octets.Buffer],
-    container: str,
-    decoder_memory: int,
-    ignore_trailing: bool,
+    chunks: Iterable[octets.Buffer], container: str, limits: _Limits
 ) -> Unpacked:
     if container not in ('auto', 'zlib', *image.CONTAINERS):
         raise errors.OptionError(
@@ -296,15 +324,26 @@ def _open(
         )
     if container == 'raw':
         return Unpacked(container, 0, chunks)
-    unpacked: Iterator[octets.Buffer]
-    if container == 'gzip':
-        unpacked = gunzip.members(chunks, STEP, ignore_trailing)
-        return Unpacked(container, 0, _prepend(next(unpacked, b''), unpacked))
+    return _unpacked(chunks, container, limits, Boundary(container, 0, 0))
+
+
+def _unpacked(
+    chunks: Iterator[octets.Buffer],
+    container: str,
+    limits: _Limits,
+    at: Boundary,
+) -> Unpacked:
     (codec,) = (c for c in (*_CODECS, _ZLIB) if c.name == container)
-    unpacker = _Unpacker(codec, decoder_memory, ignore_trailing)
+    unpacker = _Unpacker(codec, limits, at)
     unpacked = unpacker.unpack(chunks)
     first = next(unpacked, b'')
-    return Unpacked(container, unpacker.at_least, _prepend(first, unpacked))
+    return Unpacked(
+        container,
+        unpacker.at_least,
+        _prepend(first, unpacked),
+        lambda: unpacker.boundary,
+        unpacked.close,
+    )
 
 
 def decompress(
@@ -312,13 +351,19 @@ def decompress(
     container: str = 'auto',
     *,
     decoder_memory: int = DECODER_MEMORY,
+    decoder_threads: int = 0,
     ignore_trailing: bool = False,
 ) -> Iterator[octets.Buffer]:
     """Iterate over what is in ``chunks``; see ``open_container``.
 
     It may be anything. Nothing is taken before the first is asked for.
     """
-    yield from _open(chunks, container, decoder_memory, ignore_trailing).chunks
+    limits = _Limits(
+        decoder_memory,
+        decoder_threads or blocks.default_threads(),
+        ignore_trailing,
+    )
+    yield from _open(chunks, container, limits).chunks
 
 
 def _judged(
@@ -414,9 +459,12 @@ class _Gap:
                     'something that is no %s follows the end of the image'
                     % self._codec.name,
                     offset=offset - len(rest),
-                    hint=gunzip.TRAILING_HINT,
+                    hint=_TRAILING_HINT,
                 )
-            gunzip.log_ignored(self._codec.name)
+            LOG.warning(
+                'what follows the end of the %s container is ignored',
+                self._codec.name,
+            )
             self._dropping = True
             return b''
         if self._padding and (
@@ -447,65 +495,137 @@ class _Gap:
 class _Unpacker:
     """Decodes member after member.
 
-    :param memory: the largest window or dictionary, in bytes.
-    :param ignore: drop what follows the last member.
+    :param at: where in the container the chunks begin.
     :ivar at_least: bytes announced by the members begun so far.
     """
 
-    def __init__(self, codec: _Codec, memory: int, ignore: bool) -> None:
+    def __init__(self, codec: _Codec, limits: _Limits, at: Boundary) -> None:
         self.at_least = 0
         self._codec = codec
-        self._memory = memory
-        self._gap = _Gap(codec, ignore)
-        # Bytes of the input that were looked at.
-        self._taken = 0
+        self._limits = limits
+        self._gap = _Gap(codec, limits.ignore)
+        self._decoder: _Decoder | None = None
+        #: Where the member began that is being decoded; None: none has.
+        self._began: Boundary | None = None
+        self._at = at
+        # Bytes of the container that were looked at, and those of the image
+        # that came out of it.
+        self._taken = at.offset
+        self._image = at.image
+
+    @property
+    def boundary(self) -> Boundary | None:
+        """See ``Unpacked``."""
+        began = self._began
+        inside = None
+        if isinstance(self._decoder, blocks.Stream):
+            inside = self._decoder.boundary
+        if began is None or inside is None:
+            return began
+        offset, length, state = inside
+        return Boundary(self._codec.name, offset, began.image + length, state)
 
     def unpack(
         self, chunks: Iterator[octets.Buffer]
-    ) -> Iterator[octets.Buffer]:
+    ) -> Generator[octets.Buffer, None, None]:
         """Iterate over the image in ``chunks``."""
-        decoder: _Decoder | None = None
-        for chunk in chunks:
+        try:
+            if self._at.state:
+                self._decoder = self._resumed(self._at)
+            for out in self._outs(chunks):
+                self._image += len(out)
+                yield out
+        finally:
+            if isinstance(self._decoder, blocks.Stream):
+                self._decoder.close()
+
+    def _outs(self, chunks: Iterator[octets.Buffer]) -> Iterator[bytes]:
+        while True:
+            try:
+                chunk = next(chunks)
+            except StopIteration:
+                break
+            except Exception:
+                # What came before has been taken: it is the first in order.
+                yield from self._drain()
+                raise
             for start in range(0, len(chunk), _FEED):
-                piece: octets.Buffer = memoryview(chunk)[start : start + _FEED]
-                self._taken += len(piece)
-                while piece:
-                    if decoder is None:
-                        piece = self._gap.feed(piece, self._taken)
-                        if not piece:
-                            break
-                        decoder = self._begin(piece)
-                    out = self._step(decoder, piece)
-                    while not decoder.eof and not decoder.needs_input:
-                        yield out
-                        out = self._step(decoder, b'')
-                    if out:
-                        yield out
-                    piece = b''
-                    if decoder.eof:
-                        piece = decoder.unused_data
-                        decoder = None
-        if decoder is not None:
+                yield from self._feed(memoryview(chunk)[start : start + _FEED])
+            del chunk
+        yield from self._drain()
+        if self._decoder is None:
+            self._gap.finish(self._taken)
+        if self._decoder is not None or self._began is None:
             raise errors.TruncatedError(
                 'the %s container ends within a member' % self._codec.name,
                 offset=self._taken,
             )
-        self._gap.finish(self._taken)
 
-    def _begin(self, head: bytes) -> _Decoder:
-        """Return a decoder for the member that begins with ``head``."""
+    def _feed(self, piece: octets.Buffer) -> Iterator[bytes]:
+        self._taken += len(piece)
+        while piece:
+            if self._decoder is None:
+                piece = self._gap.feed(piece, self._taken)
+                if not piece:
+                    return
+                self._begin(bytes(piece))
+            decoder = self._decoder
+            assert decoder is not None
+            out = self._step(decoder, piece)
+            while not decoder.eof and not decoder.needs_input:
+                if out:
+                    yield out
+                out = self._step(decoder, b'')
+            if out:
+                yield out
+            piece = b''
+            if decoder.eof:
+                piece = self._end(decoder)
+
+    def _drain(self) -> Iterator[bytes]:
+        """Iterate over what threads have yet to decode, at the end."""
+        decoder = self._decoder
+        if isinstance(decoder, blocks.Stream):
+            decoder.finish()
+            while not decoder.needs_input:
+                out = self._step(decoder, b'')
+                if out:
+                    yield out
+
+    def _end(self, decoder: _Decoder) -> bytes:
+        """Return what is behind the member that ``decoder`` is done with."""
+        if isinstance(decoder, blocks.Stream):
+            decoder.close()
+        self._decoder = None
+        return decoder.unused_data
+
+    def _begin(self, head: bytes) -> None:
+        """Begin to decode the member that begins with ``head``."""
         said = self._codec.announced(head)
         assert said is not None
         self.at_least += said.length
         if said.needs is not None:
-            raise self._unusable('it takes %s' % said.needs)
-        if said.window > self._memory:
-            raise self._too_large(said.window)
-        assert self._codec.open is not None
+            raise self._unusable('it takes %s' % said.needs, self._taken)
+        if said.window > self._limits.memory:
+            raise self._too_large(said.window, self._taken)
+        offset = self._taken - len(head)
         try:
-            return self._codec.open(self._memory)
+            if self._codec.open is None:
+                self._decoder = blocks.Stream(
+                    self._limits.memory, self._limits.threads, offset
+                )
+            else:
+                self._decoder = self._codec.open()
         except MemoryError as exc:
-            raise gunzip.out_of_memory(self._codec.name, self._taken) from exc
+            raise _out_of_memory(self._codec.name, self._taken) from exc
+        self._began = Boundary(self._codec.name, offset, self._image)
+
+    def _resumed(self, at: Boundary) -> _Decoder:
+        """Return a decoder for the member within which ``at`` is."""
+        self._began = dataclasses.replace(at)
+        return blocks.Stream(
+            self._limits.memory, self._limits.threads, at.offset, at.state
+        )
 
     def _step(self, decoder: _Decoder, data: octets.Buffer) -> bytes:
         """One step of ``decoder``; the only place where its errors are mapped.
@@ -514,39 +634,49 @@ class _Unpacker:
         """
         try:
             return decoder.decompress(data, STEP)
+        except blocks.Failed as failed:
+            if not isinstance(failed.cause, _FAILURES):
+                raise failed.cause from None
+            raise self._failure(failed.cause, failed.taken) from failed.cause
         except _FAILURES as exc:
-            raise self._failure(exc) from exc
+            raise self._failure(exc, self._taken) from exc
 
-    def _failure(self, error: Exception) -> errors.Error:
-        """Return what ``error`` of a decoder means."""
+    def _failure(self, error: BaseException, taken: int) -> errors.Error:
+        """Return what ``error`` of a decoder means.
+
+        :param taken: bytes of the container that it had been given.
+        """
         text = str(error)
         if isinstance(error, MemoryError) or any(
             sign in text for sign in _OUT_OF_MEMORY
         ):
-            return gunzip.out_of_memory(self._codec.name, self._taken)
+            return _out_of_memory(self._codec.name, taken)
         if 'Memory usage limit' in text:
             # In a block that is not the first one of its stream.
-            return self._too_large(None)
+            return self._too_large(None, taken)
         if 'unsupported options' in text:
             # liblzma says so where the check value was right: no damage.
             return self._unusable(
                 'it takes a filter, or an option of one, that this liblzma'
-                ' does not have'
+                ' does not have',
+                taken,
             )
         return errors.CorruptError(
             'the %s container is damaged: %s' % (self._codec.name, text),
-            offset=self._taken,
+            offset=taken,
         )
 
-    def _unusable(self, why: str) -> errors.ContentError:
+    def _unusable(self, why: str, taken: int) -> errors.ContentError:
         return errors.ContentError(
             'the %s container cannot be unpacked here: %s'
             % (self._codec.name, why),
-            offset=self._taken,
+            offset=taken,
             hint='compress the image without it',
         )
 
-    def _too_large(self, window: int | None) -> errors.WindowTooLarge:
+    def _too_large(
+        self, window: int | None, taken: int
+    ) -> errors.WindowTooLarge:
         """Return the error of a window of so many bytes; None: not known."""
         wanted = 'more than'
         advice = 'allow more by decoder_memory (--decoder-memory)'
@@ -567,8 +697,22 @@ class _Unpacker:
         return errors.WindowTooLarge(
             'unpacking the %s container takes a window of %s the %d MiB'
             ' allowed'
-            % (self._codec.name, wanted, self._memory // octets.MIB),
-            offset=self._taken,
+            % (self._codec.name, wanted, self._limits.memory // octets.MIB),
+            offset=taken,
             hint='%s, or compress the image with a smaller window (dictionary)'
             % advice,
         )
+
+
+def _out_of_memory(container: str, offset: int) -> errors.ResourceError:
+    """Return the error of a decoder that did not get the memory it asked for.
+
+    :param offset: bytes of the container that it was given.
+    """
+    error = errors.ResourceError(
+        'out of memory (ENOMEM) while unpacking the %s container' % container,
+        offset=offset,
+        hint='free memory, or raise the limit, and run it again',
+    )
+    error.os_errno = errno.ENOMEM
+    return error

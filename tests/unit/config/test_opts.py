@@ -72,6 +72,7 @@ OTHER: dict[str, Any] = {
     'wipe_leftovers': True,
     'any_sector_size': True,
     'decoder_memory': 1 << 20,
+    'decoder_threads': 3,
     'trailing_data': 'ignore',
     'allow_unproven_end': True,
 }

@@ -81,6 +81,7 @@ class TestSettings(_SettingsTestCase):
                 'wipe_leftovers': False,
                 'any_sector_size': False,
                 'decoder_memory': 128 * MIB,
+                'decoder_threads': 0,
                 'trailing_data': 'error',
                 'allow_unproven_end': False,
             },
