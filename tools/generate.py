@@ -12,8 +12,8 @@
 
 """Write everything that is made from the code, or check that it is current.
 
-That is the sample configuration, the table of errors, the picture of the
-rooms, the manual pages, and what the shells complete::
+That is the sample configuration, the table of errors, the pictures, the
+manual pages, and what the shells complete::
 
     python tools/generate.py            # writes what has changed
     python tools/generate.py --check    # says what has, and fails
@@ -33,6 +33,7 @@ sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 from tools import check_layers  # noqa: E402
 from tools import document_errors  # noqa: E402
+from tools import draw_flows  # noqa: E402
 from tools import draw_rooms  # noqa: E402
 from tools import write_completions  # noqa: E402
 
@@ -56,6 +57,8 @@ def made() -> Iterator[tuple[pathlib.Path, str]]:
     page = document_errors.PAGE
     yield page, document_errors.page(page.read_text())
     yield draw_rooms.PICTURE, draw_rooms.draw()
+    for picture, draw in draw_flows.PICTURES.items():
+        yield picture, draw()
     yield SHARE / write_completions.BASH, write_completions.bash()
     yield SHARE / write_completions.ZSH, write_completions.zsh()
     yield SHARE / write_completions.FISH, write_completions.fish()
