@@ -117,7 +117,7 @@ class Attempt:
         ``errors.Error`` to refuse it; its ``write`` with pieces of the body.
         Of redirects it knows nothing.
     :param memory: what it shares with others.
-    :param fresh: use no connection and no address of an earlier attempt
+    :param fresh: use no connection and no IP address of an earlier attempt
         (one that failed may have left both dead).
     :param detailed: find all of the ``way`` out; so does a log of debugging.
     :param patience: times as long as usual may be waited for the first byte.
@@ -126,7 +126,7 @@ class Attempt:
         libcurl makes another one by itself.
     :ivar paused: the reception had no room, and ``unpause`` was not called
         since.
-    :ivar peer: address of the server, None before it is connected.
+    :ivar peer: IP address of the server, None before it is connected.
     :ivar proxy: HOST:PORT of the proxy that is asked, None for none.
     :ivar passed_by: of one that is not, as no_proxy says so.
     """
@@ -434,9 +434,9 @@ class Attempt:
         return self._error if isinstance(self._error, errors.Error) else None
 
     def bad_status(self) -> errors.Error | None:
-        """As ``refusal``, but for a status that may bring a body."""
+        """As ``refusal``, but not for a status that leads to a body."""
         head = self._heads.head
-        if head is None or head.status in (200, 206):
+        if head is None or self.redirected or head.status in (200, 206):
             return None
         return self.refusal()
 
@@ -532,6 +532,9 @@ class Attempt:
         """Keep, and log, what is known of the address that was asked."""
         if self._detailed and self.peer is not None:
             LOG.debug('%s: %s', errors.redact(self.address.url), self.way())
+        head = self._heads.head
+        if head is not None and head.get('set-cookie') is not None:
+            self._memory.bound(self.handle)
         self._memory.asked(
             self.address.origin, self.handle.getinfo(pycurl.HTTPAUTH_AVAIL)
         )

@@ -129,7 +129,8 @@ class Exchange:
     :param segment: what is to be brought; the request may be for its rest.
     :param offset: the first byte of it that is missing.
     :param reread: compares what is read again before that; None: nothing is.
-    :param fresh: use no connection and no address of an earlier exchange.
+    :param fresh: use no connection and no IP address of an earlier exchange.
+    :param rival: another exchange brings the same bytes still; see ``admit``.
     :param on_accept: called when the head is accepted, with this exchange
         and whether it is the first one of the download.
     :param on_prove: called when what was read again of another mirror than
@@ -150,6 +151,7 @@ class Exchange:
         offset: int,
         reread: reread.Comparison | None,
         fresh: bool,
+        rival: bool = False,
         on_accept: Callable[[Exchange, bool], None],
         on_prove: Callable[[], None],
         on_start: Callable[[int], int],
@@ -170,6 +172,7 @@ class Exchange:
             reread=reread,
             before=context.window.before(offset, _OVERLAP_MAX),
             checksum=context.checksum,
+            admitted=not rival,
             on_accept=self._accepted,
             on_prove=self._proven,
             on_start=on_start,
@@ -225,6 +228,18 @@ class Exchange:
         found = self.reception.pin
         assert found is not None
         return found
+
+    def admit(
+        self, offset: int, kept: bool, reread: reread.Comparison | None
+    ) -> None:
+        """It has no rival any more, and may bring its bytes."""
+        reception_ = self.reception
+        if reception_.judgement is None:
+            reception_.pin = self._context.sources.pin(
+                self._source, self.request, kept
+            )
+        self._kept = kept
+        reception_.admit(offset, reread)
 
     def complete(self) -> None:
         """All of it is in place; how long it is may be known only now."""

@@ -63,6 +63,9 @@ _AUTHORITIES = (
 )
 # A pass phrase of more bytes than this is no pass phrase (PEM_BUFSIZE).
 _PHRASE_MAX = 1024
+# Cookies that a server may set. Each is some KiB at the most, as libcurl
+# sees to, and one that sets more has no use for all of them.
+_COOKIES_MAX = 100
 # Seconds until what comes by a pipe has to be there.
 _PHRASE_WAIT = 5.0
 
@@ -116,6 +119,15 @@ class Memory:
             # Every further request would have to be made twice.
             self._schemes[origin] = schemes
 
+    def bound(self, handle: pycurl.Curl) -> None:
+        """Forget the cookies where there are too many of them.
+
+        :param handle: one that has set some, and that shares them.
+        """
+        if len(handle.getinfo(pycurl.INFO_COOKIELIST)) > _COOKIES_MAX:
+            say(logging.WARNING, 'Too many cookies: all are forgotten')
+            handle.setopt(pycurl.COOKIELIST, 'ALL')
+
     def close(self) -> None:
         """Forget all; no handle uses it any more."""
         self.share.close()
@@ -139,7 +151,7 @@ def prepare(
 ) -> bool:
     """Set everything but the callbacks and the proxy; see ``set_proxy``.
 
-    :param fresh: use no connection and no address of an earlier attempt.
+    :param fresh: use no connection and no IP address of an earlier attempt.
     :param patience: times as long as usual may be waited for the first byte.
     :return: there is, or may be, a name and a password for the server.
     :raises errors.OptionError: if an option cannot be used.

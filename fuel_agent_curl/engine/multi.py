@@ -24,6 +24,7 @@ several attempts share.
 from __future__ import annotations
 
 from collections.abc import Iterator
+import math
 import os
 import selectors
 import time
@@ -39,6 +40,11 @@ from fuel_agent_curl.rules import codes
 # libcurl wants a call now and then even with nothing to do: some resolvers
 # and timers are only looked at then.
 _LONGEST_WAIT = 1.0
+
+
+# A name is not looked up for longer than this, in seconds (resolv.conf: 30 at
+# the most by default); then a pool can be closed without waiting for that.
+_LOOKUP_MAX = 60.0
 
 
 class _Wakeup:
@@ -61,14 +67,15 @@ class _Pool:
 
     :ivar due: monotonic time of the call that libcurl wants, None for none.
     :ivar used: attempts that are there.
-    :ivar resolving: one was removed while its name was being resolved.
+    :ivar resolved: monotonic time at which every lookup of a name has ended,
+        those of attempts included that were removed meanwhile.
     """
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
         self.due: float | None = None
         self.used = 0
-        self.resolving = False
+        self.resolved = -math.inf
         self._error: Exception | None = None
         try:
             self.multi = pycurl.CurlMulti()
@@ -188,7 +195,8 @@ class Loop:
     def _take_out(self, attempt: easy.Attempt) -> None:
         _attempt, pool = self._attempts.pop(attempt.handle)
         if pool is not None:
-            pool.resolving |= attempt.resolving
+            if attempt.resolving:
+                pool.resolved = time.monotonic() + _LOOKUP_MAX
             pool.multi.remove_handle(attempt.handle)
             pool.used -= 1
 
@@ -238,9 +246,10 @@ class Loop:
         return self._finished()
 
     def _close_left(self) -> None:
+        now = time.monotonic()
         for pool in self._pools[:-1]:
             # To wait here for a resolver would hold up everybody.
-            if not pool.used and not pool.resolving:
+            if not pool.used and pool.resolved <= now:
                 self._pools.remove(pool)
                 pool.close()
 

@@ -14,7 +14,8 @@
 One connection is one transfer of one segment that has no end. With several,
 the representation is cut at multiples of the segment size; as many segments
 as there are connections, and as the window holds, are brought at a time.
-``takeover`` has what happens to a slow one.
+``takeover`` has what happens to a slow one, ``rules/hedge`` when another
+mirror is asked as well.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from fuel_agent_curl.engine import exchange
 from fuel_agent_curl.engine import reread
 from fuel_agent_curl.engine import takeover
 from fuel_agent_curl.engine import transfer
+from fuel_agent_curl.rules import hedge
 from fuel_agent_curl.rules import segments
 from fuel_agent_curl.rules import sources
 
@@ -44,6 +46,7 @@ class Plan:
         chunk = context.window.chunk_size
         self._size = max(1, context.settings.segment // chunk) * chunk
         self._takeovers = takeover.Takeovers(chunk)
+        self._hedge = hedge.Hedge(context.settings)
         # Room that makes going on with a full window worth it. Where that is
         # more than twice what is brought at a time, it is full because of the
         # consumer, from whom each burst takes the interpreter's lock: fewer
@@ -76,7 +79,9 @@ class Plan:
             if each.state is transfer.State.FAILED:
                 assert each.error is not None
                 raise each.error
-        self.take_back(*self._takeovers.settle())
+        if self._context.sources.several and self._ask_as_well(now):
+            wait = 0.0
+        self.take_back(*self._takeovers.settle(now))
         for each in list(self._transfers):
             if not each.under_way:
                 self._transfers.remove(each)
@@ -87,10 +92,14 @@ class Plan:
             wait = min(wait, self._context.sources.wait(now))
             if self._assign(now):
                 wait = 0.0
-        self._context.stats.received = self._context.received + sum(
+        self._context.stats.received = self._received()
+        return wait
+
+    def _received(self) -> int:
+        """Return the body bytes that have arrived."""
+        return self._context.received + sum(
             each.receiving for each in self._transfers
         )
-        return wait
 
     def _in_turn(self) -> list[transfer.Transfer]:
         """Return the transfers, another one first each time.
@@ -152,7 +161,7 @@ class Plan:
         return self._window.rewind()
 
     def restart(self) -> segments.Segment:
-        """Return the first segment, of which nothing is there (any more)."""
+        """Begin, or begin again, with nothing there; return the segment."""
         begin, length = self._context.begin, self._context.length
         self._single = self._context.settings.connections == 1
         if self._single:
@@ -198,6 +207,75 @@ class Plan:
             LOG.info('Going on with %d connections', settings.connections)
             self._single = False
             self._next = begin
+
+    # Another mirror, asked as well.
+
+    def _ask_as_well(self, now: float) -> bool:
+        """Have another mirror asked where all are silent or slow.
+
+        :return: one that was asked goes on.
+        """
+        first, hedge_ = self._first(), self._hedge
+        for each in self._transfers:
+            if each is not first:
+                each.call_off()
+        if first is None:
+            return False
+        arrived = sum(each.arrived for each in self._transfers)
+        lost = hedge_.look(
+            now,
+            first.trial,
+            first.source,
+            arrived,
+            self._received(),
+            not first.paused,
+        )
+        rival = first.rival
+        if not lost:
+            first.call_off()
+            return False
+        if rival is not None and rival.ready():
+            hedge_.settled(now, first.source, first.speed(now), rival.source)
+            first.give_way(now, hedge_.error(lost))
+            return True
+        others = first.rivals(now)
+        if rival is not None:
+            if now < rival.watchdog.began + hedge_.patience(rival.source):
+                return False
+            others = [each for each in others if each is not rival.source]
+        length = self._context.length
+        source = hedge_.choose(
+            now,
+            lost,
+            first.source,
+            others,
+            first.again,
+            first.resent,
+            length,
+            None if length is None else length - first.offset,
+        )
+        if source is not None:
+            if rival is not None:
+                rival.source.penalty += 1
+            hedge_.asked(source)
+            first.ask_as_well(source, now)
+        return False
+
+    def _first(self) -> transfer.Transfer | None:
+        """Return the transfer that all wait for, None if others see to it."""
+        choice = self._context.sources
+        if choice.joined and self._takeovers.typical:
+            return None
+        return min(
+            (
+                each
+                for each in self._transfers
+                if each.state is transfer.State.ATTEMPTING
+                and not self._takeovers.has(each)
+            ),
+            key=lambda each: each.offset,
+            default=None,
+        )
 
     # Several connections.
 

@@ -54,6 +54,8 @@ class Reception:
     :param before: bytes that are in place before those asked for, to be
         compared with a part that begins early.
     :param checksum: a checksum of the whole was given.
+    :param admitted: False: another attempt brings these bytes still. The
+        head is judged, and nothing follows, before ``admit``.
     :param on_accept: called when the head is accepted.
     :param on_prove: called when what is kept is known to be of the
         representation: then, or when all that was read again is compared.
@@ -81,10 +83,12 @@ class Reception:
         reread: reread_module.Comparison | None,
         before: bytes = b'',
         checksum: bool,
+        admitted: bool = True,
         on_accept: Callable[[], None],
         on_prove: Callable[[], None],
         on_start: Callable[[int], int],
     ) -> None:
+        self.admitted = admitted
         self.judgement: answer.Judgement | None = None
         self.proves_end = True
         self.cursor = window_module.Cursor()
@@ -103,6 +107,8 @@ class Reception:
         self._on_start = on_start
         self._started = False
         self._closed = False
+        self._knocked = False
+        self._overflowed = False
         # Body bytes still to come that are before the offset.
         self._to_skip = 0
         # Of a piece that was refused, what has been dealt with.
@@ -136,6 +142,22 @@ class Reception:
         """It is read again, and not all of that has been compared yet."""
         return self.reread is not None and self.reread.left > 0
 
+    @property
+    def ready(self) -> bool:
+        """Not admitted, and its first body byte is here, or its end."""
+        return not self.admitted and (self._knocked or self.at_end())
+
+    def admit(
+        self, offset: int, reread: reread_module.Comparison | None
+    ) -> None:
+        """Take the body from now on; ``offset`` and ``reread`` as before."""
+        self.admitted = True
+        self.reread = reread
+        self._base = self._began = offset
+        if self.judgement is not None and self.accepted:
+            self._to_skip = offset - self.judgement.start
+            self._make_known()
+
     def head(self, head: http.Head) -> None:
         """Judge the head.
 
@@ -161,6 +183,10 @@ class Reception:
         if head.status == 200:
             # All of it, also where a range was asked for: use it so.
             self.stop = None
+        if self.admitted:
+            self._make_known()
+
+    def _make_known(self) -> None:
         if not self.unproven:
             # Before anybody is told, so that the length is there to be read.
             self._on_prove()
@@ -173,8 +199,10 @@ class Reception:
         :raises errors.RepresentationChanged: if it contradicts what is known.
         """
         if self._closed:
-            self.surplus += len(piece)
-            return True
+            return False
+        if not self.admitted:
+            self._knocked = True
+            return False
         if not self._started:
             self._started = True
             start = self._on_start(self._base)
@@ -189,9 +217,13 @@ class Reception:
         cursor = self.cursor
         while rest:
             if not cursor.room and not self._lease():
-                if self._wanted(len(rest)):
+                wanted = self._wanted(len(rest))
+                if wanted or self._overflowed:
                     self._dealt_with = len(piece) - len(rest)
                     return False
+                # No more of it than that: there may be megabytes to come
+                # before anybody looks.
+                self._overflowed = True
                 self.surplus += len(rest)
                 break
             count = min(len(rest), cursor.room)

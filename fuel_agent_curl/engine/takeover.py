@@ -88,13 +88,24 @@ class Takeovers:
         """Note the speed at which a segment came, in bytes per second."""
         self._speeds.append(speed)
 
+    @property
+    def typical(self) -> float:
+        """The speed at which segments come, 0 before there was one."""
+        # The median; a module of its own for that would be slow to import.
+        speeds = sorted(self._speeds) or [0.0]
+        return speeds[len(speeds) // 2]
+
+    def has(self, one: transfer.Transfer) -> bool:
+        """Tell whether a transfer is one of a challenge."""
+        return any(
+            one in (each.slow, each.challenger) for each in self._challenges
+        )
+
     def slow(
         self, transfers: Iterable[transfer.Transfer], now: float
     ) -> transfer.Transfer | None:
         """Return the oldest that is to be taken over, None if none is."""
-        # The median; a module of its own for that would be slow to import.
-        speeds = sorted(self._speeds) or [0.0]
-        typical = speeds[len(speeds) // 2]
+        typical = self.typical
         if not typical:
             return None
         challenged = [challenge.slow for challenge in self._challenges]
@@ -128,12 +139,13 @@ class Takeovers:
         self._times[challenge.challenger] = times
         self._challenges.append(challenge)
 
-    def settle(self) -> list[segments.Segment]:
+    def settle(self, now: float) -> list[segments.Segment]:
         """End what is decided; return the pieces that others are to bring."""
         pieces: list[segments.Segment] = []
         for challenge in list(self._challenges):
             slow, challenger = challenge.slow, challenge.challenger
             if challenge.won:
+                slow.source.overtaken(slow.speed(now))
                 slow.drop()
                 # After the win: a challenger that fails leaves all of the
                 # rest to the slow one.

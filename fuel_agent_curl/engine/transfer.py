@@ -19,6 +19,7 @@ asked and how in ``sources``; each request is an ``exchange``.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import logging
 import math
@@ -116,12 +117,32 @@ class Challenge(Protocol):
         """Its first byte is here; return the offset that it goes on at."""
 
 
+@dataclasses.dataclass
+class Rival:
+    """Another mirror that is asked for the same bytes, until one has them.
+
+    :ivar kept: bytes are kept that those of its answer are to join ...
+    :ivar rereads: ... and it sends them once more, to be compared.
+    """
+
+    source: sources_module.Source
+    exchange: exchange.Exchange
+    watchdog: watchdog.Watchdog
+    kept: bool
+    rereads: bool
+
+    def ready(self) -> bool:
+        """Tell whether its first byte is here."""
+        return self.exchange.reception.ready
+
+
 class Transfer:
     """Brings one segment into the window; lives on the network thread.
 
     :param challenge: it is to take these bytes over from another transfer,
         which goes on bringing them meanwhile.
     :ivar error: why it failed.
+    :ivar rival: the mirror that is asked as well, None while none is.
     """
 
     def __init__(
@@ -137,6 +158,7 @@ class Transfer:
         self._challenge = challenge
         self._overtaken = False
         self.error: errors.Error | None = None
+        self.rival: Rival | None = None
         self._context = context
         settings = self._settings = context.settings
         self._plan = plan
@@ -183,8 +205,27 @@ class Transfer:
 
     @property
     def receiving(self) -> int:
-        """Body bytes of the attempt under way."""
-        return self._exchange.reception.received if self._exchange else 0
+        """Body bytes of what is under way."""
+        return sum(each.reception.received for each in self._exchanges())
+
+    def _exchanges(self) -> list[exchange.Exchange]:
+        rival = self.rival and self.rival.exchange
+        return [each for each in (self._exchange, rival) if each]
+
+    @property
+    def arrived(self) -> int:
+        """Bytes of the attempt under way, those of heads included."""
+        return self._exchange.received if self._exchange else 0
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits for room or for budget, not for its server."""
+        return self._exchange is not None and self._exchange.paused
+
+    @property
+    def trial(self) -> object:
+        """What differs from one attempt to the next."""
+        return self._watchdog
 
     def speed(self, now: float) -> float:
         """Bytes per second of the attempt under way, or of the last."""
@@ -219,6 +260,7 @@ class Transfer:
         elif self._exchange and self._exchange.reception.part_ended():
             self._go_on(self._exchange)
         elif self._exchange:
+            self._watch_rival(now)
             error = self._exchange.watch(now, self._watchdog)
             if error is not None:
                 self._failed(self._exchange, error)
@@ -234,6 +276,12 @@ class Transfer:
 
     def finished(self, attempt: easy.Attempt, code: int, text: str) -> None:
         """Take the end of an attempt: CURLcode and error text."""
+        rival = self.rival
+        if rival is not None and rival.exchange.is_of(attempt):
+            error = rival.exchange.result(code, text)
+            if error is not None:
+                self._rival_failed(rival, error)
+            return
         under_way = self._exchange
         if under_way is None or not under_way.is_of(attempt):
             return
@@ -289,34 +337,56 @@ class Transfer:
         if not self._chained:
             self._highest = max(self._highest, self._offset)
             self._reached = self.source.reached
-            self._watchdog = watchdog.Watchdog(
-                self._settings,
-                now,
-                self._offset,
-                self.source.patience,
-                self.source.silence,
-            )
+            self._watchdog = self._watch(self.source, now, self._offset)
         self._chained = False
         self._move(State.ATTEMPTING)
         try:
-            self._exchange = exchange.Exchange(
-                self._context,
+            self._exchange = self._make_exchange(
                 self.source,
                 request,
                 kept=self._kept(),
-                segment=self.segment,
                 offset=self._offset,
-                reread=comparison,
+                comparison=comparison,
                 fresh=self._recovery.fresh,
-                on_accept=self._accepted,
-                on_prove=self._proven,
-                on_start=self._body_started,
             )
         except errors.Error as error:
             self._fail(error)
             return
         self._recovery.fresh = False
         self._exchange.begin()
+
+    def _make_exchange(
+        self,
+        source: sources_module.Source,
+        request: segments.Request,
+        *,
+        kept: bool,
+        offset: int,
+        comparison: reread.Comparison | None,
+        fresh: bool,
+        rival: bool = False,
+    ) -> exchange.Exchange:
+        return exchange.Exchange(
+            self._context,
+            source,
+            request,
+            kept=kept,
+            segment=self.segment,
+            offset=offset,
+            reread=comparison,
+            fresh=fresh,
+            rival=rival,
+            on_accept=self._accepted,
+            on_prove=self._proven,
+            on_start=self._body_started,
+        )
+
+    def _watch(
+        self, source: sources_module.Source, now: float, offset: int
+    ) -> watchdog.Watchdog:
+        return watchdog.Watchdog(
+            self._settings, now, offset, source.patience, source.silence
+        )
 
     def _next_request(
         self,
@@ -362,7 +432,7 @@ class Transfer:
         return request or segments.Request()
 
     def _kept(self) -> bool:
-        return self._offset > 0 or not self._plan.sole(self)
+        return self.offset > 0 or not self._plan.sole(self)
 
     def _go_alone(self) -> reread.HandedOn:
         self._highest = max(self._highest, self._offset)
@@ -428,6 +498,140 @@ class Transfer:
             self._offset = self._exchange.end()
             self._exchange = None
 
+    # Another mirror, asked as well.
+
+    def rivals(self, now: float) -> list[sources_module.Source]:
+        """Return the mirrors that may be asked as well, the best first."""
+        return [
+            each
+            for each in self._recovery.rivals(now)
+            if not self._context.begin or not self._sends_again(each)
+        ]
+
+    def again(self, source: sources_module.Source) -> int:
+        """Return the bytes that it would have to send again.
+
+        What other transfers have brought are among them.
+        """
+        if not self._sends_again(source):
+            return 0
+        return max(self.offset, self._context.stats.received - self.resent)
+
+    @property
+    def resent(self) -> int:
+        """Bytes that mirrors were asked to send once more."""
+        return self._recovery.resent
+
+    def _sends_again(self, source: sources_module.Source) -> bool:
+        return self._kept() and self._request_to(source) is None
+
+    def _request_to(
+        self, source: sources_module.Source
+    ) -> segments.Request | None:
+        return self._context.sources.request(
+            source, self.offset, self.segment.stop, self._kept()
+        )
+
+    def ask_as_well(self, source: sources_module.Source, now: float) -> None:
+        """Ask another mirror for the same bytes; see ``Plan``."""
+        self.call_off()
+        kept, request = self._kept(), None
+        if kept or self.segment.stop is not None:
+            request = self._request_to(source)
+        LOG.info(
+            '%s is silent or slow; asking %s as well',
+            errors.redact(self.source.url),
+            errors.redact(source.url),
+        )
+        try:
+            under_way = self._make_exchange(
+                source,
+                request or segments.Request(),
+                kept=kept,
+                offset=self.offset if request else 0,
+                comparison=None,
+                fresh=True,
+                rival=True,
+            )
+        except errors.Error as error:
+            # What cannot be asked at all.
+            source.error = error
+            return
+        self.rival = Rival(
+            source,
+            under_way,
+            self._watch(source, now, self.offset),
+            kept,
+            rereads=kept and request is None,
+        )
+        under_way.begin()
+
+    def call_off(self) -> None:
+        """End the rival, if there is one."""
+        rival, self.rival = self.rival, None
+        if rival is not None:
+            rival.exchange.end()
+
+    def _watch_rival(self, now: float) -> None:
+        rival = self.rival
+        if rival is None or rival.ready():
+            return
+        error = rival.exchange.watch(now, rival.watchdog)
+        if error is not None:
+            self._rival_failed(rival, error)
+
+    def _rival_failed(self, rival: Rival, error: errors.Error) -> None:
+        self.call_off()
+        LOG.info('%s: %s', errors.redact(rival.source.url), error)
+        ended, source = rival.exchange, rival.source
+        self._recovery.rival_failed(
+            source, self._failure(ended, error, time.monotonic())
+        )
+
+    def give_way(self, now: float, error: errors.Error) -> None:
+        """End the attempt: the rival has the first of the bytes.
+
+        :param error: what it is ended for.
+        """
+        rival, loser = self.rival, self._exchange
+        assert rival is not None and loser is not None
+        loser.leave_connection()
+        self._end_attempt()
+        self._recovery.annotate(error, self._offset)
+        failure = self._failure(loser, error, now)
+        self._recovery.overtaken(failure, rival.source)
+        if self._fits(rival):
+            self._go_on_with(rival, error)
+        else:
+            self._due = now
+            self._move(State.WAITING)
+
+    def _fits(self, rival: Rival) -> bool:
+        """Tell whether the bytes of the rival join those that are there."""
+        if not rival.kept:
+            return not self._kept()
+        # Less may be there than was, where a piece did not match.
+        return rival.exchange.request.start <= self._offset
+
+    def _go_on_with(self, rival: Rival, error: errors.Error) -> None:
+        """Have the rival bring the bytes, in the place of what failed."""
+        self.rival = None
+        self._recovery.source = rival.source
+        LOG.warning('%s; trying %s', error, errors.redact(rival.source.url))
+        self._report('failover', error)
+        comparison, kept = None, rival.kept
+        self._highest = max(self._highest, self._offset)
+        self._reached = rival.source.reached
+        if rival.rereads:
+            self._recovery.resent += self.again(rival.source)
+            handed_on = self._go_alone()
+            kept = handed_on.length > 0
+            if kept:
+                comparison = reread.Comparison(handed_on)
+                self._report('reread')
+        self._exchange, self._watchdog = rival.exchange, rival.watchdog
+        self._exchange.admit(self._offset, kept, comparison)
+
     # What follows.
 
     def _failed(self, ended: exchange.Exchange, error: errors.Error) -> None:
@@ -447,7 +651,9 @@ class Transfer:
         step = self._recovery.failed(self._failure(ended, error, now))
         if step.restart:
             self._restart()
-        if step.then is Then.FAIL:
+        if self.rival is not None and self._is_replaced(step, self.rival):
+            self._go_on_with(self.rival, error)
+        elif step.then is Then.FAIL:
             self._fail(step.error or error)
         elif step.then is Then.LEAVE:
             if not self._challenging:
@@ -460,6 +666,16 @@ class Transfer:
             self._due = now + step.delay
             self._move(State.WAITING)
             self._tell(step, error, source)
+
+    def _is_replaced(self, step: recovery.Step, rival: Rival) -> bool:
+        """Tell whether the rival takes the place of an attempt that failed."""
+        return (
+            step.failed
+            and not step.restart
+            and step.then is not Then.LEAVE
+            and not isinstance(step.error, errors.DeadlineExceeded)
+            and self._fits(rival)
+        )
 
     def _failure(
         self, ended: exchange.Exchange, error: errors.Error, now: float
@@ -523,6 +739,7 @@ class Transfer:
 
     def _move(self, to: State) -> None:
         self.state = move(self.state, to)
+        self.call_off()
 
     def _report(
         self,

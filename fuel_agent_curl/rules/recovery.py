@@ -116,9 +116,10 @@ class Recovery:
     :param stats: those of the download.
     :param random: returns a number from 0 up to 1.
     :ivar source: the mirror to ask.
-    :ivar fresh: no connection and no address of an earlier attempt is to be
-        used for the next.
+    :ivar fresh: no connection and no IP address of an earlier attempt is to
+        be used for the next.
     :ivar last: what the last attempt that counts as one failed with.
+    :ivar resent: bytes that mirrors were asked to send once more.
     """
 
     def __init__(
@@ -132,14 +133,15 @@ class Recovery:
         self.source = source
         self.fresh = False
         self.last: errors.Error | None = None
+        self.resent = 0
         self._settings = settings
         self._choice = choice
         self._stats = stats
         self._random = random
         # By mirror: the attempts in a row, the time before which the next is
         # not made, when the last one failed, the seconds that it took if it
-        # brought nothing, the bytes if it did, those a second, and what the
-        # mirror was given up for.
+        # brought nothing, the bytes if it did, those a second, and what this
+        # transfer gave the mirror up for; ``Source.error`` is for all.
         self._series: dict[sources.Source, retry.Series] = {}
         self._due: dict[sources.Source, float] = {}
         self._failed: dict[sources.Source, float] = {}
@@ -152,8 +154,6 @@ class Recovery:
         # Bytes a second, and the time, of the last progress.
         self._pace = 0.0
         self._progressed: float | None = None
-        # Bytes that were read again elsewhere.
-        self._reread = 0
 
     @property
     def attempt(self) -> int:
@@ -199,14 +199,8 @@ class Recovery:
                 self.source = self._choice.best(failure.now) or source
             return Step(Then.AGAIN, failed=False)
         self._count(failure)
-        lasting = retry.is_permanent(error)
-        if isinstance(error, errors.ResourceError):
-            # Of this machine. What there is may do for fewer connections, and
-            # others may be done with theirs soon.
-            lasting = not failure.kept and not failure.others
+        lasting = self._lasts(source, failure)
         changed = isinstance(error, errors.RepresentationChanged)
-        if isinstance(error, errors.RepresentationChanged):
-            lasting = error.length is None or source.changed(error.length)
         if lasting and failure.redirected:
             # What a redirect once led to may have expired since.
             return Step(Then.AGAIN, failed=False)
@@ -219,6 +213,17 @@ class Recovery:
             source.crowded(failure.others + 1)
             return Step(Then.LEAVE)
         return self._go_on(failure)
+
+    def _lasts(self, source: sources.Source, failure: Failure) -> bool:
+        """Tell whether no other answer of the mirror would mend it."""
+        error = failure.error
+        if isinstance(error, errors.ResourceError):
+            # Of this machine. What there is may do for fewer connections, and
+            # others may be done with theirs soon.
+            return not failure.kept and not failure.others
+        if isinstance(error, errors.RepresentationChanged):
+            return error.length is None or source.changed(error.length)
+        return retry.is_permanent(error)
 
     def _other_node(self, failure: Failure) -> Step:
         """Ask once more, and then read again: the bytes may be the same.
@@ -252,6 +257,39 @@ class Recovery:
             isinstance(error, errors.StatusError) and error.status in _CROWDED
         )
 
+    # Another mirror, asked as well.
+
+    def rivals(self, now: float) -> list[sources.Source]:
+        """Return the mirrors that may be asked as well, the best first."""
+        others = [
+            each
+            for each in self._choice.usable
+            if each is not self.source
+            and each not in self._given_up
+            and self._ready(each, now) <= now
+        ]
+        return sorted(others, key=self._choice.rank)
+
+    def overtaken(self, failure: Failure, rival: sources.Source) -> None:
+        """The rival has brought bytes, and the attempt was ended for that."""
+        self._count(failure)
+        self._postpone_if_ever(failure, self.source)
+        if not self._has_progressed(failure):
+            self.source.penalty += 1
+        self.source = rival
+
+    def rival_failed(self, source: sources.Source, failure: Failure) -> None:
+        """Note that nothing came of asking another mirror as well."""
+        judgement = failure.judgement
+        source.failed(failure.error, failure.ranged, empty=failure.empty)
+        if judgement:
+            source.learn(judgement)
+        if failure.redirected:
+            return
+        if self._lasts(source, failure):
+            source.error = failure.error
+        self._postpone_if_ever(failure, source)
+
     def _has_progressed(self, failure: Failure) -> bool:
         return failure.new >= self._settings.progress
 
@@ -276,7 +314,7 @@ class Recovery:
         if judgement and judgement.verdict is not answer.Verdict.REREAD:
             source.learn(judgement)
         if not failure.others:
-            self._hold(failure)
+            self._hold(failure, source)
         if (
             retry.is_permanent(failure.error)
             and not failure.redirected
@@ -285,7 +323,7 @@ class Recovery:
         ):
             source.error = failure.error
 
-    def _hold(self, failure: Failure) -> None:
+    def _hold(self, failure: Failure, source: sources.Source) -> None:
         """Have all transfers heed a Retry-After: it is of the server.
 
         Not one that is too long to wait for: who asks there is told so.
@@ -293,7 +331,7 @@ class Recovery:
         asked = getattr(failure.error, 'retry_after', None)
         most = retry.longest_wait(self._settings, failure.left)
         if asked and asked <= most:
-            self.source.hold(failure.now + asked)
+            source.hold(failure.now + asked)
 
     def _has_other(self) -> bool:
         return self._choice.best(without=[self.source]) is not None
@@ -313,21 +351,10 @@ class Recovery:
     def _go_on(self, failure: Failure) -> Step:
         """Return the next attempt: the same mirror, another, or none."""
         source, now = self.source, failure.now
-        self._hold(failure)
-        delay = 0.0
-        if source.error is None:
-            try:
-                delay = self._row(source).delay(
-                    failure.error, self._has_progressed(failure), failure.left
-                )
-            except errors.DeadlineExceeded as last:
-                return Step(Then.FAIL, error=last)
-            except errors.Error as last:
-                self._given_up[source] = last
-                if isinstance(last, errors.RetryAfterTooLong):
-                    # Nor is it of use to any other transfer.
-                    source.error = last
-            self._due[source] = now + delay
+        try:
+            delay = self._postpone(failure, source)
+        except errors.DeadlineExceeded as last:
+            return Step(Then.FAIL, error=last)
         self._failed[source] = now
         self._vain[source] = failure.seconds
         if self._has_progressed(failure):
@@ -349,8 +376,39 @@ class Recovery:
             candidates, key=lambda each: self._rank(each, failure)
         )
         if self.source is not source:
-            self._reread += self._again(self.source, failure)
+            self.resent += self._again(self.source, failure)
         return Step(Then.AGAIN, max(0.0, self._ready(self.source, now) - now))
+
+    def _postpone_if_ever(
+        self, failure: Failure, source: sources.Source
+    ) -> None:
+        try:
+            self._postpone(failure, source)
+        except errors.DeadlineExceeded:
+            # It ends whoever is under way as well.
+            pass
+
+    def _postpone(self, failure: Failure, source: sources.Source) -> float:
+        """Note when the mirror may be asked again; return the seconds.
+
+        :raises errors.DeadlineExceeded: if there is no time for that.
+        """
+        self._hold(failure, source)
+        delay = 0.0
+        if source.error is None:
+            try:
+                delay = self._row(source).delay(
+                    failure.error, self._has_progressed(failure), failure.left
+                )
+            except errors.DeadlineExceeded:
+                raise
+            except errors.Error as last:
+                self._given_up[source] = last
+                if isinstance(last, errors.RetryAfterTooLong):
+                    # Nor is it of use to any other transfer.
+                    source.error = last
+            self._due[source] = failure.now + delay
+        return delay
 
     def _ready(self, source: sources.Source, now: float) -> float:
         return max(now, self._due.get(source, now), source.held)
@@ -390,9 +448,9 @@ class Recovery:
 
     def _again(self, source: sources.Source, failure: Failure) -> int:
         """Return the bytes that it would have to send once more."""
-        choice = self._choice
         if not failure.kept:
             return 0
+        choice = self._choice
         kept = max(failure.offset, failure.handed_on)
         if choice.joined or source is choice.owner:
             return 0 if choice.serves_parts(source) else kept
@@ -419,7 +477,7 @@ class Recovery:
         length = self._choice.length
         if again <= 0:
             return usable
-        if length is not None and self._reread + again <= _CHEAP * length:
+        if length is not None and self.resent + again <= _CHEAP * length:
             return usable
         if self._has_progressed(failure):
             if self._ends(failure, again):

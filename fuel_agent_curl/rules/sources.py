@@ -222,6 +222,10 @@ class Source:
         self._undisturbed = 0
         self._recovering = False
 
+    def overtaken(self, speed: float) -> None:
+        """Another took its bytes over: it had that many a second, if any."""
+        self.speed = max(1.0, min(speed, self.speed or math.inf))
+
     def brought(self, speed: float) -> None:
         """Note the speed of one connection, in bytes per second."""
         self.speed = speed if not self.speed else (self.speed + speed) / 2
@@ -356,6 +360,11 @@ class Sources:
         return source.ranged if self.joined else source.provable
 
     # Which one to ask.
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one."""
+        return len(self._sources) > 1
 
     @property
     def usable(self) -> list[Source]:

@@ -85,6 +85,14 @@ class LowSpeed:
         started, before = samples[0]
         return started <= since and count - before < self._least
 
+    @property
+    def speed(self) -> float:
+        """Bytes per second, over the samples."""
+        if len(self._samples) < 2:
+            return 0.0
+        (started, before), (ended, count) = self._samples[0], self._samples[-1]
+        return (count - before) / max(ended - started, 1e-3)
+
     def _advance(self, now: float) -> None:
         if self._ticking:
             self._elapsed += now - self._last

@@ -57,6 +57,21 @@ def wants_cookie(*wanted: str) -> faults.Fault:
 
 
 class TestCookies(engine.EngineTestCase):
+    def test_there_are_not_too_many(self) -> None:
+        refusals = [
+            [
+                faults.status(503),
+                *(
+                    faults.more_field('Set-Cookie', '%s%d=1' % (name, number))
+                    for number in range(45)
+                ),
+            ]
+            for name in 'abcdef'
+        ]
+        self.assert_arrives(*refusals, attempts=9)
+        most = max(len((each or '').split('; ')) for each in self.cookies())
+        self.assertIn(most, range(2, 101))
+
     def cookies(self, server: harmful.Server | None = None) -> list[Any]:
         requests = (server or self.server).requests
         return [request.field('Cookie') for request in requests]

@@ -1,0 +1,243 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""When another mirror is asked as well, while one is silent or slow.
+
+Rules only. The timeouts say when a server is given up, and where it is the
+only one they have to be long. Where there are several, none of them is waited
+for alone: the next is asked for the same bytes meanwhile, a hedged request,
+and whichever brings the first of them brings the rest.
+
+What is promised: a list of mirrors takes no longer than 1.1 times what the
+best one alone does, and 4 seconds for each other mirror: one in which it is
+silent, three in which it is found to be slow. Where the best one itself takes
+longer than a second to begin, it is four times that. A mirror counts as slow
+below a MiB a second; one that is faster is not left for one that is faster
+still, as the order given is the user's. Bytes come twice only where nothing
+proves that two mirrors have the same, and then no more than a tenth of all,
+until a mirror fails, or is slow for as long as a stall may last and as it
+takes to send them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+import math
+
+from fuel_agent_curl import errors
+from fuel_agent_curl import octets
+from fuel_agent_curl.config import settings as settings_module
+from fuel_agent_curl.rules import sources
+from fuel_agent_curl.rules import watchdog
+
+# Seconds without a byte after which another mirror is asked as well: a
+# connection, TLS and a cache that asks its origin take less, mostly.
+_SILENT = 1.0
+# A server that has been slow to begin is given twice as long the next time.
+_AS_EVER = 2.0
+# What is slow, in bytes per second, and over how many seconds: TCP itself
+# needs two on a long line before it is as fast as that.
+_SLOW = octets.MIB
+_SLOW_OVER = 2.0
+# What will be here in so many seconds is waited for.
+_SOON = 2.0
+# Another mirror has to be so many times as fast, where that is known ...
+_FASTER = 1.5
+# ... and a speed that is older than this many seconds is not.
+_SPEED_KNOWN = 30.0
+# What may be sent again, as a part of all, without a second thought.
+_CHEAP = 0.1
+# Each time that nothing came of asking a mirror, it is given twice as long.
+_DOUBLINGS = 5
+
+# How often the speed is looked at, in seconds.
+_EVERY = 0.125
+
+
+class Hedge:
+    """What one download knows of that.
+
+    :ivar slow: it is for want of speed that another one is wanted.
+    """
+
+    def __init__(self, settings: settings_module.Settings) -> None:
+        self._settings = settings
+        self._limit = _SLOW
+        if settings.max_recv_speed:
+            self._limit = min(self._limit, settings.max_recv_speed // 2)
+        self.slow = False
+        # The attempt looked at, and the bytes that had come by then.
+        self._attempt: object = None
+        self._arrived = 0
+        self._quiet_since = 0.0
+        # When the last byte of a body came, of whichever attempt.
+        self._last = 0.0
+        self._slow_since: float | None = None
+        # Bytes that have come in so many seconds, while nothing was wrong.
+        self._count = 0
+        self._seconds = 0.0
+        self._sampled = -math.inf
+        self._low_speed = self._watch_speed()
+        self._tried: dict[sources.Source, int] = {}
+        self._speeds: dict[sources.Source, tuple[float, float]] = {}
+
+    def _watch_speed(self) -> watchdog.LowSpeed:
+        return watchdog.LowSpeed(self._limit, _SLOW_OVER)
+
+    def look(
+        self,
+        now: float,
+        attempt: object,
+        source: sources.Source,
+        arrived: int,
+        received: int,
+        waiting: bool,
+    ) -> float:
+        """Return the seconds that were lost by now, 0 if all is well.
+
+        :param attempt: differs from one to the next.
+        :param source: the mirror that it asks.
+        :param arrived: bytes of all attempts under way, heads included.
+        :param received: those of bodies, of all attempts so far.
+        :param waiting: for the server, and not for room or for budget.
+        """
+        if attempt is not self._attempt:
+            self._begin(now, attempt, arrived)
+        if arrived != self._arrived or not waiting:
+            self._arrived = arrived
+            self._quiet_since = now
+            if waiting:
+                self._low_speed.resume(now)
+        if received != self._count or not waiting:
+            self._count = received
+            self._last = now
+        if now >= self._sampled + _EVERY:
+            self._sample(now, source, waiting)
+        self.slow = self._slow_since is not None
+        if self._slow_since is not None:
+            return now - self._slow_since
+        if now < self._quiet_since + max(_SILENT, self._usual(source)):
+            return 0.0
+        return now - self._last
+
+    def _usual(self, source: sources.Source) -> float:
+        return _AS_EVER * (source.silence or 0.0)
+
+    def error(self, lost: float) -> errors.Stalled:
+        """Return what an attempt is ended for that was overtaken."""
+        if self.slow:
+            text = 'less than %d bytes/s for %.1f s' % (self._limit, lost)
+        else:
+            text = 'no byte in %.1f s' % lost
+        return errors.Stalled(text + ', and another mirror has them')
+
+    def _begin(self, now: float, attempt: object, arrived: int) -> None:
+        if self._attempt is None:
+            self._last = now
+        self._attempt = attempt
+        self._arrived = arrived
+        self._quiet_since = now
+        self._slow_since = None
+        self._low_speed = self._watch_speed()
+        self._sampled = now
+
+    def _sample(
+        self, now: float, source: sources.Source, waiting: bool
+    ) -> None:
+        if waiting and self._slow_since is None:
+            self._seconds += now - self._sampled
+        self._sampled = now
+        if not waiting:
+            self._low_speed.suspend(now)
+        elif not self._low_speed.stalled(now, self._count):
+            self._slow_since = None
+        else:
+            if self._slow_since is None:
+                self._slow_since = now - _SLOW_OVER
+            self._speeds[source] = now, self._low_speed.speed
+
+    def choose(
+        self,
+        now: float,
+        lost: float,
+        source: sources.Source,
+        others: Iterable[sources.Source],
+        again: Callable[[sources.Source], int],
+        resent: int,
+        length: int | None,
+        missing: int | None,
+    ) -> sources.Source | None:
+        """Return the mirror to ask as well, None for none.
+
+        :param lost: seconds, as ``look`` said.
+        :param source: the one that is asked.
+        :param others: those that may be asked now, the preferred first.
+        :param again: returns the bytes that one would have to send again.
+        :param resent: bytes that were sent again so far.
+        :param length: complete length, None where that is not known.
+        :param missing: bytes that are not there yet, None as well.
+        """
+        speed = 0.0
+        if self.slow:
+            speed = self._speed(source, now) or 0.0
+            if missing is not None and missing <= speed * _SOON:
+                return None
+        return min(
+            (
+                each
+                for each in others
+                if (self._speed(each, now) or math.inf) > speed * _FASTER
+                and self._is_worth_it(lost, again(each), resent, length)
+            ),
+            key=lambda each: self._tried.get(each, 0),
+            default=None,
+        )
+
+    def _speed(self, source: sources.Source, now: float) -> float | None:
+        then, speed = self._speeds.get(source, (-math.inf, 0.0))
+        return speed if now < then + _SPEED_KNOWN else None
+
+    def _is_worth_it(
+        self, lost: float, again: int, resent: int, length: int | None
+    ) -> bool:
+        if not again:
+            return True
+        if length is not None and resent + again <= _CHEAP * length:
+            return True
+        if length is not None and resent + again > length:
+            return False
+        takes = again * self._seconds / self._count if self._count else 0.0
+        return lost > max(takes, self._settings.low_speed_time)
+
+    def asked(self, source: sources.Source) -> None:
+        """Note that a mirror is asked as well."""
+        self._tried[source] = self._tried.get(source, 0) + 1
+
+    def patience(self, source: sources.Source) -> float:
+        """Return the seconds that it is given before yet another is asked."""
+        tried = min(self._tried.get(source, 1) - 1, _DOUBLINGS)
+        return max(_SILENT * 2.0**tried, self._usual(source))
+
+    def settled(
+        self,
+        now: float,
+        loser: sources.Source,
+        speed: float,
+        winner: sources.Source,
+    ) -> None:
+        """Note that one that was asked as well brings the bytes now.
+
+        :param speed: bytes per second that the other one has brought.
+        """
+        self._speeds[loser] = now, speed
+        self._tried.pop(winner, None)
