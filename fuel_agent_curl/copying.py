@@ -32,6 +32,7 @@ from fuel_agent_curl import pipeline
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import address
 from fuel_agent_curl.engine import download
+from fuel_agent_curl.engine import parts
 from fuel_agent_curl.image import bmap as bmap_module
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.rules import events
@@ -130,10 +131,13 @@ class Copy:
     ) -> None:
         self.request = request
         self._observe = observe
-        self._source = LazySource(self._fetch, request.settings.window)
+        self._source = LazySource(
+            self._fetch, request.settings.window, self._read_parts
+        )
         self._cancellation = pipeline.Cancellation()
         # The one under way, or the last: of the image, or a document.
         self._download: download.Download | None = None
+        self._parts: parts.Parts | None = None
         self._sink: sink_module.Sink | None = None
         self._checksum: digest.Checksum | None = None
         self._deadline: float | None = None
@@ -250,14 +254,12 @@ class Copy:
             )
         finally:
             self._source.close()
-        assert self._source.download is not None
         # Of the network alone until here; for whoever waited, the disk
         # counts.
         seconds = time.monotonic() - began
-        stats = self._source.download.stats
         return Result(
             image,
-            dataclasses.replace(stats, seconds=seconds),
+            dataclasses.replace(self._source.stats, seconds=seconds),
             self._checksum,
             image_checksum,
         )
@@ -278,11 +280,23 @@ class Copy:
         self._cancellation.check()
 
     def _end(self) -> None:
+        if self._parts is not None:
+            self._parts.close()
         if self._download is not None:
             self._download.close(patience=0)
 
     def _opened(self, sink: sink_module.Sink) -> None:
         self._sink = sink
+
+    def _read_parts(self) -> parts.Parts:
+        self._parts = download.read_parts(
+            self.request.url,
+            mirrors=self.request.mirrors,
+            checksum=_text(self._checksum),
+            settings=self._left().settings,
+            begun=self._begun,
+        )
+        return self._parts
 
     def _fetch(self) -> download.Download:
         return download.fetch(
@@ -320,16 +334,44 @@ class LazySource:
 
     :param fetch: begins the download.
     :param window: what may be received ahead of who reads this, in bytes.
+    :param read_parts: makes what reads it out of order.
     :ivar download: None before the first request has been answered.
     """
 
     def __init__(
-        self, fetch: Callable[[], download.Download], window: int
+        self,
+        fetch: Callable[[], download.Download],
+        window: int,
+        read_parts: Callable[[], parts.Parts],
     ) -> None:
         self.download: download.Download | None = None
         self._fetch = fetch
         self._window = window
+        self._read_parts = read_parts
+        self._parts: parts.Parts | None = None
         self._handed_on = 0
+        # Of what was ended before the download that there is.
+        self._ended: list[events.Stats] = []
+
+    def parts(self) -> parts.Parts:
+        """Read parts; what has begun is ended, and begins anew after that.
+
+        A server may let in one connection only.
+        """
+        if self.download is not None:
+            self.download.close()
+            self._ended.append(self.download.stats)
+            self.download = None
+            self._handed_on = 0
+        self._parts = self._read_parts()
+        self._ended.append(self._parts.stats)
+        return self._parts
+
+    @property
+    def stats(self) -> events.Stats:
+        """Counters of all requests."""
+        now = [] if self.download is None else [self.download.stats]
+        return events.together([*self._ended, *now])
 
     def _begun(self) -> download.Download:
         if self.download is None:
@@ -372,6 +414,8 @@ class LazySource:
 
     def close(self) -> None:
         """End the download, if there is one; from any thread."""
+        if self._parts is not None:
+            self._parts.close()
         if self.download is not None:
             self.download.close()
 

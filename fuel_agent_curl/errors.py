@@ -419,6 +419,24 @@ class UnprovenEnd(ContentError):
     exit_code = 39
 
 
+class NeedsOtherFile(ContentError):
+    """The data of the image are in another file, too, which nobody opens."""
+
+    exit_code = 55
+
+
+class UnusableImage(ContentError):
+    """The image is encrypted, in use, or made by rules not known here."""
+
+    exit_code = 56
+
+
+class NoRanges(ContentError):
+    """The image has to be read out of order, and the server has no ranges."""
+
+    exit_code = 57
+
+
 class DeviceError(Error):
     """The target cannot be used, or failed; ``os_errno`` is the errno."""
 

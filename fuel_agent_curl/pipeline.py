@@ -20,6 +20,7 @@ length and digest are right; only then may the target look complete.
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -44,6 +45,10 @@ from fuel_agent_curl.target import relay
 from fuel_agent_curl.target import sink as sink_module
 from fuel_agent_curl.target import storage
 from fuel_agent_curl.target import writing
+
+if typing.TYPE_CHECKING:
+    from fuel_agent_curl.image import mapping
+    from fuel_agent_curl.image import scatter
 
 LOG = logging.getLogger(__name__)
 
@@ -74,6 +79,13 @@ class Source(typing.Protocol):
     def keep(self, view: object) -> Callable[[], None] | None: ...
 
     def close(self) -> None: ...
+
+
+class PartedSource(Source, typing.Protocol):
+    """A source that can be read out of order, too: a qcow2 image has to be."""
+
+    def parts(self) -> contextlib.AbstractContextManager[mapping.Parts]:
+        """Return what reads parts; ``views`` begins anew after that."""
 
 
 class Cancellation:
@@ -210,6 +222,10 @@ def copy(
         if image_checksum is not None:
             check = digest.Digest(digest.parse(image_checksum), 'image')
             tasks.append(check.update)
+        if container == 'qcow2' and bmap is not None:
+            raise errors.OptionError(
+                'a block map is of an image that comes in order, not of qcow2'
+            )
         options = dataclasses.replace(options, mapped=bmap is not None)
         sink = opening.open_target(
             target, options, deadline=deadline, check=cancellation.check
@@ -227,6 +243,10 @@ def copy(
         if bmap is not None:
             sink.check_length(bmap.length)
             sink.check_space(bmap.mapped)
+        if container == 'qcow2':
+            return _copy_qcow2(
+                download, sink, opened, decoder_memory, check, options
+            )
         # This makes the first request, if there was none. What is needed only
         # for what it brings is imported while that comes.
         packed = download.length
@@ -249,10 +269,15 @@ def copy(
             decoder_memory=decoder_memory,
             decoder_threads=decoder_threads,
             ignore_trailing=ignore,
+            out_of_order=bmap is None and _is_parted(download),
         )
         # A traceback would keep its threads until it is dropped.
         stack.callback(unpacked.close)
         found, chunks = unpacked.container, unpacked.chunks
+        if found == 'qcow2':
+            return _copy_qcow2(
+                download, sink, opened, decoder_memory, check, options
+            )
         sink.check_length(unpacked.at_least)
         # A container has an end of its own, a block map the length.
         if found == 'raw' and not (
@@ -270,7 +295,7 @@ def copy(
             _try(image, sink, opened)
             mapped = None if bmap is None else bmap.mapped
             return Result(0, found, mapped, length=length, target=described)
-        _move(image, sink, opened, tasks, check)
+        _move(_first(image, sink, opened), image, sink, opened, tasks, check)
     if bmap is None:
         return Result(sink.written, found, verified=options.verify)
     return Result(
@@ -397,6 +422,138 @@ class _Target:
         setattr(error, 'target_state', self._state)  # noqa: B010
 
 
+def _copy_qcow2(
+    download: Source,
+    sink: sink_module.Sink,
+    opened: _Target,
+    memory: int,
+    check: digest.Digest | None,
+    options: writing.Options,
+) -> Result:
+    """As ``copy``, of an image that is in the order of its file.
+
+    :param memory: bytes that its mapping may take.
+    :param check: of the virtual disk; it is read back for that.
+    """
+    # Here: it is not needed for any other image.
+    from fuel_agent_curl.image import mapping
+    from fuel_agent_curl.image import scatter
+
+    if not isinstance(sink, storage.Storage):
+        raise errors.TargetUnsuitable(
+            '%s is written in order, which a qcow2 image is not' % sink.path,
+            hint='write it to a device or a file',
+        )
+    if not _is_parted(download):
+        raise errors.NoRanges('a qcow2 image has to be read out of order')
+    with download.parts() as reading:
+        found = mapping.load(
+            reading, memory, lambda header: sink.check_length(header.length)
+        )
+    opened.check()
+    sink.check_space(found.allocated)
+    length = found.header.length
+    if options.dry_run:
+        described = sink.describe()
+        sink.abort()
+        return Result(0, 'qcow2', length=length, target=described)
+    pieces = _Pieces(download, scatter.Scatter(found), sink)
+    sink.scatter(None if check is None else functools.partial(_inspect, check))
+    image = _Image(pieces, pieces.keep, None)
+    _move(pieces, image, sink, opened, [pieces.write], None, pieces.finish)
+    return Result(sink.written, 'qcow2', verified=options.verify)
+
+
+def _is_parted(download: Source) -> typing.TypeGuard[PartedSource]:
+    return hasattr(download, 'parts')
+
+
+def _inspect(check: digest.Digest, image: Iterator[memoryview]) -> None:
+    for view in image:
+        check.update(view)
+    check.verify()
+
+
+class _Pieces:
+    """The pieces of a virtual disk, on their way to where they belong.
+
+    Who iterates over it gets those with data, in the order in which ``write``
+    has to take them, from another thread.
+    """
+
+    def __init__(
+        self,
+        download: Source,
+        scattered: scatter.Scatter,
+        sink: storage.Storage,
+    ) -> None:
+        self._download = download
+        self._scattered = scattered
+        self._sink = sink
+        # Start and length of those with data that were not written yet, and
+        # start and stop of the others.
+        self._data: collections.deque[tuple[int, int]] = collections.deque()
+        self._zeros: collections.deque[tuple[int, int]] = collections.deque()
+        self._release: Callable[[], None] | None = None
+        # Where the next view goes, and how many bytes follow it there.
+        self._start = self._left = 0
+
+    def __iter__(self) -> Iterator[octets.Buffer]:
+        for view in self._download.views():
+            yield from self._of(view)
+        for piece in self._scattered.finish():
+            self._zeros.append((piece.start, piece.stop))
+
+    def _of(self, view: memoryview) -> Iterator[octets.Buffer]:
+        """Iterate over what a view of the file completes."""
+        release: Callable[[], None] | None = None
+        last: octets.Buffer | None = None
+        for piece in self._scattered.take(view):
+            if piece.view is None:
+                self._zeros.append((piece.start, piece.stop))
+                continue
+            if last is not None:
+                # The view goes back when the last piece of it is written.
+                self._release = release and _nothing
+                yield last
+            elif piece.lent:
+                # Those that are parts of the view come before all others.
+                release = self._download.keep(view)
+            self._data.append((piece.start, len(piece.view)))
+            last = piece.view
+        self._release = release
+        if last is not None:
+            yield last
+
+    def keep(self, piece: object) -> Callable[[], None] | None:
+        """Return what is called when the last piece is done with."""
+        return self._release
+
+    # In the thread of the sink.
+
+    def write(self, view: memoryview) -> None:
+        """Put the next bytes where they belong."""
+        self._write_zeros()
+        if not self._left:
+            self._start, self._left = self._data.popleft()
+        self._sink.write_at(self._start, view)
+        self._start += len(view)
+        self._left -= len(view)
+
+    def finish(self) -> None:
+        """There are no more."""
+        self._write_zeros()
+        self._sink.finish()
+
+    def _write_zeros(self) -> None:
+        while self._zeros:
+            self._sink.zero(*self._zeros.popleft())
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
 def _write_mapped(
     sink: storage.Storage, cutter: bmap_module.Cutter, view: memoryview
 ) -> None:
@@ -470,7 +627,8 @@ def write(
         image = _Image(_begun(iter(chunks)), keep, length())
         if image.length is not None:
             sink.check_space(image.length)
-        _move(image, sink, opened, [sink.write], None)
+        chunks = _first(image, sink, opened)
+        _move(chunks, image, sink, opened, [sink.write], None)
     return sink.written
 
 
@@ -524,13 +682,14 @@ def _try(image: _Image, sink: sink_module.Sink, opened: _Target) -> None:
 
 
 def _move(
+    chunks: Iterable[octets.Buffer],
     image: _Image,
     sink: sink_module.Sink,
     opened: _Target,
     tasks: Sequence[_Task],
     check: digest.Digest | None,
+    finish: Callable[[], None] | None = None,
 ) -> None:
-    chunks = _first(image, sink, opened)
     taken = 0
 
     def verify() -> None:
@@ -560,7 +719,7 @@ def _move(
                         offset=image.length,
                     )
                 buffers.write(chunk, image.keep(chunk))
-            buffers.finish(verify, sink.finish)
+            buffers.finish(verify, finish or sink.finish)
     except BaseException as error:
         # What interrupts that wait does not end the call that it is for.
         opened.is_idle = False

@@ -56,6 +56,10 @@ _HINTS: dict[type[errors.Error], str] = {
     errors.DigestMismatch: 'compare the checksum with its source: this image'
     ' is another one, or was damaged before it was served',
     errors.ImageTooLong: 'check that this is the right image for the target',
+    errors.NoRanges: 'take a server that serves ranges, or convert the image:'
+    ' qemu-img convert -O raw FILE IMAGE',
+    errors.NeedsOtherFile: 'join the two first: qemu-img convert',
+    errors.UnusableImage: 'convert it first: qemu-img convert',
     errors.UnprovenEnd: 'give --checksum, or --allow-unproven-end',
     errors.WindowTooLarge: 'allow more by --decoder-memory, or compress the'
     ' image with a smaller window',

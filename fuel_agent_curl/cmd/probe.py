@@ -18,12 +18,15 @@ import argparse
 import dataclasses
 import json
 import math
+import typing
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import output
 from fuel_agent_curl.cmd import wording
 from fuel_agent_curl.config import settings
 from fuel_agent_curl.engine import probe as prober
+
+_SECTOR = 512
 
 # In the order in which they end; the value of each is counted from the start.
 _PHASES = (
@@ -41,16 +44,72 @@ def run(arguments: argparse.Namespace, values: settings.Settings) -> int:
     """
     found = prober.probe(arguments.url, values)
     guard = _try_if_range(arguments.url, values, found)
+    image = _look(arguments.url, values, found)
     if arguments.json:
         record = dataclasses.asdict(found)
         output.say(
-            json.dumps(record | {'if_range': guard, 'resume': resume(found)})
+            json.dumps(
+                record
+                | {'if_range': guard, 'resume': resume(found), 'image': image}
+            )
         )
     else:
-        output.say(
-            '\n'.join(describe(found, guard, values.first_byte_timeout))
-        )
+        lines = describe(found, guard, values.first_byte_timeout)
+        if image is not None:
+            lines.append(_row('image', _what(image)))
+        output.say('\n'.join(lines))
     return 0
+
+
+def _look(
+    url: str, values: settings.Settings, found: prober.Probe
+) -> dict[str, typing.Any] | None:
+    """Return what is in a qcow2 image; None: it is none, or has no ranges.
+
+    Its first sector is read for that, and of a qcow2 image the tables.
+    """
+    if not found.ranges:
+        return None
+    # Here: they are not needed before there is an answer.
+    from fuel_agent_curl.engine import download
+    from fuel_agent_curl.image import foreign
+    from fuel_agent_curl.image import mapping
+
+    try:
+        with download.read_parts(url, settings=values) as parts:
+            if not foreign.is_qcow2(parts.read(0, _SECTOR)):
+                return None
+            said = mapping.load(parts, values.decoder_memory)
+    except errors.ContentError as error:
+        return {'container': 'qcow2', 'error': str(error)}
+    except errors.Error:
+        return None
+    return {
+        'container': 'qcow2',
+        'length': said.header.length,
+        'allocated': said.allocated,
+        'compressed': said.compressed << said.header.cluster_bits,
+        'snapshots': said.header.snapshots,
+        'features': list(said.header.features),
+        'memory': said.memory,
+    }
+
+
+def _what(image: dict[str, typing.Any]) -> str:
+    """Return what ``_look`` has found, for a human."""
+    if 'error' in image:
+        return 'qcow2, which cannot be written: %s' % image['error']
+    return (
+        'qcow2: a virtual disk of %d bytes (%s), %s of them allocated, %s'
+        ' compressed; %s'
+        % (
+            image['length'],
+            wording.size(image['length']),
+            wording.size(image['allocated']),
+            wording.size(image['compressed']),
+            ', '.join(image['features']),
+        )
+    )
 
 
 def _try_if_range(
@@ -119,7 +178,11 @@ def describe(found: prober.Probe, guard: str, allowed: float) -> list[str]:
     slow = patience(found, allowed)
     if slow is not None:
         rows.append(('patience', slow))
-    return ['%-10s %s' % row for row in rows]
+    return [_row(*row) for row in rows]
+
+
+def _row(name: str, text: str) -> str:
+    return '%-10s %s' % (name, text)
 
 
 def resume(found: prober.Probe) -> str:

@@ -448,7 +448,7 @@ COPY: tuple[Option, ...] = (
         'name.',
         subject='checks',
         preset='auto',
-        values=('auto', 'raw', 'gzip', 'xz', 'zstd', 'bzip2'),
+        values=('auto', 'raw', 'gzip', 'xz', 'zstd', 'bzip2', 'qcow2'),
     ),
     Option(
         'bmap',

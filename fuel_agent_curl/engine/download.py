@@ -34,6 +34,7 @@ from fuel_agent_curl.config import prefixes
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import address
 from fuel_agent_curl.engine import handover
+from fuel_agent_curl.engine import parts
 from fuel_agent_curl.engine import thread
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.image import metalink
@@ -345,16 +346,68 @@ def fetch(
         attempts are used up.
     """
     settings = settings or settings_module.Settings()
-    # One for all, the Metalink document included.
-    deadline = math.inf
+    deadline = _deadline(settings)
+    asked = _resolve(url, mirrors, checksum, settings, deadline, begun)
+    return _begin(asked, settings, deadline, observe, begun, kept)
+
+
+@errors.shortages()
+def read_parts(
+    url: str,
+    *,
+    mirrors: Sequence[str] = (),
+    checksum: str | None = None,
+    settings: settings_module.Settings | None = None,
+    begun: Callable[[Download], None] | None = None,
+) -> parts.Parts:
+    """Return what reads parts of what ``url`` names, by ranges.
+
+    The parameters and the errors are those of ``fetch``; but nothing is
+    compared with the checksum.
+    """
+    settings = settings or settings_module.Settings()
+    deadline = _deadline(settings)
+    asked = _resolve(url, mirrors, checksum, settings, deadline, begun)
+    return parts.Parts(
+        asked.urls,
+        settings,
+        expected=asked.expected,
+        deadline=deadline,
+        named=asked.named,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """What is to be downloaded; see ``thread.NetworkThread``."""
+
+    urls: Sequence[str]
+    checksum: str | None = None
+    expected: int | None = None
+    pieces: metalink.Pieces | None = None
+    named: Container[redirects.Origin] | None = None
+
+
+def _deadline(settings: settings_module.Settings) -> float:
+    """Return the time for all, the Metalink document included."""
     if settings.deadline:
-        deadline = time.monotonic() + settings.deadline
+        return time.monotonic() + settings.deadline
+    return math.inf
+
+
+def _resolve(
+    url: str,
+    mirrors: Sequence[str],
+    checksum: str | None,
+    settings: settings_module.Settings,
+    deadline: float,
+    begun: Callable[[Download], None] | None,
+) -> _Asked:
+    """Return what is asked for; a Metalink document is read for that."""
     urls = list(dict.fromkeys([url, *mirrors]))
     named = frozenset(address.read(each).origin for each in urls)
     if not prefixes.is_metalink(url):
-        return _begin(
-            urls, settings, deadline, checksum, observe, begun, kept=kept
-        )
+        return _Asked(urls, checksum)
     try:
         said = _document(url, settings, deadline, begun)
         _refuse_unchecked(said, checksum)
@@ -363,17 +416,12 @@ def fetch(
     except errors.ContentError as error:
         error.url = error.url or errors.redact(url)
         raise
-    return _begin(
+    return _Asked(
         list(dict.fromkeys([*found, *mirrors])),
-        settings,
-        deadline,
         checksum or said.checksum,
-        observe,
-        begun,
         said.length,
         said.pieces,
         named,
-        kept,
     )
 
 
@@ -390,7 +438,7 @@ def _document(
         chunk_size=_DOCUMENT_CHUNK,
         window_size=_DOCUMENT_WINDOW,
     )
-    with _begin([url], settings, deadline, None, None, begun) as download:
+    with _begin(_Asked([url]), settings, deadline, None, begun) as download:
         return metalink.parse(download)
 
 
@@ -447,17 +495,14 @@ def gather(chunks: Iterable[bytes], most: int) -> bytes:
 
 
 def _begin(
-    urls: Sequence[str],
+    asked: _Asked,
     settings: settings_module.Settings,
     deadline: float,
-    checksum: str | None,
     observe: Observer | None,
     begun: Callable[[Download], None] | None,
-    expected: int | None = None,
-    pieces: metalink.Pieces | None = None,
-    named: Container[redirects.Origin] | None = None,
     kept: sources.Kept | None = None,
 ) -> Download:
+    urls, checksum, pieces = asked.urls, asked.checksum, asked.pieces
     checks: list[handover.Check] = []
     if checksum:
         checks.append(digest.Digest(digest.parse(checksum)))
@@ -472,12 +517,12 @@ def _begin(
         urls,
         settings,
         checksum=joined,
-        expected=expected,
+        expected=asked.expected,
         pieces=pieces,
         listener=listener,
         deadline=deadline,
         chunk_size=_chunk_size(settings, pieces),
-        named=named,
+        named=asked.named,
         kept=kept,
     )
     # Before it starts: from then on, whatever comes, there is somebody whose

@@ -20,4 +20,4 @@ May import ``errors`` and ``octets``. Others use ``containers.open_container``,
 """
 
 #: What an image may come in.
-CONTAINERS = ('raw', 'gzip', 'xz', 'zstd', 'bzip2')
+CONTAINERS = ('raw', 'gzip', 'xz', 'zstd', 'bzip2', 'qcow2')

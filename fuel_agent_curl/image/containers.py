@@ -60,6 +60,9 @@ _FEED = 64 * octets.KIB
 #: says otherwise, in bytes: what ``zstd -d`` takes without being told to.
 DECODER_MEMORY = 128 * octets.MIB
 
+# As much of an image as tells of a qcow2 image.
+_SECTOR = 512
+
 # The largest that can be allowed: zstd takes no larger one.
 _DECODER_MEMORY_MAX = 2 * octets.GIB
 
@@ -232,6 +235,7 @@ def open_container(
     decoder_threads: int = 0,
     ignore_trailing: bool = False,
     at: Boundary | None = None,
+    out_of_order: bool = False,
 ) -> Unpacked:
     """Begin to unpack the image that ``chunks`` are.
 
@@ -251,6 +255,9 @@ def open_container(
     :param at: what ``Unpacked.boundary`` has returned for the same container:
         ``chunks`` begin at its ``offset``, and the image at its ``image``.
         Then ``container`` does not count, and nothing is refused as no image.
+    :param out_of_order: the image may be written out of order: of a qcow2
+        image 'auto' says so, and ``chunks`` are the file as it is. Else it is
+        no image.
     :raises errors.OptionError: for an unknown container.
     :raises errors.NotAnImage: by 'auto' alone.
     :raises errors.CorruptError: for damage, and when the image is in another
@@ -269,7 +276,13 @@ def open_container(
     if at is not None:
         return _unpacked(iter(chunks), at.container, limits, at)
     opened = _open(chunks, container, limits)
-    if container == 'auto':
+    if container == 'auto' and opened.container == 'raw' and out_of_order:
+        head, _complete, chunks = _peek(
+            opened.chunks, lambda head: len(head) >= _SECTOR
+        )
+        found = 'qcow2' if foreign.is_qcow2(head) else 'raw'
+        opened = dataclasses.replace(opened, container=found, chunks=chunks)
+    if container == 'auto' and opened.container != 'qcow2':
         return dataclasses.replace(
             opened, chunks=_judged(opened.chunks, opened.container)
         )
@@ -298,6 +311,8 @@ def _open(
             'the container is one of auto, %s, not %r'
             % (', '.join(image.CONTAINERS), container)
         )
+    if container == 'qcow2':
+        raise errors.OptionError('a qcow2 image is not unpacked in order')
     head, complete, chunks = _peek(
         iter(chunks), lambda head: len(head) >= _MAGIC_MAX
     )

@@ -76,11 +76,12 @@ class _Signature:
         return re.match(self.then, rest, re.DOTALL) is not None
 
 
+# QEMU, docs/interop/qcow2.rst: a version follows, of four bytes.
+_QCOW2 = _Signature(
+    b'QFI\xfb\0\0\0', 'a qcow2 image (QEMU)', _CONVERT, b'[\x01-\x09]'
+)
 _SIGNATURES = (
-    # QEMU, docs/interop/qcow2.rst: a version follows, of four bytes.
-    _Signature(
-        b'QFI\xfb\0\0\0', 'a qcow2 image (QEMU)', _CONVERT, b'[\x01-\x09]'
-    ),
+    _QCOW2,
     # QEMU, docs/interop/qed_spec.rst.
     _Signature(b'QED\0', 'a QED image (QEMU)', _CONVERT),
     # VMware, Virtual Disk Format 5.0: of hosted disks, of ESX, descriptors.
@@ -217,6 +218,14 @@ def enough(head: bytes) -> bool:
     return len(head) >= LOOKED_AT or (
         len(head) >= _SECTOR and _text(head, False) is None
     )
+
+
+def is_qcow2(head: bytes) -> bool:
+    """Return whether ``find`` would take it for a qcow2 image.
+
+    :param head: its first bytes; a sector of them is enough.
+    """
+    return _QCOW2.fits(head) and head[_SECTOR - 2 : _SECTOR] != _BOOT_SECTOR
 
 
 def find(head: bytes, complete: bool) -> Kind | None:

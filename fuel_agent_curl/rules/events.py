@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import dataclasses
 
 from fuel_agent_curl import errors
@@ -48,6 +49,24 @@ class Stats:
     #: The content coding that the bytes are stored in, as the server says;
     #: they are handed on as they are. None where it names none.
     coding: str | None = None
+
+
+def together(all_of_them: Iterable[Stats]) -> Stats:
+    """Return the counters of one download after the other."""
+    found = Stats()
+    for each in all_of_them:
+        found.attempts += each.attempts
+        found.resumes += each.resumes
+        found.stalls += each.stalls
+        found.received += each.received
+        found.seconds += each.seconds
+        found.coding = found.coding or each.coding
+        for url, mirror in each.mirrors.items():
+            sums = found.mirrors.setdefault(url, MirrorStats())
+            sums.attempts += mirror.attempts
+            sums.received += mirror.received
+            sums.failures += mirror.failures
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ CRC-32 of every region sees those, at the speed of memory.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from collections.abc import Iterator
 
@@ -43,13 +44,17 @@ class Regions:
 
     def __init__(self) -> None:
         self._digests: dict[int, int] = {}
-        #: [start, stop] of what was written in one go.
-        self._extents: list[list[int]] = []
+        #: Start and stop of what was written in one go, one after the other:
+        #: there may be many.
+        self._extents = array('Q')
 
     def add(self, start: int, view: memoryview) -> None:
-        """Add ``view``, which is at ``start``, behind all added before."""
-        if not self._extents or self._extents[-1][1] != start:
-            self._extents.append([start, start])
+        """Add ``view``, which is at ``start``; nothing is added twice.
+
+        In any order: it is read back in the same.
+        """
+        if not self._extents or self._extents[-1] != start:
+            self._extents.extend((start, start))
         while view:
             region = start // REGION
             piece = view[: REGION - start % REGION]
@@ -58,7 +63,7 @@ class Regions:
             )
             start += len(piece)
             view = view[len(piece) :]
-        self._extents[-1][1] = start
+        self._extents[-1] = start
 
     def compare(self, read: Reader, path: str) -> None:
         """Compare with what ``read`` gives now.
@@ -66,7 +71,9 @@ class Regions:
         :raises errors.WriteError: where that differs.
         """
         found = Regions()
-        for start, stop in self._extents:
+        for start, stop in zip(
+            self._extents[::2], self._extents[1::2], strict=True
+        ):
             for piece in read(start, stop):
                 found.add(start, piece)
                 start += len(piece)

@@ -23,13 +23,18 @@ shorter one is written when all of it has come, and what is behind it stays.
 
 Where parts of the image are skipped, what the target has there stays; of the
 first mebibyte it is read before that is zeroed, and put back with the rest.
+
+After ``scatter`` the image comes in any order, each byte of it once. What is
+held back is held back until all of it has come.
 """
 
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from collections.abc import Container
 from collections.abc import Iterator
+import contextlib
 import errno
 import fcntl
 import logging
@@ -66,8 +71,14 @@ _ALIGNMENT = mmap.PAGESIZE
 # a controller), and the last sync would wait for all of it.
 _SYNC_AHEAD = 16 * octets.MIB
 
+_ZEROS = memoryview(bytes(octets.MIB))
+
 # What libblkid finds is blanked until it finds nothing, but no longer.
 _TURNS = 16
+
+
+#: Looks at all of the image, as the medium gives it back.
+Inspector = Callable[[Iterator[memoryview]], None]
 
 
 class Storage(sink.Sink):
@@ -94,12 +105,20 @@ class Storage(sink.Sink):
         #: How much of the first mebibyte is the image's.
         self._reach = 0
         self._stage = staging.Stage()
-        # Where on the target that goes which the stage gives out next.
-        self._offset = FIRST
+        # Where on the target that goes which the stage gives out next, and
+        # what is put into it.
+        self._offset = self._next = FIRST
+        # Where the next byte of the image goes.
+        self._place = 0
+        self._scattered = False
+        self._inspect: Inspector | None = None
         self._unsynced = 0
         # The run of zeros that ends there: where it began.
         self._zeros_from: int | None = None
-        self._dirty_from = 0
+        # By the page cache: first and last byte, and how many; and where those
+        # began of which the write-back was started last.
+        self._dirty = sys.maxsize, 0, 0
+        self._dropped_from = sys.maxsize
         self._is_interrupted = False
         self._proof = readback.Regions() if options.verify else None
 
@@ -150,27 +169,29 @@ class Storage(sink.Sink):
     def write(self, buffer: octets.Buffer) -> None:
         self.begin()
         view = memoryview(buffer)
-        self._check_room(self.written + len(view))
+        self._check_room(self._place + len(view))
         with self._mapped('writing to'):
             while view:
                 view = view[self._take(view) :]
 
     def _take(self, view: memoryview) -> int:
         """Take the first bytes of ``view``; return how many that were."""
-        held, stop = self._held.part(self.written)
-        view = view[: stop - self.written]
-        if self.written >= FIRST:
+        place = self._place
+        held, stop = self._held.part(place)
+        view = view[: stop - place]
+        if place >= FIRST:
             self._prepare(FIRST)
             if self._proof is not None:
-                self._proof.add(self.written, view)
-        self._held.forget(self.written, self.written + len(view))
+                self._proof.add(place, view)
+        self._held.forget(place, place + len(view))
         if held:
-            self._held.put(self.written, view)
+            self._held.put(place, view)
         else:
-            self._send(view)
+            self._send(view, place)
+        self._place += len(view)
         self.written += len(view)
-        if FIRST < self.written == self._held.front:
-            self._release(FIRST, self.written)
+        if FIRST < self._place == self._held.front and not self._scattered:
+            self._release(FIRST, self._place)
         return len(view)
 
     def skip(self, length: int) -> None:
@@ -179,12 +200,59 @@ class Storage(sink.Sink):
         What a file does not have yet becomes a hole.
         """
         self.begin()
-        with self._mapped('writing to'):
-            self._flush()
-            if self.written + length > FIRST:
+        if self._place + length > FIRST:
+            with self._mapped('writing to'):
                 self._prepare(FIRST)
+        self._place += length
         self.written += length
-        self._offset = max(self.written, FIRST)
+
+    def scatter(self, inspect: Inspector | None = None) -> None:
+        """Take the image in any order from now on: before its first byte.
+
+        Each byte of it comes once, by ``write_at`` or ``zero``.
+
+        :param inspect: called when all is written, and nothing shows yet; if
+            it raises, nothing will.
+        """
+        self._scattered = True
+        self._inspect = inspect
+
+    def write_at(self, start: int, view: octets.Buffer) -> None:
+        """Take bytes of the image, which belong at ``start``.
+
+        The errors are those of ``write``.
+        """
+        self._place = start
+        self.write(view)
+
+    def zero(self, start: int, stop: int) -> None:
+        """Have [start, stop) of the image read as zeros.
+
+        The errors are those of ``write``.
+        """
+        self.begin()
+        self._check_room(stop)
+        with self._mapped('writing to'):
+            while start < stop:
+                held, end = self._held.part(start)
+                end = min(end, stop, start + _ZERO_RUN_MAX)
+                if start >= FIRST:
+                    self._prepare(FIRST)
+                    self._prove_zeros(start, end)
+                self._held.forget(start, end)
+                # Of what is held back, what never came is zeros.
+                if not held:
+                    self._go_on()
+                    if self.life is sink.Life.BLANK:
+                        self._become(sink.Life.WRITTEN)
+                    self._write_zeros(start, end)
+                self.written += end - start
+                start = end
+
+    def _prove_zeros(self, start: int, stop: int) -> None:
+        if self._proof is not None:
+            for offset in range(start, stop, len(_ZEROS)):
+                self._proof.add(offset, _ZEROS[: stop - offset])
 
     def _prepare(self, reach: int) -> None:
         """Take from the target what it is known by, once.
@@ -199,18 +267,21 @@ class Storage(sink.Sink):
         with self._mapped('preparing'):
             if reach == FIRST:
                 # All of it at once, as far as there is such a thing.
-                self._hide(sync=False)
+                self._hide(FIRST, sync=False)
             self._blank(reach)
             if reach == FIRST:
-                self._hide()
+                self._hide(FIRST)
                 self._blanked()
         self.state = 'blank'
 
-    def _hide(self, *, sync: bool = True) -> None:
-        """Zero what the target is known by behind its first mebibyte."""
+    def _hide(self, length: int, *, sync: bool = True) -> None:
+        """Zero what the target is known by behind its first mebibyte.
+
+        :param length: as much of the image may be there.
+        """
         found = [each for each in self._look() if each.offset >= FIRST]
         for signature in found:
-            self._held.hide(signature, self.written)
+            self._held.hide(signature, length)
             self._pwrite_zeros(signature.offset, signature.stop)
         if found and sync:
             self._fdatasync()
@@ -219,12 +290,16 @@ class Storage(sink.Sink):
         """Write what was held back, but not what the image is known by."""
         view = memoryview(self._held.masked(start, stop))
         for offset in range(0, len(view), octets.MIB):
-            self._send(view[offset : offset + octets.MIB])
+            self._send(view[offset : offset + octets.MIB], start + offset)
 
-    def _send(self, view: memoryview) -> None:
+    def _send(self, view: memoryview, place: int) -> None:
         if self.life is sink.Life.BLANK:
             self._become(sink.Life.WRITTEN)
+        if place != self._next:
+            self._flush()
+            self._offset = place
         self._put(self._stage.add(view))
+        self._next = place + len(view)
 
     def _put(self, runs: Iterator[staging.Run]) -> None:
         for zeros, view in runs:
@@ -284,8 +359,9 @@ class Storage(sink.Sink):
         self.begin()
         with self._mapped('writing to'):
             self._prepare(min(self.written, FIRST))
-            if FIRST < self.written < self._held.front:
-                self._release(FIRST, self.written)
+            front = min(self.written, self._held.front)
+            if front > FIRST and (self._scattered or front < self._held.front):
+                self._release(FIRST, front)
             if self._held.tail < self.written:
                 self._release(self._held.tail, self.written)
             self._flush()
@@ -297,8 +373,11 @@ class Storage(sink.Sink):
         if self._reach == FIRST:
             # What is known by what is where nobody looked before.
             with self._mapped('writing to'):
-                self._hide()
-        if self._proof is not None:
+                self._hide(self.written)
+        if self._inspect is not None:
+            self.phase = 'verifying'
+            self._inspect(self._whole())
+        elif self._proof is not None:
             self.phase = 'verifying'
             self._compare(self._proof, self._read_image)
         self._fit()
@@ -475,6 +554,15 @@ class Storage(sink.Sink):
 
         proof.compare(counted, self.path)
 
+    def _whole(self) -> Iterator[memoryview]:
+        """Read the image: from the medium, but for what is held back."""
+        first = memoryview(self._held.get(0, min(FIRST, self.written)))
+        self.verified = len(first)
+        yield first
+        for piece in self._read_image(FIRST, self.written):
+            self.verified += len(piece)
+            yield piece
+
     def _read_image(self, start: int, stop: int) -> Iterator[memoryview]:
         """As ``_read``, with what is hidden so far."""
         for piece in self._read(start, stop):
@@ -491,7 +579,7 @@ class Storage(sink.Sink):
             # What is clean, and it was synced, is dropped from the cache.
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
         buffer = memoryview(mmap.mmap(-1, octets.MIB))
-        with self._mapped('reading back'):
+        with self._mapped('reading back'), self._readable() as fd:
             while start < stop:
                 self._go_on()
                 self._at = start
@@ -499,11 +587,24 @@ class Storage(sink.Sink):
                 before = start % self._alignment
                 length = min(before + stop - start, octets.MIB)
                 room = buffer[: length + -length % self._alignment]
-                count = os.preadv(self._fd, [room], start - before)
+                count = os.preadv(fd, [room], start - before)
                 if count <= before:
                     return
                 yield buffer[before : min(count, length)]
                 start += min(count, length) - before
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[int]:
+        """Give a descriptor that can be read from."""
+        flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
+        if flags & os.O_ACCMODE != os.O_WRONLY:
+            yield self._fd
+            return
+        fd = os.open('/proc/self/fd/%d' % self._fd, os.O_RDONLY)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def _pwrite(self, view: memoryview, offset: int) -> None:
         """Write all of ``view``; what is not aligned, by the page cache."""
@@ -530,7 +631,7 @@ class Storage(sink.Sink):
         finally:
             if self._direct:
                 self._set_direct(True)
-        self._write_back(offset + len(view))
+        self._write_back(offset, offset + len(view))
 
     def _pwrite_zeros(self, start: int, stop: int) -> None:
         if start < stop:
@@ -563,17 +664,20 @@ class Storage(sink.Sink):
         # This time all of it was taken.
         self._at = offset
 
-    def _write_back(self, stop: int) -> None:
-        if stop - self._dirty_from >= _WRITE_BACK:
+    def _write_back(self, start: int, stop: int) -> None:
+        first, last, dirty = self._dirty
+        first, last = min(first, start), max(last, stop)
+        dirty += stop - start
+        if dirty >= _WRITE_BACK:
             # For dirty pages this starts their write-back (mm/fadvise.c),
             # and drops those that are on the medium from the last time.
+            begin = min(self._dropped_from, first)
             os.posix_fadvise(
-                self._fd,
-                max(0, self._dirty_from - _WRITE_BACK),
-                stop - self._dirty_from + _WRITE_BACK,
-                os.POSIX_FADV_DONTNEED,
+                self._fd, begin, last - begin, os.POSIX_FADV_DONTNEED
             )
-            self._dirty_from = stop
+            self._dropped_from = first
+            first, last, dirty = sys.maxsize, 0, 0
+        self._dirty = first, last, dirty
 
     def _try_direct(self) -> None:
         try:

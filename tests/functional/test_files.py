@@ -139,7 +139,7 @@ class TestNotAnImage(FilesTestCase):
         qcow2 = b'QFI\xfb\0\0\0\x03' + self.image
         for part, content in (
             ('page (HTML)', page),
-            ('qcow2', qcow2),
+            ('QED image', b'QED\0' + self.image),
             ('qcow2', gzip.compress(qcow2)),
             ('7 bytes in all', b'\0' * 7),
         ):

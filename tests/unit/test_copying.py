@@ -254,7 +254,9 @@ class TestLazySource(base.TestCase):
         super().setUp()
         self.download = Download()
         self.fetched = 0
-        self.source = copying.LazySource(self.fetch, 50)
+        self.source = copying.LazySource(
+            self.fetch, 50, lambda: self.fail('parts are read')
+        )
 
     def fetch(self) -> Any:
         self.fetched += 1
