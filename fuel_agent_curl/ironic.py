@@ -27,6 +27,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import contextlib
+import dataclasses
 import functools
 import inspect
 import logging
@@ -121,17 +123,13 @@ def settings_for(
         image_download_max_duration has passed already.
     """
     conf = cfg.CONF
-    given: dict[str, Any] = {'low_speed_limit': 1}
+    given: dict[str, Any] = {}
+    if not opts.is_given(conf, 'low_speed_limit'):
+        given['low_speed_limit'] = 1
     if not opts.is_given(conf, 'user_agent'):
         given['user_agent'] = requests.utils.default_user_agent()
     authorization = _authorization(image_info, image_id)
-    if authorization is not None:
-        headers = opts.settings_from(conf, opts.IRONIC).headers
-        given['headers'] = (
-            *headers,
-            'Authorization: ' + authorization,
-        )
-    elif not opts.is_given(conf, 'netrc_file'):
+    if authorization is None and not opts.is_given(conf, 'netrc_file'):
         given['netrc_file'] = _netrc()
     proxies = image_info.get('proxies') or {}
     if proxies:
@@ -141,7 +139,11 @@ def settings_for(
         given['no_proxy'] = image_info['no_proxy']
     if _option('image_download_max_duration', 0):
         given['deadline'] = _left(image_info, began)
-    return opts.settings_from(conf, opts.IRONIC, **given, **_trust())
+    settings = opts.settings_from(conf, opts.IRONIC, **given, **_trust())
+    if authorization is None:
+        return settings
+    field = 'Authorization: ' + authorization
+    return dataclasses.replace(settings, headers=(*settings.headers, field))
 
 
 def _authorization(image_info: dict[str, Any], image_id: str) -> str | None:
@@ -192,10 +194,11 @@ def _left(image_info: dict[str, Any], began: float) -> float:
 
 
 def _timed_out(image_id: str, why: object) -> Exception:
+    most = _option('image_download_max_duration', 0)
+    # Else the deadline is of ours, and what of it was left is not known here.
+    limit = ' (%s seconds)' % most if most else ''
     error: Exception = agent_errors.ImageDownloadTimeoutError(
-        image_id,
-        'Download exceeded max allowed time (%s seconds): %s'
-        % (cfg.CONF.image_download_max_duration, why),
+        image_id, 'Download exceeded max allowed time%s: %s' % (limit, why)
     )
     return error
 
@@ -350,6 +353,7 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
     # The agent's.
     _hash_algo: Any
     _expected_hash_value: Any
+    _request: Any
 
     def __init__(
         self, image_info: dict[str, Any], time_obj: float | None = None
@@ -362,6 +366,8 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
         self._image_info = image_info
         self._way = _here.way
         self._download: download.Download | None = None
+        # Monotonic, for all of it; None: none.
+        self._deadline: float | None = None
         self._checksum: str | None
         try:
             self._checksum = str(
@@ -386,13 +392,16 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
             source for url in urls for source in opts.sources(cfg.CONF, url)
         ]
         first, *mirrors = dict.fromkeys(known)
+        settings = settings_for(
+            self._image_info, first, self._image_info['id'], self._time
+        )
+        if settings.deadline:
+            self._deadline = time.monotonic() + settings.deadline
         self._download = download.fetch(
             first,
             mirrors=mirrors,
             checksum=self._checksum,
-            settings=settings_for(
-                self._image_info, first, self._image_info['id'], self._time
-            ),
+            settings=settings,
         )
         if self._download.stats.coding is not None:
             # We would hand on what is stored; the agent's checksum is of
@@ -439,8 +448,8 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
         """
         way, image_id = self._way, self._image_info['id']
         if way is None:
-            if self._checksum is None or self._download is None:
-                super().verify_image(image_location)
+            # Of what was iterated over, which may not be all.
+            super().verify_image(image_location)
             return
         source: pipeline.Source
         if self._download is not None and self._checksum is not None:
@@ -452,7 +461,7 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
                     image_location
                 ),
                 None if self._download is None else self._download.length,
-                self._close,
+                self._interrupt,
             )
         try:
             values = opts.settings_from(cfg.CONF, opts.IRONIC)
@@ -469,6 +478,7 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
                         in_use=opts.ironic_busy(cfg.CONF),
                         in_place=True,
                     ),
+                    deadline=self._deadline,
                     observe=progress.watch,
                 )
         except errors.DigestMismatch as error:
@@ -491,9 +501,21 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
                 self._image_info['id'], str(error)
             ) from error
 
+    def _interrupt(self) -> None:
+        """End what the thread that brings the image may be waiting for."""
+        if self._download is not None:
+            self._download.close()
+            return
+        # Closing what another thread reads would wait for it. Not every
+        # urllib3 can end that; then the agent's own timeout does.
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            self._request.raw.shutdown()
+
     def _close(self) -> None:
         if self._download is not None:
             self._download.close()
+        elif self._request is not None:
+            self._request.close()
 
 
 class _Progress:

@@ -16,6 +16,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
+import hashlib
 import os
 import time
 import types
@@ -31,6 +33,7 @@ import requests
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import ironic
+from fuel_agent_curl.config import opts
 from fuel_agent_curl.config import settings as settings_module
 from tests import base
 
@@ -104,6 +107,29 @@ class TestSettings(_IronicTestCase):
         self.override('user_agent', 'me', group='fuel_agent_curl')
         found = self.settings()
         self.assertEqual((3, 'me'), (found.attempts, found.user_agent))
+
+    def test_low_speed_limit_is_ours_where_it_is_given(self) -> None:
+        self.override('low_speed_limit', 5000, group='fuel_agent_curl')
+        self.assertEqual(5000, self.settings().low_speed_limit)
+
+    def test_fields_of_ours_go_with_the_credentials(self) -> None:
+        self.override('headers', 'X-Of: ours', group='fuel_agent_curl')
+        self.override('image_server_auth_strategy', 'http_basic')
+        self.override('image_server_user', 'me')
+        self.override('image_server_password', 'word')
+        reads: list[object] = []
+        real = opts.settings_from
+
+        def settings_from(*args: Any, **kwargs: Any) -> Any:
+            reads.append(args)
+            return real(*args, **kwargs)
+
+        self.patch(opts, 'settings_from', settings_from)
+        headers = self.settings().headers
+        self.assertEqual('X-Of: ours', headers[0])
+        self.assertEqual(2, len(headers))
+        # All that is wrong would be said twice.
+        self.assertEqual(1, len(reads))
 
     def test_it_calls_itself_what_the_agent_does(self) -> None:
         self.assertEqual(
@@ -222,6 +248,84 @@ class TestSettings(_IronicTestCase):
         with open(home + '/.netrc', 'w'):
             pass
         self.assertEqual(home + '/.netrc', self.settings().netrc_file)
+
+
+class _Response:
+    """Of requests, as far as the agent reads it."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self.chunks = chunks
+        self.is_closed = False
+
+    def iter_content(self, size: int) -> Iterator[bytes]:
+        yield from self.chunks
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class TestVerify(_IronicTestCase):
+    """What is compared, and how it ends, by the agent's own response."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = self.useFixture(fixtures.TempDir()).path
+        self.response = _Response(b'some', b'thing')
+
+    def image(self, target: str | None) -> Any:
+        """Return what brings 'something' to ``target``."""
+        image = ironic.ImageDownload.__new__(ironic.ImageDownload)
+        image._image_info = {'id': 'an-image'}
+        image._way = ironic._Way(target, 'raw') if target else None
+        image._time = time.time()
+        image._hash_algo = hashlib.sha256()
+        image._expected_hash_value = hashlib.sha256(b'something').hexdigest()
+        image._bytes_transferred = 0
+        image._checksum = 'sha256:' + image._expected_hash_value
+        image._download = image._deadline = None
+        image._request = self.response
+        return image
+
+    def test_brought(self) -> None:
+        path = os.path.join(self.directory, 'image')
+        self.image(path).verify_image(path)
+        with open(path, 'rb') as file:
+            self.assertEqual(b'something', file.read())
+        self.assertTrue(self.response.is_closed)
+
+    def test_the_agents_response_is_closed(self) -> None:
+        path = os.path.join(self.directory, 'none', 'image')
+        self.assertRaises(
+            agent_errors.ImageDownloadFatalError,
+            self.image(path).verify_image,
+            path,
+        )
+        self.assertTrue(self.response.is_closed)
+
+    def test_what_was_not_read_to_its_end(self) -> None:
+        """Whoever iterates over it, and stops, has no image."""
+        image = self.image(None)
+        # One that we download, whose checksum we know.
+        image._download = types.SimpleNamespace()
+        chunks = iter(image)
+        next(chunks)
+        self.assertRaises(
+            agent_errors.ImageChecksumError, image.verify_image, 'x'
+        )
+        next(chunks)
+        image.verify_image('x')
+
+    def test_the_target_has_a_deadline_too(self) -> None:
+        path = os.path.join(self.directory, 'pipe')
+        os.mkfifo(path)
+        image = self.image(path)
+        image._deadline = time.monotonic()
+        error = self.assertRaises(
+            agent_errors.ImageDownloadTimeoutError, image.verify_image, path
+        )
+        self.assertIn('nobody reads', str(error))
+        # The agent has no limit here: it is one of ours.
+        self.assertNotIn('seconds', str(error))
 
 
 class TestErrors(_IronicTestCase):
