@@ -193,10 +193,7 @@ def _read_copy(
         if not word:
             parser.error('argument %d is empty' % number)
         if not _URL.match(word) and os.path.exists(word):
-            parser.error(
-                'there is one TARGET, and argument %d, %s, is no URL'
-                % (number, word)
-            )
+            parser.error(_no_url(number, word))
     if len(targets) > 1:
         parser.error('there is one TARGET, and -o was given again')
     arguments.url, *arguments.mirrors = operands
@@ -205,6 +202,16 @@ def _read_copy(
         parser.error('TARGET is empty')
     if _URL.match(arguments.target):
         parser.error('TARGET is a URL: no images are sent anywhere')
+
+
+def _no_url(number: int, word: str) -> str:
+    """Return what is wrong with a path in the place of a URL."""
+    if number == 1:
+        return 'URL is a path, %s: images come by http or https' % word
+    return (
+        'there is one TARGET, the last argument or that of -o, and argument'
+        ' %d, %s, is no URL: run it once for each target' % (number, word)
+    )
 
 
 def _read_probe(

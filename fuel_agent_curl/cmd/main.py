@@ -143,6 +143,9 @@ class _Run:
 
     def _tell_reader(self, end: ending.Ending) -> None:
         """Print the last object for whoever reads JSON, if nobody has."""
+        if 'probe' in self._argv and '--json' in self._argv:
+            _print_object({'error': end.text, 'exit_code': end.exit_code})
+            return
         from fuel_agent_curl.cmd import arguments
         from fuel_agent_curl.cmd import displays
         from fuel_agent_curl.cmd import snapshot
@@ -152,6 +155,19 @@ class _Run:
         if self._shown is not None and not self._shown.closed:
             self._shown.failed(snapshot.Snapshot(), end)
             self._shown.close()
+
+
+def _print_object(record: dict[str, typing.Any]) -> None:
+    import json
+
+    from fuel_agent_curl import errors
+    from fuel_agent_curl.cmd import output
+
+    try:
+        output.say(json.dumps(record))
+    except (OSError, errors.DeviceError):
+        # Nobody reads it: the exit code tells.
+        pass
 
 
 def _open_descriptors() -> None:

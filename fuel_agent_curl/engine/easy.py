@@ -385,6 +385,7 @@ class Attempt:
         if error is not None and not isinstance(error, errors.Error):
             raise error
         if isinstance(error, errors.StatusError) and error.status in (
+            401,
             403,
             404,
         ):
@@ -392,6 +393,14 @@ class Attempt:
         return error and self.explained(error)
 
     def _explain_denial(self, error: errors.StatusError) -> None:
+        if error.status == 401:
+            if self._logs_in or handles.has_authorization(
+                self.address, self._settings
+            ):
+                error.hint = (
+                    'the server does not take the credentials that were given'
+                )
+            return
         # To send them unasked would show the password to a server that knows
         # a way without.
         if (

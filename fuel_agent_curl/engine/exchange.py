@@ -251,7 +251,7 @@ class Exchange:
         self._context.stats.attempts += 1
         self._source.stats.attempts += 1
         LOG.debug(
-            'Attempt %d: %s, %r',
+            'attempt %d: %s, %r',
             self._context.stats.attempts,
             errors.redact(self._source.url),
             self.request,

@@ -255,7 +255,7 @@ def set_proxy(
             passed_by, url = addresses.proxy(url), ''
             say(
                 logging.INFO,
-                'Asking %s without the proxy %s, as no_proxy says'
+                'asking %s without the proxy %s, as no_proxy says'
                 % (origin.host, passed_by),
             )
         else:
@@ -346,10 +346,13 @@ def _system_authorities() -> str | None:
 def _set_client_key(
     handle: pycurl.Curl, settings: settings_module.Settings
 ) -> None:
-    if settings.cert:
-        handle.setopt(pycurl.SSLCERT, os.fsencode(settings.cert))
-    if settings.key:
-        handle.setopt(pycurl.SSLKEY, os.fsencode(settings.key))
+    for name, path, option in (
+        ('cert', settings.cert, pycurl.SSLCERT),
+        ('key', settings.key, pycurl.SSLKEY),
+    ):
+        if path:
+            _check_readable(name, path)
+            handle.setopt(option, os.fsencode(path))
     if settings.cert or settings.key:
         # Without one, OpenSSL asks for it on the terminal.
         phrase = b''
@@ -359,6 +362,23 @@ def _set_client_key(
             read = _pass_phrase if os.path.isfile(path) else _piped_phrase
             phrase = read(path)
         handle.setopt(pycurl.KEYPASSWD, phrase)
+
+
+def _check_readable(name: str, path: str) -> None:
+    """Refuse a file before it is needed, which may be never.
+
+    :raises errors.OptionError: if it cannot be read.
+    """
+    if path.startswith('pkcs11:'):
+        return
+    try:
+        # A pipe is not waited for, and nothing is taken from it.
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        raise errors.OptionError(
+            'the file %s of %s cannot be read: %s'
+            % (path, name, error.strerror)
+        ) from error
 
 
 def _pass_phrase(path: str) -> bytes:
@@ -411,6 +431,16 @@ def key_hint(settings: settings_module.Settings) -> str:
 _piped_phrase = functools.cache(_pass_phrase)
 
 
+def has_authorization(
+    address: redirects.Address, settings: settings_module.Settings
+) -> bool:
+    """Tell whether a field that was given has the credentials."""
+    return address.trusted and any(
+        field.lower().startswith('authorization:')
+        for field in settings.headers
+    )
+
+
 def _set_login(
     handle: pycurl.Curl,
     address: redirects.Address,
@@ -418,10 +448,7 @@ def _set_login(
     memory: Memory,
 ) -> bool:
     """Set name and password, those of the URL before the others."""
-    if address.trusted and any(
-        field.lower().startswith('authorization:')
-        for field in settings.headers
-    ):
+    if has_authorization(address, settings):
         return False
     login = address.credentials
     if login is None and address.trusted and settings.user is not None:

@@ -156,7 +156,7 @@ class Plan:
         self._returned = []
         self._next = None
         if not self._single:
-            LOG.info('Going on with one connection')
+            LOG.info('going on with one connection')
         self._single = True
         return self._window.rewind()
 
@@ -204,7 +204,7 @@ class Plan:
             return
         begin = (remaining.offset // self._size + 2) * self._size
         if begin < length and remaining.end_at(begin):
-            LOG.info('Going on with %d connections', settings.connections)
+            LOG.info('going on with %d connections', settings.connections)
             self._single = False
             self._next = begin
 

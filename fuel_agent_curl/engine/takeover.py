@@ -133,7 +133,7 @@ class Takeovers:
 
     def add(self, challenge: Challenge) -> None:
         """Note a challenge that has begun."""
-        LOG.debug('Taking over the rest of %r', challenge.slow)
+        LOG.debug('taking over the rest of %r', challenge.slow)
         times = self._times.get(challenge.slow, 0) + 1
         self._times[challenge.slow] = times
         self._times[challenge.challenger] = times

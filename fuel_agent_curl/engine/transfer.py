@@ -657,7 +657,7 @@ class Transfer:
             self._fail(step.error or error)
         elif step.then is Then.LEAVE:
             if not self._challenging:
-                LOG.info('Going on with fewer connections: %s', error)
+                LOG.info('going on with fewer connections: %s', error)
                 self._plan.take_back(
                     segments.Segment(self._offset, self.segment.stop)
                 )

@@ -17,15 +17,29 @@ The one argument is the port; without it, any free one.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import threading
 
 from fuel_agent_curl import harmful
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError('a port is a number up to 65535')
+    return int(text)
+
+
 def main() -> None:
     image = harmful.Representation(harmful.Pattern(64 * 1024 * 1024))
-    port = int(sys.argv[1]) if sys.argv[1:] else 0
+    parser = argparse.ArgumentParser(
+        prog='python -m fuel_agent_curl.harmful',
+        description='Serve an image on loopback in harmful ways, some of'
+        ' whose URLs are printed. Ctrl-C ends it.',
+    )
+    parser.add_argument(
+        'port', nargs='?', type=_port, default=0, help='any, without it'
+    )
+    port: int = parser.parse_args().port
     with harmful.Server({'/image': image}, port=port) as server:
         for fault in ('', '/cut/5000', '/stall/5000', '/no-range/reset/5000'):
             url = server.url(fault + '/image')

@@ -114,8 +114,9 @@ def parse(text: str) -> digest.Checksum | Reference:
     """Return what ``text`` says, as people write it.
 
     'ALGORITHM:HEX', 'ALGORITHM=HEX', or the digits alone, whose number tells
-    the algorithm; a URL or the path of a list, with 'ALGORITHM:' before it or
-    not. A path that could be taken for digits is written './...'.
+    the algorithm, with the name of a file behind them or not; a URL or the
+    path of a list, with 'ALGORITHM:' before it or not. A path that could be
+    taken for digits is written './...'.
 
     :raises errors.OptionError: for what is none of them.
     """
@@ -131,6 +132,10 @@ def parse(text: str) -> digest.Checksum | Reference:
                 % ', '.join('%d by %s' % each for each in _BY_DIGITS.items()),
             )
         return digest.Checksum(_BY_DIGITS[len(text)], text.lower())
+    line = _GNU.fullmatch(text)
+    if line is not None and '\n' not in text:
+        # As md5sum(1) and its kin print it: the name is none of ours.
+        return parse(line[2])
     found = re.match('([^:=/.]+)[:=](?!//)', text)
     if found is None:
         return Reference(text)

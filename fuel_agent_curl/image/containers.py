@@ -322,7 +322,7 @@ def _open(
     elif container == 'raw':
         if found != 'raw':
             LOG.warning(
-                'The image starts like %s; it is written as it is', found
+                'the image starts like %s; it is written as it is', found
             )
     elif not head:
         raise errors.TruncatedError(

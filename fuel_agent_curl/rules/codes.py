@@ -35,6 +35,7 @@ _RANGE_ERROR = 33
 _INTERFACE_FAILED = 45
 _SEND_ERROR = 55
 _PEER_FAILED_VERIFICATION = 60
+_PROXY = 97
 
 # A status: the proxy wants to know who asks.
 _PROXY_LOGIN = 407
@@ -81,7 +82,7 @@ _CODES: dict[int, type[errors.Error]] = {
     90: errors.CertificateError,  # SSL_PINNEDPUBKEYNOTMATCH
     91: errors.CertificateError,  # SSL_INVALIDCERTSTATUS
     96: errors.ConnectError,  # QUIC_CONNECT_ERROR
-    97: errors.ConnectError,  # PROXY: what a SOCKS proxy failed with
+    _PROXY: errors.ConnectError,  # what a SOCKS proxy failed with
     98: errors.CertificateError,  # SSL_CLIENTCERT
     100: errors.ProtocolError,  # TOO_LARGE
 }
@@ -91,6 +92,7 @@ _URL = re.compile(r'[a-z][a-z0-9+.-]*://[^\s\'"]+', re.IGNORECASE)
 # Of a proxy that was given, or that the environment names. libcurl's codes for
 # these are those of a name that does not resolve or of no connection, which
 # another attempt could mend.
+_PROXY_DOWN = re.compile('^Could not resolve proxy| over proxy .* after ')
 _PROXY_USELESS = ('Unsupported proxy',)
 _PROXY_REFUSES = (
     'User was rejected by the SOCKS5 server',
@@ -185,6 +187,10 @@ def error(
         # Of QUIC, with the text of the TCP that was tried after it.
         message = "the server's certificate is not acceptable; " + message
     hint = _HINTS.get(kind)
+    if _PROXY_DOWN.search(message):
+        hint = 'check the address of the proxy, and that it runs'
+    elif code == _PROXY:
+        hint = 'see what the proxy says, and whether it reaches the server'
     if code == _INTERFACE_FAILED:
         hint = 'check that the interface is there, and has an address'
     if message.startswith(_PROXY_USELESS):

@@ -27,6 +27,7 @@ import fcntl
 import logging
 import os
 import stat
+import threading
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.target import oserrors
@@ -194,7 +195,8 @@ def _try_rename(name: str) -> None:
 
     That it cannot be done is known too late in the end.
     """
-    first = '%s-%d' % (name, os.getpid())
+    # Several threads may copy to the same name.
+    first = '%s-%d' % (name, threading.get_native_id())
     second = first + '-'
     with contextlib.suppress(FileNotFoundError):
         # Left by one that was killed, whose number this one has now.

@@ -118,8 +118,13 @@ def free(fd: int, *, old: bool) -> int | None:
     blocks = status.f_bavail if os.geteuid() else status.f_bfree
     room = blocks * status.f_frsize
     if old:
-        room += os.fstat(fd).st_blocks * _BLOCK
+        room += taken(fd)
     return room
+
+
+def taken(fd: int) -> int:
+    """Return the room that a file takes, in bytes."""
+    return os.fstat(fd).st_blocks * _BLOCK
 
 
 def _kind(device: int) -> str:

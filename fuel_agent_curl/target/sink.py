@@ -218,6 +218,15 @@ class Stream(Sink):
 
     def __init__(self, path: str, fd: int, *, shared: bool = False) -> None:
         super().__init__(path, fd)
+        self._interrupted = -1
+        try:
+            self._interrupted = os.eventfd(0)
+            self._look_at(fd, shared)
+        except BaseException:
+            self._close()
+            raise
+
+    def _look_at(self, fd: int, shared: bool) -> None:
         mode = os.fstat(fd).st_mode
         self._is_file = stat.S_ISREG(mode)
         self._has_medium = self._is_file or stat.S_ISBLK(mode)
@@ -228,7 +237,6 @@ class Stream(Sink):
             os.set_blocking(fd, False)
         elif not self._has_medium:
             self._piece = select.PIPE_BUF
-        self._interrupted = os.eventfd(0)
 
     def check_length(self, length: int) -> None:
         if self._has_medium:

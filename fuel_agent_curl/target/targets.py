@@ -193,7 +193,11 @@ class NewFile(File):
         try:
             filesystem.check_space(self.path, self._fd, count, old=False)
         except errors.TargetFull as error:
-            if self._old is not None:
+            room = filesystem.free(self._fd, old=False)
+            if self._old is not None and room is not None:
+                # What that has now is free then.
+                room += filesystem.taken(self._old)
+            if self._old is not None and (room is None or count <= room):
                 error.hint = 'make room, or have it written in place'
             raise
 

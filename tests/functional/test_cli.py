@@ -345,6 +345,19 @@ class TestOtherVerbs(program.ProgramTestCase):
         self.assertEqual((19, ''), (done.returncode, done.stdout))
         self.assertEqual(1, done.stderr.count('\n'))
 
+    def test_probe_tells_json_what_failed(self) -> None:
+        for argv, code in (
+            ((self.server.url('/none'),), 19),
+            (('--nonsense', self.url), 2),
+            (('http://127.0.0.1:1/',), 14),
+            ((), 2),
+        ):
+            done = self.run_program('probe', '--json', *argv)
+            self.assertEqual(code, done.returncode, done.stderr)
+            record = json.loads(done.stdout)
+            self.assertEqual(code, record['exit_code'])
+            self.assertIn(record['error'], done.stderr)
+
     def test_in_charge_of_ctrl_c_before_the_long_imports(self) -> None:
         done = subprocess.run(
             [
@@ -393,9 +406,11 @@ class TestOtherVerbs(program.ProgramTestCase):
         for more in ((), ('--config-file', path)):
             done = self.check_success('--debug', *more, self.url)
             (line,) = [
-                each for each in done.stderr.splitlines() if 'Attempt' in each
+                each
+                for each in done.stderr.splitlines()
+                if 'attempt 1: ' in each
             ]
-            self.assertIn(' DEBUG Attempt 1: ', line)
+            self.assertIn(' DEBUG attempt 1: ', line)
             self.assertThat(line, matchers.EndsWith('if_range=None)'))
 
     def test_usage(self) -> None:

@@ -373,6 +373,22 @@ class TestEnd(ServerTestCase):
             time.sleep(0.01)
         self.assertEqual(before, threading.active_count())
 
+    def test_by_hand_what_it_takes(self) -> None:
+        for argument, code, words in (
+            ('--help', 0, 'Serve an image on loopback'),
+            ('x', 2, 'a port is a number'),
+            ('65536', 2, 'a port is a number'),
+        ):
+            done = subprocess.run(
+                [sys.executable, '-m', 'fuel_agent_curl.harmful', argument],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            self.assertEqual(code, done.returncode)
+            self.assertIn(words, done.stdout)
+            self.assertNotIn('Traceback', done.stdout)
+
     def test_by_hand(self) -> None:
         with subprocess.Popen(
             [sys.executable, '-m', 'fuel_agent_curl.harmful'],

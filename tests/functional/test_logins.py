@@ -80,8 +80,17 @@ class TestBasic(LoginTestCase):
             requests=2,
         )
         self.assertEqual(401, outcome.error.status)
+        self.assertIn('does not take the credentials', str(outcome.error))
         self.server.requests.clear()
-        self.assert_fails(errors.StatusError, [BASIC], requests=1)
+        outcome = self.assert_fails(errors.StatusError, [BASIC], requests=1)
+        self.assertIsNone(outcome.error.hint)
+        outcome = self.assert_fails(
+            errors.StatusError,
+            [BASIC],
+            headers=('Authorization: Bearer x',),
+            requests=2,
+        )
+        self.assertIn('does not take the credentials', str(outcome.error))
 
     def test_a_denial_without_a_question(self) -> None:
         outcome = self.assert_fails(

@@ -127,6 +127,17 @@ class TestTLS(engine.EngineTestCase):
         outcome = self.download(attempts=2)
         self.assertIsInstance(outcome.error, errors.Error)
 
+    def test_a_key_that_cannot_be_read(self) -> None:
+        """Also where it is not needed: it may be, after a redirect."""
+        plain = self.start_server()
+        missing = self.directory + '/missing'
+        for how in ({'cert': missing}, {'key': missing}):
+            for url in (plain.url(), self.server.url()):
+                outcome = self.download(url, attempts=2, **how)
+                self.assertIsInstance(outcome.error, errors.OptionError)
+                self.assertIn(missing, str(outcome.error))
+        self.assertEqual([], plain.requests + self.server.requests)
+
     def test_redirect_to_plain_http_is_refused(self) -> None:
         plain = self.start_server()
         self.assert_fails(

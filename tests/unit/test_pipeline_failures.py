@@ -695,6 +695,29 @@ class DeadlineTest(copying.FileTestCase):
         while threading.active_count() > before:
             pass
 
+    def test_what_the_target_says_has_no_other_cause(self) -> None:
+        """The deadline passes while that is dealt with."""
+        real = relay.Relay.abort
+        source = copying.Source([IMAGE] * 3)
+
+        def fail(*args: Any) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        def abort(*args: Any) -> bool:
+            self.assertTrue(source.closed.wait(30))
+            return real(*args)
+
+        def late(opened: pipeline._Target) -> None:
+            raise errors.DeadlineExceeded('late')
+
+        self.patch(os, 'pwrite', fail)
+        self.patch(relay.Relay, 'abort', abort)
+        self.patch(pipeline._Target, 'check', late)
+        error = self.assertRaises(
+            errors.WriteError, pipeline.copy, source, self.path
+        )
+        self.assertEqual('untouched', error.target_state)
+
     def test_kept(self) -> None:
         pipeline.copy(
             copying.whole(IMAGE), self.path, deadline=time.monotonic() + 60

@@ -196,6 +196,8 @@ class TestArguments(base.TestCase):
             ('copy -o d -o e http://a', 'there is one TARGET'),
             ('copy -o http://b http://a', 'TARGET is a URL'),
             ('copy http://a /dev/null /dev/zero', 'argument 2, /dev/null'),
+            ('copy http://a /dev/null /dev/zero', 'once for each target'),
+            ('copy /dev/null /dev/zero', 'URL is a path, /dev/null'),
             ('copy -o d http://a /dev/null', 'argument 2, /dev/null'),
             ('copy /dev/null http://a', 'have changed places'),
             ('copy --attempts -1 http://a d', '--attempts'),

@@ -104,6 +104,11 @@ class ParseTest(base.TestCase):
             SHA256,
             SHA256.upper(),
             ' %s\n' % SHA256,
+            # What sha256sum(1) prints.
+            '%s  /images/i.img\n' % SHA256,
+            '%s *i: .img' % SHA256,
+            '\\%s  a\\nb' % SHA256,
+            '%s  -' % SHA256,
         ):
             self.assertEqual(
                 digest.Checksum('sha256', SHA256), checksums.parse(text)

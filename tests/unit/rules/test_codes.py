@@ -69,6 +69,16 @@ class TestClasses(base.TestCase):
         ):
             self.assertIs(kind, type(error(code)), str(code))
 
+    def test_a_proxy_that_is_down_is_not_the_server(self) -> None:
+        for code, message, words in (
+            (7, 'Failed to connect to p:1 over proxy p after 0 ms: x', 'runs'),
+            (5, 'Could not resolve proxy: p', 'address of the proxy'),
+            (97, 'cannot complete SOCKS5 connection to h', 'reaches the'),
+            (7, 'Failed to connect to h:1 after 0 ms: x', 'server is up'),
+            (6, 'Could not resolve host: h', 'name server'),
+        ):
+            self.assertIn(words, str(error(code, message).hint))
+
     def test_a_timeout_is_told_by_what_was_waited_for(self) -> None:
         for kind, resolving, connecting in (
             (errors.ResolveError, True, True),

@@ -21,6 +21,7 @@ import fcntl
 import os
 import resource
 import stat
+import threading
 from typing import Any
 
 from fuel_agent_curl import errors
@@ -289,6 +290,40 @@ class InPlaceTest(BesideTestCase):
         self.assertEqual(b'old' * MIB, self.content())
 
 
+class ThreadsTest(BesideTestCase):
+    def test_one_of_several_writes(self) -> None:
+        """The others are told that it does, whenever they come."""
+        real = os.rename
+        both = threading.Barrier(2)
+
+        def rename(*names: str) -> None:
+            if not names[1].endswith('target'):
+                # Each tries whether it could, in the same moment.
+                both.wait(20)
+            real(*names)
+
+        self.patch(os, 'rename', rename)
+        ended: list[object] = []
+
+        def copy() -> None:
+            try:
+                ended.append(opening.open_target(self.path))
+            except errors.Error as error:
+                ended.append(error)
+
+        threads = [threading.Thread(target=copy) for _number in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        kinds = sorted(type(each).__name__ for each in ended)
+        self.assertEqual(['NewFile', 'TargetBusy'], kinds)
+        for each in ended:
+            if isinstance(each, sink.Sink):
+                each.abort()
+        self.assert_nothing()
+
+
 class RoomTest(BesideTestCase):
     def _free(self, blocks: int, *, of: int = 1000) -> None:
         def fstatvfs(fd: int) -> os.statvfs_result:
@@ -298,11 +333,13 @@ class RoomTest(BesideTestCase):
 
         self.patch(os, 'fstatvfs', fstatvfs)
 
-    def _refused(self, open_target: Callable[[], sink.Sink]) -> str:
+    def _refused(
+        self, open_target: Callable[[], sink.Sink], count: int = 90000
+    ) -> str:
         target = open_target()
-        self.addCleanup(target.abort)
-        error = self.assertRaises(errors.TargetFull, target.check_space, 90000)
+        error = self.assertRaises(errors.TargetFull, target.check_space, count)
         self.assertEqual('untouched', target.state)
+        target.abort()
         return str(error)
 
     def test_room(self) -> None:
@@ -336,10 +373,14 @@ class RoomTest(BesideTestCase):
 
     def test_old_file_takes_room_until_the_end(self) -> None:
         self.old(b'x' * 90000)
+        os.sync()
         self._free(0)
         self.patch(os, 'geteuid', lambda: os.stat(self.path).st_uid)
         text = self._refused(lambda: opening.open_target(self.path))
         self.assertIn('have it written in place', text)
+        # Nor does what it takes do.
+        text = self._refused(lambda: opening.open_target(self.path), 1 << 30)
+        self.assertNotIn('in place', text)
 
     def test_its_room_is_used_again_in_place(self) -> None:
         self.old(b'x' * 90000)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import errno
 import fcntl
 import os
 import pty
@@ -104,6 +105,19 @@ class DescriptorTest(copying.FileTestCase):
                 self.assertEqual(before, fcntl.fcntl(fd, fcntl.F_GETFL))
         for fd in (reader, writer, master, slave):
             os.close(fd)
+
+    def test_no_more_descriptors(self) -> None:
+        """That which was opened for it is closed again."""
+
+        def eventfd(count: int) -> int:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        self.patch(os, 'eventfd', eventfd)
+        before = os.listdir('/proc/self/fd')
+        self.assertRaises(
+            errors.ResourceError, opening.open_target, '/dev/null'
+        )
+        self.assertEqual(before, os.listdir('/proc/self/fd'))
 
     def test_file_is_synced(self) -> None:
         synced: list[int] = []
