@@ -27,7 +27,9 @@ import logging
 import time
 import typing
 
+from fuel_agent_curl import continuing
 from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import address
@@ -35,14 +37,22 @@ from fuel_agent_curl.engine import download
 from fuel_agent_curl.engine import parts
 from fuel_agent_curl.image import bmap as bmap_module
 from fuel_agent_curl.image import digest
+from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import events
+from fuel_agent_curl.rules import sources
+from fuel_agent_curl.state import journal as journal_module
+from fuel_agent_curl.state import record as record_module
 from fuel_agent_curl.target import sink as sink_module
+from fuel_agent_curl.target import storage
 from fuel_agent_curl.target import writing
 
 if typing.TYPE_CHECKING:
     from fuel_agent_curl.image import checksums
 
 LOG = logging.getLogger(__name__)
+
+# What the first mebibyte of an image is received in.
+_HEAD_CHUNK = 64 * octets.KIB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,6 +70,10 @@ class Request:
     :ivar verify: read everything back from the medium and compare.
     :ivar in_place: write over a regular file, in place of one beside it that
         replaces it in the end.
+    :ivar go_on: go on with what a copy of the same has left that was killed,
+        or that failed for its network; False: start over. Records for the
+        next one are left in any case.
+    :ivar state_dir: where the records are; None: see ``state.directory``.
     :ivar dry_run: find out what can be found out, and write nothing.
     :ivar settings: how the bytes are fetched; its deadline is of all.
     :ivar sources: returns every URL of the bytes of a URL, in the order to
@@ -77,6 +91,8 @@ class Request:
     bmap: str | None = dataclasses.field(default=None, repr=False)
     verify: bool = False
     in_place: bool = False
+    go_on: bool = True
+    state_dir: str | None = None
     dry_run: bool = False
     settings: settings_module.Settings = dataclasses.field(
         default_factory=settings_module.Settings
@@ -106,12 +122,15 @@ class Result:
     :ivar checksum: what was compared with the bytes on the wire; None:
         nothing. (Of a dry run, what would be; so the next one.)
     :ivar image_checksum: what was compared with those of the image.
+    :ivar kept: bytes of the download that were there already, of an earlier
+        run.
     """
 
     image: pipeline.Result
     stats: events.Stats
     checksum: digest.Checksum | None = None
     image_checksum: digest.Checksum | None = None
+    kept: int = 0
 
 
 class Copy:
@@ -131,9 +150,7 @@ class Copy:
     ) -> None:
         self.request = request
         self._observe = observe
-        self._source = LazySource(
-            self._fetch, request.settings.window, self._read_parts
-        )
+        self._source = self._new_source()
         self._cancellation = pipeline.Cancellation()
         # The one under way, or the last: of the image, or a document.
         self._download: download.Download | None = None
@@ -231,6 +248,73 @@ class Copy:
             of_image=True,
             begun=self._begun,
         )
+        plan = _Plan(self._checksum, image_checksum, bmap)
+        left = self._find(plan)
+        record = None
+        if left is not None and request.go_on:
+            record = continuing.usable(
+                left,
+                request.target,
+                self._asked(plan),
+                decided=plan.decides(request.container),
+            )
+        if record is not None:
+            try:
+                return self._go(plan, began, left, record)
+            except errors.CannotContinue as error:
+                LOG.warning(
+                    '%s: it starts over: %s', request.target, error.message
+                )
+                self._source, self._sink = self._new_source(), None
+        return self._go(plan, began, left)
+
+    def _find(self, plan: _Plan) -> continuing.Left | None:
+        """Return what the target holds of an earlier copy.
+
+        None where this one is not to be gone on with, either: parts that a
+        block map has skipped are not there to be compared with a checksum.
+        """
+        request = self.request
+        if request.dry_run:
+            return None
+        if plan.bmap is not None and (plan.checksum or plan.image_checksum):
+            return None
+        return continuing.look(request.target, request.state_dir)
+
+    def _asked(self, plan: _Plan) -> str:
+        request = self.request
+        parts = (request.url, request.container, plan)
+        return continuing.digest(repr(parts))
+
+    def _go(
+        self,
+        plan: _Plan,
+        began: float,
+        left: continuing.Left | None,
+        record: record_module.Record | None = None,
+    ) -> Result:
+        request = self.request
+        journal = None
+        if left is not None:
+            journal = journal_module.Journal(
+                left.path,
+                lambda: self._asked(plan),
+                errors.redact(request.url),
+                lambda: continuing.origin(self._source.found),
+                record,
+            )
+        before = None
+        if record is not None:
+            urls = (request.url, *request.mirrors)
+            kept = continuing.kept(record, urls)
+            source = self._source = self._new_source(kept)
+            before = pipeline.Left(
+                record,
+                lambda: self._head(record.container),
+                source.precede,
+                lambda: source.position,
+                lambda: self._compared(kept),
+            )
         try:
             image = pipeline.copy(
                 self._source,
@@ -240,15 +324,17 @@ class Copy:
                 decoder_threads=request.settings.decoder_threads,
                 trailing_data=request.settings.trailing_data,
                 allow_unproven_end=request.settings.allow_unproven_end,
-                image_checksum=_text(image_checksum),
+                image_checksum=_text(plan.image_checksum),
                 options=writing.Options.chosen(
                     request.settings,
                     verify=request.verify,
                     in_place=request.in_place,
                     dry_run=request.dry_run,
                 ),
-                deadline=deadline,
-                bmap=bmap,
+                deadline=self._deadline,
+                bmap=plan.bmap,
+                journal=journal,
+                left=before,
                 observe=self._opened,
                 cancellation=self._cancellation,
             )
@@ -261,7 +347,8 @@ class Copy:
             image,
             dataclasses.replace(self._source.stats, seconds=seconds),
             self._checksum,
-            image_checksum,
+            plan.image_checksum,
+            self._source.position,
         )
 
     def _left(self) -> Request:
@@ -298,7 +385,57 @@ class Copy:
         )
         return self._parts
 
-    def _fetch(self) -> download.Download:
+    def _compared(self, kept: sources.Kept) -> None:
+        """Tell that what was left is right, and gone on with."""
+        length = kept.found.length
+        if self._observe is not None:
+            self._observe(
+                events.Event(
+                    'continued',
+                    errors.redact(self.request.url),
+                    kept.offset,
+                    length,
+                    1,
+                    self.request.settings.attempts,
+                    compared=kept.offset,
+                )
+            )
+
+    def _head(self, container: str) -> bytes:
+        """Fetch the first mebibyte of the image.
+
+        It was held back, so it is not on the target.
+        """
+        from fuel_agent_curl.image import containers
+
+        request = self._left()
+        settings = dataclasses.replace(
+            request.settings,
+            connections=1,
+            chunk_size=_HEAD_CHUNK,
+            window_size=octets.MIB,
+        )
+        head = bytearray()
+        with download.fetch(
+            request.url,
+            mirrors=request.mirrors,
+            settings=settings,
+            begun=self._begun,
+        ) as chunks:
+            for piece in containers.decompress(chunks, container):
+                head += piece
+                if len(head) >= storage.FIRST:
+                    break
+        return bytes(head[: storage.FIRST])
+
+    def _new_source(self, kept: sources.Kept | None = None) -> LazySource:
+        return LazySource(
+            lambda: self._fetch(kept),
+            self.request.settings.window,
+            self._read_parts,
+        )
+
+    def _fetch(self, kept: sources.Kept | None) -> download.Download:
         return download.fetch(
             self.request.url,
             mirrors=self.request.mirrors,
@@ -306,6 +443,7 @@ class Copy:
             settings=self._left().settings,
             observe=self._observe,
             begun=self._begun,
+            kept=kept,
         )
 
 
@@ -326,6 +464,23 @@ def copy(
     return Copy(request, observe).run()
 
 
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What the bytes are compared with."""
+
+    checksum: digest.Checksum | None
+    image_checksum: digest.Checksum | None
+    bmap: bmap_module.BlockMap | None
+
+    def decides(self, container: str) -> bool:
+        """Tell whether that proves all of the image that is written."""
+        if self.image_checksum is not None:
+            return True
+        if self.bmap is not None:
+            return self.bmap.checked == len(self.bmap.ranges)
+        return self.checksum is not None
+
+
 class LazySource:
     """A source that makes its first request when it is first asked.
 
@@ -336,6 +491,7 @@ class LazySource:
     :param window: what may be received ahead of who reads this, in bytes.
     :param read_parts: makes what reads it out of order.
     :ivar download: None before the first request has been answered.
+    :ivar position: where it begins, in bytes; 0 before that.
     """
 
     def __init__(
@@ -349,7 +505,9 @@ class LazySource:
         self._window = window
         self._read_parts = read_parts
         self._parts: parts.Parts | None = None
+        # Bytes before the next that is handed on.
         self._handed_on = 0
+        self.position = 0
         # Of what was ended before the download that there is.
         self._ended: list[events.Stats] = []
 
@@ -362,7 +520,7 @@ class LazySource:
             self.download.close()
             self._ended.append(self.download.stats)
             self.download = None
-            self._handed_on = 0
+            self._handed_on = self.position = 0
         self._parts = self._read_parts()
         self._ended.append(self._parts.stats)
         return self._parts
@@ -376,6 +534,7 @@ class LazySource:
     def _begun(self) -> download.Download:
         if self.download is None:
             self.download = self._fetch()
+            self.position = self._handed_on = self.download.position
         return self.download
 
     @property
@@ -389,8 +548,17 @@ class LazySource:
         return self._begun().end_proven
 
     @property
+    def found(self) -> tuple[str, answer.Representation] | None:
+        """See ``download.Download.found``."""
+        return None if self.download is None else self.download.found
+
+    def precede(self, view: memoryview) -> None:
+        """See ``download.Download.precede``."""
+        self._begun().precede(view)
+
+    @property
     def received(self) -> int:
-        """Bytes of the representation received.
+        """Bytes of the representation received, those before it included.
 
         What arrived twice, or was dropped, is in the counter of the
         download; but no more can be there than the window holds.
@@ -400,7 +568,8 @@ class LazySource:
         most = self._handed_on + self._window
         if self.download.length is not None:
             most = min(most, self.download.length)
-        return max(self._handed_on, min(self.download.stats.received, most))
+        received = self.position + self.download.stats.received
+        return max(self._handed_on, min(received, most))
 
     def views(self) -> Iterator[memoryview]:
         """Iterate over the bytes; each view is valid until the next."""

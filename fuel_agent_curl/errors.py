@@ -92,12 +92,15 @@ class Error(Exception):
     :param attempt: the attempt it happened in, counted from 1.
     :param attempts: the limit that ``attempt`` counts towards, 0 for none.
     :param hint: what to do about it.
+    :ivar continues_at: byte of the image at which another run of the same
+        copy goes on; None: it begins again.
     :ivar target_state: what the target is like after it: 'untouched',
         'blank', 'incomplete' or 'complete'; None where no target was opened.
     """
 
     exit_code = 10
     target_state: str | None = None
+    continues_at: int | None = None
 
     def __init__(
         self,

@@ -40,6 +40,8 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl.image import bmap as bmap_module
 from fuel_agent_curl.image import digest
+from fuel_agent_curl.state import journal as journal_module
+from fuel_agent_curl.state import record as record_module
 from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import relay
 from fuel_agent_curl.target import sink as sink_module
@@ -160,6 +162,24 @@ class Result:
     target: sink_module.Description | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Left:
+    """What an earlier run has left on the target, to be gone on with.
+
+    :ivar head: returns the first mebibyte of the image, which is not there.
+    :ivar precede: takes what is there of the representation, where that is
+        the image itself, up to ``position``: for the digest of all.
+    :ivar position: returns where the source begins, in bytes.
+    :ivar compared: called when what is there has been found to be right.
+    """
+
+    record: record_module.Record
+    head: Callable[[], octets.Buffer]
+    precede: Callable[[memoryview], None]
+    position: Callable[[], int]
+    compared: Callable[[], None]
+
+
 def copy(
     download: Source,
     target: str | os.PathLike[str],
@@ -173,6 +193,8 @@ def copy(
     options: writing.Options = _DEFAULTS,
     deadline: float | None = None,
     bmap: bmap_module.BlockMap | None = None,
+    journal: journal_module.Journal | None = None,
+    left: Left | None = None,
     observe: Observer | None = None,
     cancellation: Cancellation | None = None,
 ) -> Result:
@@ -202,10 +224,15 @@ def copy(
     :param bmap: write its ranges alone, each compared with its checksum, and
         leave the rest of the target as it is. What that is known by is gone
         until the end, though, and after a copy that failed.
+    :param journal: keeps the records by which another run can go on, should
+        this one not come to its end; None: nothing is recorded.
+    :param left: what is gone on with; the source begins there.
     :param observe: called once, with the sink: what it has written, and what
         the target is like, can be looked at from any thread.
     :param cancellation: by which another thread can end all of this. Whoever
         does that ends the download, too.
+    :raises errors.CannotContinue: if what was left is not what it should be;
+        nothing of it stays.
     :raises errors.OptionError: for a checksum or a container that is none.
     :raises errors.ContentError: for an image that is not what it should be.
     :raises errors.DeviceError: for a target that cannot be used, or fails.
@@ -226,11 +253,22 @@ def copy(
             raise errors.OptionError(
                 'a block map is of an image that comes in order, not of qcow2'
             )
-        options = dataclasses.replace(options, mapped=bmap is not None)
+        options = dataclasses.replace(
+            options,
+            mapped=bmap is not None,
+            recorded=journal is not None,
+            resumed=left is not None,
+        )
         sink = opening.open_target(
             target, options, deadline=deadline, check=cancellation.check
         )
         opened.sink = sink
+        if left is not None:
+            if not isinstance(sink, storage.Storage):
+                raise errors.CannotContinue(
+                    '%s is no device and no file any more' % sink.path
+                )
+            sink.go_on(left.record, left.compared)
         if bmap is None:
             tasks.append(sink.write)
         else:
@@ -263,22 +301,36 @@ def copy(
 
         # Where a checksum says what the image is, that decides.
         ignore = trailing_data == 'ignore' or image_checksum is not None
-        unpacked = containers.open_container(
-            download.views(),
-            container,
-            decoder_memory=decoder_memory,
-            decoder_threads=decoder_threads,
-            ignore_trailing=ignore,
-            out_of_order=bmap is None and _is_parted(download),
-        )
-        # A traceback would keep its threads until it is dropped.
-        stack.callback(unpacked.close)
-        found, chunks = unpacked.container, unpacked.chunks
-        if found == 'qcow2':
-            return _copy_qcow2(
-                download, sink, opened, decoder_memory, check, options
+        found: str
+        chunks: Iterator[octets.Buffer]
+        if left is not None:
+            assert isinstance(sink, storage.Storage)
+            found = left.record.container
+            chunks = _all(left, sink, download.views())
+        else:
+            unpacked = containers.open_container(
+                download.views(),
+                container,
+                decoder_memory=decoder_memory,
+                decoder_threads=decoder_threads,
+                ignore_trailing=ignore,
+                out_of_order=bmap is None and _is_parted(download),
             )
-        sink.check_length(unpacked.at_least)
+            # A traceback would keep its threads until it is dropped.
+            stack.callback(unpacked.close)
+            found, chunks = unpacked.container, unpacked.chunks
+            if found == 'qcow2':
+                return _copy_qcow2(
+                    download, sink, opened, decoder_memory, check, options
+                )
+            sink.check_length(unpacked.at_least)
+        if (
+            journal is not None
+            and isinstance(sink, storage.Storage)
+            and found == 'raw'
+        ):
+            journal.container = found
+            sink.keep_records(journal)
         # A container has an end of its own, a block map the length.
         if found == 'raw' and not (
             allow_unproven_end or image_checksum is not None or bmap
@@ -301,6 +353,24 @@ def copy(
     return Result(
         sink.written, found, bmap.mapped, bmap.checked, options.verify
     )
+
+
+# What another run would fail with as well.
+_LASTING = (
+    errors.ContentError,
+    errors.DeviceError,
+    errors.OptionError,
+    errors.CannotContinue,
+    errors.RepresentationChanged,
+)
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Tell whether another run may go on where this one has failed."""
+    if isinstance(error, errors.Error):
+        return not isinstance(error, _LASTING)
+    # A signal; any other exception is a bug.
+    return not isinstance(error, Exception)
 
 
 class _Target:
@@ -373,6 +443,8 @@ class _Target:
                 self._timer.join()
             if exc is None:
                 return False
+            if self.sink is not None:
+                self.sink.keeps = _is_passing(exc)
             self._abort()
             if (
                 isinstance(exc, (errors.DeadlineExceeded, errors.Cancelled))
@@ -420,6 +492,31 @@ class _Target:
     def _tell(self, error: BaseException) -> None:
         # Only an error of ours declares it.
         setattr(error, 'target_state', self._state)  # noqa: B010
+        if self.sink is not None and self.sink.continues_at is not None:
+            at = self.sink.continues_at
+            setattr(error, 'continues_at', at)  # noqa: B010
+
+
+def _all(
+    left: Left, sink: storage.Storage, rest: Iterator[memoryview]
+) -> Iterator[octets.Buffer]:
+    """Iterate over a raw image, of which the first bytes are there."""
+    at, position = 0, left.position()
+    head = memoryview(left.head())
+    for piece in itertools.chain((head,), sink.read_before()):
+        if at < position:
+            left.precede(piece[: position - at])
+        at += len(piece)
+        yield piece
+    # What it begins with may be there already.
+    skip = at - position
+    for view in rest:
+        if skip:
+            piece, skip = view[skip:], max(0, skip - len(view))
+            if piece:
+                yield piece
+        else:
+            yield view
 
 
 def _copy_qcow2(

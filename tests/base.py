@@ -171,6 +171,9 @@ class FunctionalTestCase(_Base):
             self.patch(tempfile, 'tempdir', '/var/tmp')
         self.useFixture(fixtures.NestedTempfile())
         self.directory = tempfile.gettempdir()
+        # What one test has left is not for another to go on with.
+        state = self.useFixture(fixtures.TempDir()).path
+        self.useFixture(fixtures.EnvironmentVariable('XDG_STATE_HOME', state))
         self.useFixture(fixtures.EnvironmentVariable('TMPDIR', self.directory))
         for name in _PROXIES:
             for variable in (name, name.upper()):

@@ -29,17 +29,22 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 #: Each room, from the top down, and the rooms below it that it may import.
 ROOMS = {
-    'cmd': 'copying pipeline engine rules image target config harmful',
+    'cmd': (
+        'copying continuing pipeline engine rules state image target config '
+        'harmful'
+    ),
     '__init__': 'copying engine config',
-    'copying': 'pipeline engine rules image target config',
+    'copying': ('continuing pipeline engine rules state image target config'),
     'drivers': 'artifact engine config',
     'artifact': 'pipeline engine image target config',
     'ironic': 'pipeline engine image target config',
-    'pipeline': 'image target',
+    'continuing': 'rules state target',
+    'pipeline': 'state image target',
     'engine': 'rules image config',
     'rules': 'config',
     'image': '',
-    'target': '',
+    'target': 'state',
+    'state': '',
     'config': '',
     'harmful': '',
     'errors': '',

@@ -32,10 +32,10 @@ PICTURE = ROOT / 'doc' / 'source' / 'rooms.svg'
 _PLAN = """
 .          drivers    cmd        .
 __init__   artifact   copying    .
-.          ironic     .          .
-engine     .          pipeline   .
+.          ironic     pipeline   continuing
+engine     .          .          target
 rules      .          .          .
-config     image      target     harmful
+config     image      state      harmful
 """
 
 #: What each room is for, in two lines.
@@ -44,6 +44,7 @@ _WORDS = {
     'artifact': ('the classes of', 'fuel-agent'),
     'cmd': ('the door of', 'people: the program'),
     'copying': ('from a URL', 'to a target'),
+    'continuing': ('what a copy left', 'that did not end'),
     'config': ('what was asked for', ''),
     'drivers': ('the door of', 'fuel-agent'),
     'engine': ('one download,', 'in order, bounded'),
@@ -52,6 +53,7 @@ _WORDS = {
     'image': ('what the bytes are', ''),
     'pipeline': ('source, stages, sink,', 'and their order'),
     'rules': ('values in,', 'decisions out'),
+    'state': ('what outlives', 'a process'),
     'target': ('where the bytes go', ''),
 }
 

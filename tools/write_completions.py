@@ -37,7 +37,7 @@ _PATHS = ('CHECKSUM', 'FILE', 'FILE_OR_URL', 'TARGET')
 _DIRECTORIES = ('DIR',)
 
 #: Verbs whose last argument is a path.
-_TAKE_PATH = ('copy',)
+_TAKE_PATH = ('copy', 'status')
 
 #: Characters of what is said of an option.
 _MOST = 68

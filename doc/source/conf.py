@@ -54,6 +54,7 @@ man_pages = [
         ('fuel-agent-curl-copy', 'write an image to a disk or a file'),
         ('fuel-agent-curl-demo', 'copy an image from a server that fails'),
         ('fuel-agent-curl-probe', 'say what a server is'),
+        ('fuel-agent-curl-status', 'say what an unfinished copy has left'),
     )
 ]
 

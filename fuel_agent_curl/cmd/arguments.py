@@ -55,7 +55,7 @@ _OTHERS = {
     '--quiet': '--silent',
     '-#': '--progress bar',
 }
-_NEEDLESS = ('-C', '-c', '--continue-at', '--continue')
+_NEEDLESS = ('-C', '-c', '--continue-at')
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -89,6 +89,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         _read_copy(parser, after, operands)
     elif verb == 'probe':
         _read_probe(parser, after, operands)
+    elif verb == 'status':
+        if len(operands) != 1:
+            parser.error('one TARGET is asked for')
+        (after.target,) = operands
     elif operands:
         parser.error('takes no arguments')
     after.verb = verb

@@ -118,10 +118,13 @@ class JsonDisplay(Display):
 
     def event(self, event: events.Event, seen: snapshot.Snapshot) -> None:
         """Print what happened."""
-        self._print(
-            seen.record(event.kind)
-            | {'offset': event.offset, 'delay': round(event.delay, 3)}
-        )
+        more: dict[str, typing.Any] = {
+            'offset': event.offset,
+            'delay': round(event.delay, 3),
+        }
+        if event.kind == 'continued':
+            more |= {'compared': event.compared, 'saved': event.offset}
+        self._print(seen.record(event.kind) | more)
 
     def done(self, seen: snapshot.Snapshot, plan: Plan | None = None) -> None:
         """Print the last object of a copy that succeeded."""

@@ -20,6 +20,7 @@ import errno
 from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import hints
 from fuel_agent_curl.cmd import signals
+from fuel_agent_curl.cmd import wording
 from fuel_agent_curl.target import opening
 
 #: Of a bug of ours.
@@ -52,6 +53,9 @@ def of(error: BaseException, target: str | None = None) -> Ending:
     if target is not None:
         name = 'standard output' if target == opening.STDOUT else target
         text = errors.one_line('%s; %s is %s' % (text, name, state))
+        at = getattr(error, 'continues_at', None)
+        if at is not None:
+            text += '; run again, it continues at %s' % wording.size(at)
     return Ending(text, exit_code, state)
 
 

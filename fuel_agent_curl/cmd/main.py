@@ -118,6 +118,10 @@ class _Run:
             from fuel_agent_curl.cmd import probe
 
             probe.run(parsed, found.settings)
+        elif parsed.verb == 'status':
+            from fuel_agent_curl.cmd import status
+
+            status.run(parsed, found)
         else:
             from fuel_agent_curl.cmd import demo
 

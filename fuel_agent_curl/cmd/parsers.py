@@ -46,6 +46,8 @@ verbs:
           write the image at URL to a block device or a file
   probe [OPTION ...] URL
           say what the server is, and what a resume from it would look like
+  status [OPTION ...] TARGET
+          say what an unfinished copy has left on TARGET, and how to go on
   demo    copy an image from a server that breaks off, stalls and lies, all
           of it on this machine, and say what happened
 
@@ -81,6 +83,12 @@ error, listed in the documentation; 130 Ctrl-C; 143 SIGTERM.
 _PROBE = """\
 Ask the server for one byte, and say what the answer tells: address, protocol,
 ranges, validator, complete length, timings.
+"""
+
+_STATUS = """\
+Say what a copy that was killed, or that failed for its network, has left on
+TARGET: of which URL, how far, since when, and how to go on. It changes
+nothing.
 """
 
 _DEMO = """\
@@ -220,11 +228,25 @@ def demo() -> Parser:
     return parser
 
 
+def status() -> Parser:
+    """Return the parser of the options of ``status``."""
+    parser = _verb('status', 'TARGET', _STATUS)
+    parser.add_argument(
+        '--json', action='store_true', help='Print one JSON object instead.'
+    )
+    _add_debug(parser)
+    for option in options.COPY:
+        if option.name == 'state_dir':
+            _add_option(parser, option)
+    return parser
+
+
 #: What makes the parser of each verb.
 VERBS: dict[str, Callable[[], Parser]] = {
     'copy': copy,
     'demo': demo,
     'probe': probe,
+    'status': status,
 }
 
 
@@ -315,7 +337,7 @@ def _add_options(
 
 
 def _add_option(
-    group: argparse._ArgumentGroup, option: options.Option
+    group: argparse._ActionsContainer, option: options.Option
 ) -> None:
     """Add the flag of one option; not given, it leaves no trace."""
     flags = option.flags or ('--' + option.name.replace('_', '-'),)

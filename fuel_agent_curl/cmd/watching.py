@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import dataclasses
+import logging
 import queue
 import threading
 import time
@@ -28,7 +29,10 @@ import typing
 from fuel_agent_curl.cmd import displays
 from fuel_agent_curl.cmd import ending
 from fuel_agent_curl.cmd import snapshot
+from fuel_agent_curl.cmd import wording
 from fuel_agent_curl.rules import events
+
+LOG = logging.getLogger(__name__)
 
 # How long the end waits for the thread, which waits for nobody.
 _PATIENCE = 5.0
@@ -48,6 +52,13 @@ class Watched(typing.Protocol):
 
     @property
     def phase(self) -> str: ...
+
+
+def _continued(event: events.Event) -> str:
+    at = wording.size(event.offset)
+    if event.length is not None:
+        at += ' of ' + wording.size(event.length)
+    return 'continues at %s (everything before it was compared)' % at
 
 
 class Watch:
@@ -143,6 +154,8 @@ class Watch:
             attempts=event.attempts,
             error=event.error,
         )
+        if event.kind == 'continued':
+            LOG.info('%s', _continued(event))
         self._display.event(event, self._measure())
 
     def _run(self) -> None:

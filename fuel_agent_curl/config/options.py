@@ -418,6 +418,24 @@ COPY: tuple[Option, ...] = (
         preset=False,
     ),
     Option(
+        'go_on',
+        'Go on with what a copy of the same has left that was killed, or that '
+        'failed for its network: what is on the target is read and compared, '
+        'and only the rest is fetched.',
+        subject='target',
+        preset=True,
+        flags=('--continue',),
+    ),
+    Option(
+        'state_dir',
+        'Directory of the records by which a copy is gone on with; by '
+        'default fuel-agent-curl in $XDG_STATE_HOME, or else in /var/lib, for '
+        'root, or ~/.local/state.',
+        subject='target',
+        preset=None,
+        metavar='DIR',
+    ),
+    Option(
         'dry_run',
         'Write nothing: open the target, ask the server, look at the first '
         'bytes, and say what would be done.',

@@ -76,13 +76,16 @@ class Event:
     :ivar kind: 'started' (the first usable head is here), 'resumed' (at
         ``offset``), 'restarted' (from 0, another representation), 'reread'
         (from 0, to be compared up to ``offset``), 'retry' (``error`` ended
-        an attempt, the next starts in ``delay`` seconds) or 'failover'
-        (``error`` ended one, the next asks the mirror ``url`` at once).
+        an attempt, the next starts in ``delay`` seconds), 'failover'
+        (``error`` ended one, the next asks the mirror ``url`` at once) or
+        'continued' (what an earlier run has left, ``compared`` bytes of the
+        image, was found to be right: the download goes on at ``offset``).
     :ivar url: redacted.
     :ivar offset: next byte of the representation.
     :ivar length: complete length in bytes, None where unknown.
     :ivar attempt: attempts in a row without progress, from 1.
     :ivar attempts: the limit of those; 0: none.
+    :ivar compared: bytes, of 'continued' alone.
     """
 
     kind: str
@@ -93,3 +96,4 @@ class Event:
     attempts: int
     error: errors.Error | None = None
     delay: float = 0.0
+    compared: int = 0

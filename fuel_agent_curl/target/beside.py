@@ -96,6 +96,20 @@ def make(path: str, real: str, mode: int) -> tuple[str, int] | None:
     )
 
 
+def take(path: str, real: str) -> tuple[str, int] | None:
+    """Return name and fd of what a copy to ``real`` has left; None: nothing.
+
+    :param path: of the target, for errors.
+    :raises errors.TargetBusy: while that copy runs, or may.
+    """
+    name = real + SUFFIX
+    fd = _open_left(path, name)
+    if fd is None or is_at(name, fd):
+        return None if fd is None else (name, fd)
+    os.close(fd)
+    return None
+
+
 def lock(fd: int) -> bool:
     """Lock a file; return whether nobody else had.
 
@@ -150,10 +164,23 @@ def _clear_away(path: str, name: str) -> None:
 
     :raises errors.TargetBusy: if that one runs, or may.
     """
+    fd = _open_left(path, name)
+    if fd is None:
+        return
+    try:
+        if is_at(name, fd):
+            LOG.info('%s was left by a copy that was killed; removed', name)
+            os.unlink(name)
+    finally:
+        os.close(fd)
+
+
+def _open_left(path: str, name: str) -> int | None:
+    """Open and lock what a copy has left that does not run any more."""
     try:
         fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
-        return
+        return None
     except OSError as exc:
         raise _in_the_way(path, name) from exc
     try:
@@ -174,11 +201,10 @@ def _clear_away(path: str, name: str) -> None:
         except OSError as exc:
             # Without locks, nobody can tell.
             raise _in_the_way(path, name) from exc
-        if is_at(name, fd):
-            LOG.info('%s was left by a copy that was killed; removed', name)
-            os.unlink(name)
-    finally:
+    except BaseException:
         os.close(fd)
+        raise
+    return fd
 
 
 def _in_the_way(path: str, name: str) -> errors.DeviceError:

@@ -418,7 +418,7 @@ def _open_file(path: str, options: writing.Options) -> sink.Sink | None:
         if options.mapped:
             return targets.PatchedFile(path, fd, options, name=real)
         if not options.in_place and not _must_stay(path, real, fd, census):
-            made = beside.make(path, real, 0o600)
+            made = _beside(path, real, 0o600, options)
             if made is not None:
                 return _new_file(path, made, options, real, fd)
         return targets.File(path, fd, options, name=real)
@@ -462,7 +462,7 @@ def _create(path: str, options: writing.Options) -> sink.Sink | None:
     # With a block map, the new file has holes where that says so: there is
     # nothing that could stay in its place.
     if options.mapped or not options.in_place:
-        made = beside.make(path, real, 0o666)
+        made = _beside(path, real, 0o666, options)
     if made is not None:
         new = _new_file(path, made, options, real, None)
         if not os.path.lexists(real):
@@ -491,6 +491,21 @@ def _create(path: str, options: writing.Options) -> sink.Sink | None:
     except BaseException:
         os.close(fd)
         raise
+
+
+def _beside(
+    path: str, real: str, mode: int, options: writing.Options
+) -> tuple[str, int] | None:
+    """Make the file that is to take the place of ``real``, or go on with it.
+
+    :raises errors.CannotContinue: if there is nothing to go on with.
+    """
+    if not options.resumed:
+        return beside.make(path, real, mode)
+    left = beside.take(path, real)
+    if left is None:
+        raise errors.CannotContinue('%s is gone' % (real + beside.SUFFIX))
+    return left
 
 
 def _new_file(

@@ -98,6 +98,9 @@ class Sink(abc.ABC):
         that is asked for, 'verifying'.
     :ivar verified: bytes read back from the medium so far.
     :ivar life: how far the target has come.
+    :ivar keeps: after ``abort``, another run is to go on with what is there,
+        if that is worth it.
+    :ivar continues_at: where in the image it can, in bytes; None: it cannot.
     :ivar state: what the target is like, for people: 'untouched', 'blank'
         (what was there is gone, nothing of the image is), 'incomplete', or,
         after ``finish`` has returned, 'complete'.
@@ -111,6 +114,8 @@ class Sink(abc.ABC):
         self.written = 0
         self.phase = 'copying'
         self.verified = 0
+        self.keeps = False
+        self.continues_at: int | None = None
         self.life = Life.UNTOUCHED
         self.state = _WORDS[self.life]
         self._fd = fd

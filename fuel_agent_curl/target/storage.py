@@ -41,8 +41,14 @@ import logging
 import mmap
 import os
 import sys
+import time
 
+from zlib_ng import zlib_ng
+
+from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl.state import journal as journal_module
+from fuel_agent_curl.state import record as record_module
 from fuel_agent_curl.target import identity
 from fuel_agent_curl.target import readback
 from fuel_agent_curl.target import signatures
@@ -79,6 +85,35 @@ _TURNS = 16
 
 #: Looks at all of the image, as the medium gives it back.
 Inspector = Callable[[Iterator[memoryview]], None]
+
+#: Where the records are, in the first mebibyte: nothing that libblkid or the
+#: kernel knows has its magic number there, and all of that is blank.
+RECORDS = 768 * octets.KIB
+
+# How much is written before the first record, and between two: as much is
+# lost by a kill.
+_RECORD = 16 * octets.MIB
+
+# Where there is never nothing to do, as much is synced no more often than
+# that, in seconds: else a power cut would lose all.
+_SYNC_AT_LEAST = 64 * octets.MIB
+_SYNC_INTERVAL = 1.0
+
+#: Returns the last byte of the image, not behind the one given, at which the
+#: source can begin again: where that is in the representation, and in the
+#: image.
+Boundary = Callable[[int], tuple[int, int]]
+
+
+_RECORDS_END = RECORDS + record_module.SLOTS * record_module.SLOT
+
+
+def _anywhere(stop: int) -> tuple[int, int]:
+    return stop, stop
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class Storage(sink.Sink):
@@ -121,6 +156,22 @@ class Storage(sink.Sink):
         self._dropped_from = sys.maxsize
         self._is_interrupted = False
         self._proof = readback.Regions() if options.verify else None
+        self._journal: journal_module.Journal | None = None
+        self._boundary: Boundary = _anywhere
+        # CRC-32 of all that was put on the target, and of what is held back
+        # of its first mebibyte.
+        self._crc = 0
+        self._head = 0
+        # Where the last record was made.
+        self._recorded = FIRST
+        self._synced: record_module.Mark | None = None
+        self._synced_at = 0.0
+        # There is a record on the target, which may be gone on with.
+        self._has_record = False
+        # What an earlier run has written, that is to be there still.
+        self._before: record_module.Mark | None = None
+        self._is_compared = False
+        self._on_compared: Callable[[], None] = _nothing
 
     # What the kinds do in their own ways.
 
@@ -155,6 +206,145 @@ class Storage(sink.Sink):
 
     def judge(self) -> None:
         self._fit()
+
+    # A copy that is killed, and gone on with.
+
+    def keep_records(
+        self,
+        journal: journal_module.Journal,
+        boundary: Boundary = _anywhere,
+    ) -> None:
+        """Have it recorded from now on how far the image is written."""
+        self._journal, self._boundary = journal, boundary
+
+    def go_on(
+        self, record: record_module.Record, on_compared: Callable[[], None]
+    ) -> None:
+        """Leave what an earlier run has written as it is.
+
+        The image is to be written from its first byte on, all the same: up
+        to the end of what is there it is compared with the record.
+
+        :param on_compared: called when that has been done, from the thread
+            that writes.
+        :raises errors.CannotContinue: if it says nothing of this boot.
+        """
+        self._on_compared = on_compared
+        same = record.boot == journal_module.boot()
+        mark = record.written if same else record.synced
+        if mark is None:
+            raise errors.CannotContinue('nothing of it was synced')
+        self._before, self._synced = mark, record.synced
+        self._has_record = True
+        self._head = record.head
+        self._held.hidden.update(record.hidden)
+        self._held.old.update(record.old)
+
+    @property
+    def before(self) -> record_module.Mark | None:
+        """How far an earlier run had got; None: nothing is gone on with."""
+        return self._before
+
+    def read_before(self) -> Iterator[memoryview]:
+        """Iterate over what an earlier run has written, from FIRST on.
+
+        From the medium; by a descriptor of its own, as another thread may
+        use the sink meanwhile.
+        """
+        assert self._before is not None
+        path = '/proc/self/fd/%d' % self._fd
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+        except OSError:
+            fd = os.open(path, os.O_RDONLY)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        buffer = memoryview(mmap.mmap(-1, octets.MIB))
+        start, stop = FIRST, self._before.stop
+        try:
+            while start < stop:
+                count = os.preadv(fd, [buffer], start)
+                # A file may end in a hole.
+                buffer[count:] = bytes(len(buffer) - count)
+                piece = buffer[: stop - start]
+                self._held.complete(piece, start)
+                yield piece
+                start += len(piece)
+        except OSError as exc:
+            raise errors.CannotContinue(
+                '%s cannot be read: %s' % (self.path, exc.strerror)
+            ) from exc
+        finally:
+            os.close(fd)
+
+    def _pass_by(self, view: memoryview) -> memoryview:
+        """Compare what an earlier run has written; return the rest."""
+        before = self._before
+        if before is None or self._is_compared:
+            return view
+        there = view[: max(0, before.stop - self._offset)]
+        self._crc = zlib_ng.crc32(there, self._crc)
+        self._offset += len(there)
+        if self._offset >= before.stop:
+            if self._crc != before.crc:
+                raise errors.CannotContinue(
+                    'what is on %s is not what was written there' % self.path
+                )
+            self._is_compared = True
+            self._save()
+            self._on_compared()
+        return view[len(there) :]
+
+    def _record(self) -> None:
+        """Make a record, if it is time for one."""
+        if self._journal is None or self._offset - self._recorded < _RECORD:
+            return
+        now = time.monotonic()
+        if (
+            self._unsynced >= _SYNC_AT_LEAST
+            and now - self._synced_at >= _SYNC_INTERVAL
+        ):
+            self._sync()
+        self._save()
+
+    def _mark(self) -> record_module.Mark:
+        """Return how far all is written."""
+        self._flush_zeros()
+        wire, image = self._boundary(self._offset)
+        return record_module.Mark(
+            stop=self._offset, crc=self._crc, wire=wire, image=image
+        )
+
+    def _save(self) -> None:
+        if self._journal is None:
+            return
+        self._recorded = self._offset
+        data = self._journal.save(
+            self._mark(),
+            self._synced,
+            head=self._head,
+            hidden=self._held.hidden,
+            old=self._held.old,
+        )
+        if data is None:
+            return
+        self._has_record = True
+        view = memoryview(mmap.mmap(-1, len(data)))
+        view[:] = data
+        at = RECORDS + self._journal.slot * record_module.SLOT
+        self._pwrite(view, at)
+
+    def _drop_records(self) -> None:
+        if self._has_record:
+            self._has_record = False
+            self._pwrite_zeros(RECORDS, _RECORDS_END)
+
+    def _blank_first(self, stop: int) -> None:
+        """Zero [0, stop) of the first mebibyte, but for a record."""
+        if self._has_record:
+            self._pwrite_zeros(0, min(stop, RECORDS))
+            self._pwrite_zeros(_RECORDS_END, stop)
+        else:
+            self._pwrite_zeros(0, stop)
 
     def begin(self) -> None:
         if self._begun:
@@ -263,6 +453,8 @@ class Storage(sink.Sink):
             return
         self._fit()
         self._reach = reach
+        if self._journal is not None and reach == FIRST:
+            self._check_head()
         self._become(sink.Life.BLANK, 'incomplete')
         with self._mapped('preparing'):
             if reach == FIRST:
@@ -273,6 +465,21 @@ class Storage(sink.Sink):
                 self._hide(FIRST)
                 self._blanked()
         self.state = 'blank'
+
+    def _check_head(self) -> None:
+        assert self._journal is not None
+        if self._options.mapped:
+            # What is skipped of it is not there any more; the rest has
+            # checksums.
+            if self._before is None:
+                self._journal.reset()
+            return
+        head = zlib_ng.crc32(self._held.get(0, FIRST))
+        if self._before is None:
+            self._journal.reset()
+        elif self._head != head:
+            raise errors.CannotContinue('the image begins with other bytes')
+        self._head = head
 
     def _hide(self, length: int, *, sync: bool = True) -> None:
         """Zero what the target is known by behind its first mebibyte.
@@ -302,8 +509,11 @@ class Storage(sink.Sink):
         self._next = place + len(view)
 
     def _put(self, runs: Iterator[staging.Run]) -> None:
-        for zeros, view in runs:
+        for zeros, run in runs:
             self._go_on()
+            view = self._pass_by(run)
+            if not view:
+                continue
             if zeros:
                 self._add_zeros(len(view))
             else:
@@ -311,6 +521,9 @@ class Storage(sink.Sink):
                 self._pwrite(view, self._offset)
                 self._unsynced += len(view)
             self._offset += len(view)
+            if self._journal is not None:
+                self._crc = zlib_ng.crc32(view, self._crc)
+        self._record()
 
     def _add_zeros(self, length: int) -> None:
         if self._zeros_from is None:
@@ -334,6 +547,7 @@ class Storage(sink.Sink):
         # error would end that wait.
         if _SYNC_AHEAD <= self._unsynced <= 4 * _SYNC_AHEAD:
             self._sync()
+            self._record()
 
     def interrupt(self) -> None:
         """Have the next call on the target fail, but for those at the end.
@@ -366,6 +580,10 @@ class Storage(sink.Sink):
                 self._release(self._held.tail, self.written)
             self._flush()
             self._settle()
+        if self._before is not None and not self._is_compared:
+            raise errors.CannotContinue(
+                'the image ends before what is on %s' % self.path
+            )
         # All of it has to be on the medium before anything of what it is
         # known by is handed to the kernel, which may put that there at once.
         self.phase = 'syncing'
@@ -391,9 +609,13 @@ class Storage(sink.Sink):
             self._end()
             self._close()
         self._become(sink.Life.CLOSED, 'complete')
+        if self._journal is not None:
+            self._journal.clear()
 
     def _publish(self) -> None:
         """Put there what the image is known by."""
+        with self._mapped('writing to'):
+            self._drop_records()
         if self._options.mapped:
             self._fill()
         order = self._held.order(self.written)
@@ -450,6 +672,7 @@ class Storage(sink.Sink):
 
     def _take_back(self) -> None:
         """Leave nothing that looks complete; warn where that fails."""
+        self._note_end()
         if self.life is sink.Life.UNTOUCHED:
             return
         try:
@@ -468,6 +691,30 @@ class Storage(sink.Sink):
         if self.life is sink.Life.BLANK:
             self.state = 'blank'
         self._blanked()
+
+    def _note_end(self) -> None:
+        """Leave a record that is gone on with, or none."""
+        before = self._before
+        if self.keeps and before is not None and not self._is_compared:
+            # That record still holds.
+            self.continues_at = before.image
+            return
+        if self._journal is None or self.life is sink.Life.UNTOUCHED:
+            return
+        try:
+            if (
+                self.keeps
+                and self._has_record
+                and self.life is sink.Life.WRITTEN
+            ):
+                self._save()
+                self.continues_at = self._boundary(self._recorded)[1]
+            else:
+                self._drop_records()
+                if self._journal is not None:
+                    self._journal.clear()
+        except OSError as exc:
+            LOG.warning('%s: no record: %s', self.path, exc.strerror)
 
     def _look(
         self, *, offset: int = 0, forced: bool = True
@@ -517,6 +764,8 @@ class Storage(sink.Sink):
         )
 
     def _close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
         self._held.close()
         super()._close()
 
@@ -530,12 +779,24 @@ class Storage(sink.Sink):
             if not count:
                 break
             start += count
+        for slot in range(RECORDS, _RECORDS_END, record_module.SLOT):
+            # Of a copy that was killed: nobody wants it back.
+            if record_module.holds(first[slot : slot + record_module.SLOT]):
+                first[slot : slot + record_module.SLOT] = bytes(
+                    record_module.SLOT
+                )
         self._held.put(0, first[:start])
 
     def _sync(self) -> None:
+        mark = None
+        if self._journal is not None:
+            with self._mapped('writing to'):
+                mark = self._mark()
         with self._mapped('syncing'):
             self._fdatasync()
         self._unsynced = 0
+        self._synced_at = time.monotonic()
+        self._synced = mark or self._synced
 
     def _fdatasync(self) -> None:
         # The kernel does not say what could not be synced.

@@ -67,7 +67,10 @@ class File(storage.Storage):
         self._created = created
 
     def _blank(self, stop: int) -> None:
-        if os.fstat(self._fd).st_size:
+        if self._has_record:
+            self._blank_first(storage.FIRST)
+            self._fdatasync()
+        elif os.fstat(self._fd).st_size:
             # Everything has to go, or the holes would show it.
             os.ftruncate(self._fd, 0)
             os.fsync(self._fd)
@@ -130,8 +133,10 @@ class File(storage.Storage):
         return []
 
     def _take_back(self) -> None:
+        super()._take_back()
+        if self.continues_at is not None:
+            return
         if self.life is not sink.Life.UNTOUCHED:
-            super()._take_back()
             self._empty()
         if self._created:
             self._remove()
@@ -191,7 +196,9 @@ class NewFile(File):
 
     def check_space(self, count: int) -> None:
         try:
-            filesystem.check_space(self.path, self._fd, count, old=False)
+            # Of what an earlier run has left, much is there.
+            old = self._options.resumed
+            filesystem.check_space(self.path, self._fd, count, old=old)
         except errors.TargetFull as error:
             room = filesystem.free(self._fd, old=False)
             if self._old is not None and room is not None:
@@ -270,7 +277,7 @@ class PatchedFile(File):
         return sink.Description(self.kind, 'patched', self._old, free)
 
     def _blank(self, stop: int) -> None:
-        self._pwrite_zeros(0, min(self._old, stop))
+        self._blank_first(min(self._old, stop))
         self._fdatasync()
 
     def _look(
@@ -328,7 +335,7 @@ class Device(storage.Storage):
             )
 
     def _blank(self, stop: int) -> None:
-        self._pwrite_zeros(0, min(stop, self._size))
+        self._blank_first(min(stop, self._size))
         self._fdatasync()
 
     def _blanked(self) -> None:

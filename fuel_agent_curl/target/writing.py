@@ -49,6 +49,10 @@ class Options:
     :ivar mapped: parts of the image may be skipped, and what the target has
         there stays: a file that exists is written in place. ``pipeline.copy``
         says so where there is a block map.
+    :ivar recorded: it may be recorded how far the image is written, for
+        another run to go on.
+    :ivar resumed: what another run has left is gone on with: nothing of it is
+        cleared away.
     :ivar dry_run: nothing will be written: nobody has to read a pipe, and
         whoever does is not disturbed.
     """
@@ -60,6 +64,8 @@ class Options:
     in_place: bool = False
     in_use: bool = False
     mapped: bool = False
+    recorded: bool = False
+    resumed: bool = False
     dry_run: bool = False
 
     @classmethod
@@ -75,4 +81,4 @@ class Options:
     @property
     def reads(self) -> bool:
         """Whether a file is read, too."""
-        return self.verify or self.mapped
+        return self.verify or self.mapped or self.recorded

@@ -201,6 +201,7 @@ class Download:
     """As much of a download as a copy looks at."""
 
     length: int | None = 100
+    position = 0
     end_proven = False
 
     def __init__(self) -> None:

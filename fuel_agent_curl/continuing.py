@@ -1,0 +1,189 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Going on with a copy whose process, or machine, has come to its end.
+
+A record says how far it had got: it is in the directory of the records, and
+on the target. What is on the target counts only if it is, byte for byte, what
+that program wrote there. A record that is on the target alone may have been
+made up by whoever had the disk before: it is taken only where something else
+decides what the image is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import logging
+import os
+import stat
+
+from fuel_agent_curl import errors
+from fuel_agent_curl.rules import answer
+from fuel_agent_curl.rules import head
+from fuel_agent_curl.rules import sources
+from fuel_agent_curl.state import directory
+from fuel_agent_curl.state import journal as journal_module
+from fuel_agent_curl.state import record as record_module
+from fuel_agent_curl.target import beside
+from fuel_agent_curl.target import storage
+
+LOG = logging.getLogger(__name__)
+
+
+def digest(text: str) -> str:
+    """Return what tells ``text`` from any other, and says nothing of it."""
+    # Here: importing OpenSSL takes long, and most copies have no record.
+    import hashlib
+
+    return hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Left:
+    """What copies have left that had the same target.
+
+    :ivar path: of the file that the record of such a copy is in.
+    :ivar ours: what is recorded there; None: nothing.
+    :ivar there: what is recorded on the target itself.
+    """
+
+    path: str
+    ours: record_module.Record | None = None
+    there: record_module.Record | None = None
+
+    @property
+    def record(self) -> record_module.Record | None:
+        """The newest record, whether it is to be trusted or not."""
+        ours, there = self.ours, self.there
+        if ours is None or there is None:
+            return ours or there
+        if ours.copy == there.copy and there.number > ours.number:
+            return there
+        return ours
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether nobody else can have made it up."""
+        return self.ours is not None
+
+
+def look(target: str, state_dir: str | None = None) -> Left | None:
+    """Return what there is to be known; None: of such a target, nothing.
+
+    :param target: path of a block device or of a file.
+    :param state_dir: directory of the records; None: the default.
+    """
+    real = os.path.realpath(target)
+    try:
+        mode = os.stat(real).st_mode
+    except OSError:
+        mode = stat.S_IFREG
+    if (
+        not target
+        or target == '-'
+        or not (stat.S_ISBLK(mode) or stat.S_ISREG(mode))
+    ):
+        return None
+    path = directory.path_of(state_dir or directory.default(), real)
+    there = None
+    names = [real]
+    if stat.S_ISREG(mode):
+        names = [real + beside.SUFFIX, real]
+    for name in names:
+        there = there or _read(name)
+    return Left(path, directory.read(path), there)
+
+
+def _read(path: str) -> record_module.Record | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        return directory.read_slots(fd, storage.RECORDS, path)
+    finally:
+        os.close(fd)
+
+
+def usable(
+    left: Left, target: str, asked: str, *, decided: bool
+) -> record_module.Record | None:
+    """Return the record that is to be gone on with; None: none, as is said.
+
+    :param asked: digest of all that is asked for.
+    :param decided: something else proves what the whole image is.
+    """
+    record = left.record
+    if record is None:
+        return None
+    why = None
+    if record.asked != asked:
+        why = 'that one was asked for in another way'
+    elif not left.is_trusted and not decided:
+        why = (
+            'its record is on the target alone, where anybody may have put it,'
+            ' and no checksum of the image is given'
+        )
+    if why is None:
+        return record
+    LOG.warning(
+        '%s: a copy of %s was begun and not ended; it starts over: %s',
+        target,
+        record.url,
+        why,
+    )
+    return None
+
+
+def kept(record: record_module.Record, urls: Sequence[str]) -> sources.Kept:
+    """Return what the download begins with.
+
+    :param urls: of the representation.
+    """
+    mark = record.written
+    if record.boot != journal_module.boot():
+        if record.synced is None:
+            raise errors.CannotContinue('nothing of it was synced')
+        mark = record.synced
+    origin = record.origin
+    validator = head.Validator(
+        origin.etag, origin.last_modified, origin.settled
+    )
+    found = answer.Representation(
+        validator, origin.length, True, origin.coding
+    )
+    known = [url for url in urls if digest(url) == origin.url]
+    offset = mark.wire
+    if origin.length is not None:
+        if offset > origin.length:
+            raise errors.CannotContinue('its record says what cannot be')
+        # Something is asked for in any case: that it is still the same.
+        offset = max(0, min(offset, origin.length - 1))
+    return sources.Kept(offset, found, known[0] if known else None)
+
+
+def origin(
+    found: tuple[str, answer.Representation] | None,
+) -> record_module.Origin | None:
+    """Return what a record says of the representation."""
+    if found is None:
+        return None
+    url, known = found
+    return record_module.Origin(
+        url=digest(url),
+        length=known.length,
+        etag=known.validator.etag,
+        last_modified=known.validator.last_modified,
+        settled=known.validator.settled,
+        coding=known.coding,
+    )

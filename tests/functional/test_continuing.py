@@ -1,0 +1,193 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A copy that goes on where another one had to stop."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from typing import Any
+
+from fuel_agent_curl.harmful import faults
+from fuel_agent_curl.octets import MIB
+from fuel_agent_curl.target import storage
+from tests.support import killing
+from tests.support import program
+
+# Somewhere in the middle: of the calls that are counted, there is one for
+# each mebibyte at the least.
+_MIDDLE = 30
+
+
+class TestContinuing(killing.KillTestCase):
+    def stop(self, *argv: str) -> None:
+        """Kill a copy in the middle."""
+        self.assertIsNone(self.run_program(*argv, kill=_MIDDLE), self.said)
+        self.assert_no_image()
+        self.server.requests.clear()
+
+    def status(self) -> dict[str, Any]:
+        done = subprocess.run(
+            [*program.PROGRAM, 'status', '--json', self.target],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def continued(self) -> int:
+        """Return the bytes that were there already; 0: it started over."""
+        found = [e for e in self.events if e['event'] == 'continued']
+        if not found:
+            return 0
+        (event,) = found
+        self.assertEqual(event['offset'], event['compared'])
+        offset: int = event['offset']
+        self.assertIn(
+            'bytes=%d-' % offset,
+            [text for text in self.server.ranges if text],
+        )
+        return offset
+
+    def starts_over(self, why: str, *argv: str) -> None:
+        self.arrives(*argv)
+        self.assertEqual(0, self.continued())
+        self.assertIn('starts over: ' + why, self.said)
+
+    def test_fetches_the_rest_only(self) -> None:
+        for way in 'file', 'device':
+            if way == 'device':
+                self.disk()
+            self.assertFalse(self.status()['unfinished'])
+            self.stop()
+            seen = self.status()
+            self.assertTrue(seen['unfinished'] and seen['trusted'])
+            self.assertEqual(self.server.url(), seen['url'])
+            self.assertLess(2 * MIB, seen['written'])
+            self.arrives()
+            at = self.continued()
+            self.assertLess(seen['written'] - 2 * MIB, at)
+            self.assertIn('(everything before it was compared)', self.said)
+            self.assertEqual(self.events[-1]['bytes'], killing.LENGTH)
+            # The rest, and the first mebibyte once more.
+            self.assertEqual(2, len(self.server.requests))
+            self.assertFalse(self.status()['unfinished'])
+
+    def test_other_arguments(self) -> None:
+        for argv in (
+            ['--checksum', 'sha256:' + self.sha256()],
+            ['--container', 'raw'],
+        ):
+            self.stop()
+            self.starts_over('that one was asked for in another way', *argv)
+
+    def test_no_continue(self) -> None:
+        self.stop()
+        self.arrives('--no-continue')
+        self.assertEqual(0, self.continued())
+
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    def test_another_image_by_now(self) -> None:
+        self.stop()
+        self.content = self.content[: -2 * MIB] + bytes(2 * MIB)
+        self.server.representations['/image'] = dataclasses.replace(
+            self.server.representations['/image'],
+            content=self.content,
+            etag='"2"',
+        )
+        self.starts_over('the server does not prove that it goes on')
+
+    def test_no_ranges(self) -> None:
+        self.stop()
+        self.server.script(then=faults.ignore_range())
+        self.starts_over('the server does not prove that it goes on')
+
+    def test_a_record_on_the_disk_alone(self) -> None:
+        self.disk()
+        checksum = ['--checksum', 'sha256:' + self.sha256()]
+        for argv, goes_on in ([], False), (checksum, True):
+            self.stop(*argv)
+            # A ramdisk that went down.
+            shutil.rmtree(self.state)
+            self.assertFalse(self.status()['trusted'])
+            self.arrives(*argv)
+            self.assertEqual(goes_on, self.continued() > 0, self.said)
+            if not goes_on:
+                self.assertIn('anybody may have put it', self.said)
+
+    def test_somebody_has_written_there(self) -> None:
+        self.disk()
+        self.stop()
+        with open(self.target, 'r+b') as disk:
+            disk.seek(3 * MIB)
+            disk.write(b'x')
+        self.starts_over('what is on %s is not what was' % self.target)
+
+    def test_the_file_is_gone(self) -> None:
+        self.stop()
+        os.unlink(self.target + '.fuel-agent-curl')
+        self.starts_over('%s.fuel-agent-curl is gone' % self.target)
+
+    def test_a_failure_of_the_network(self) -> None:
+        quick = ['--attempts', '4', '--backoff', '0.5']
+        for way in 'file', 'device':
+            if way == 'device':
+                self.disk()
+            self.server.script(faults.cut(15 * MIB), then=faults.status(503))
+            code = self.run_program(*quick)
+            self.assertIn(code, (17, 26), self.said)
+            self.assertIn('run again, it continues at ', self.said)
+            self.assert_no_image()
+            self.server.script()
+            self.arrives(*quick)
+            self.assertLess(0, self.continued())
+
+    def test_a_wrong_image_leaves_nothing(self) -> None:
+        for way in 'file', 'device':
+            if way == 'device':
+                self.disk()
+            code = self.run_program('--checksum', 'sha256:' + '0' * 64)
+            self.assertEqual(34, code, self.said)
+            self.assertNotIn('continues', self.said)
+            self.assertFalse(self.status()['unfinished'])
+            self.assertFalse(os.path.exists(self.target + '.fuel-agent-curl'))
+
+    def test_nothing_is_seen_in_a_record(self) -> None:
+        self.disk()
+        self.stop()
+        with open(self.target, 'rb') as disk:
+            first = disk.read(MIB)
+        self.assertIn(b'fuel-agent-curl record', first)
+        self.assertEqual(bytes(storage.RECORDS), first[: storage.RECORDS])
+        seen = subprocess.run(
+            ['blkid', '-p', self.target],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual('', seen.stdout)
+        self.arrives()
+
+    def test_it_cannot_be_recorded(self) -> None:
+        with open(self.state, 'w'):
+            pass
+        self.assertEqual(0, self.run_program(), self.said)
+        self.assertIn('cannot be written', self.said)
+        self.assertTrue(self.content == self.read())

@@ -1,0 +1,138 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A copy that is killed, at any moment, and run again: the right bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import hashlib
+import os
+import re
+from typing import Any
+
+from fuel_agent_curl.octets import MIB
+from fuel_agent_curl.state import record
+from fuel_agent_curl.target import storage
+from tests.support import killing
+
+#: How many copies are killed, in each way; more are for a night.
+KILLS = int(os.environ.get('FUEL_AGENT_CURL_KILLS', '1'))
+
+# As often one copy is killed before it may come to its end.
+_TURNS = 5 if KILLS > 1 else 3
+
+
+class KillTestCase(killing.KillTestCase):
+    def calls(self, *argv: str) -> int:
+        """Return how many calls a copy makes that is not killed."""
+        self.arrives(*argv)
+        (text,) = re.findall(r'calls (\d+)', self.said)
+        return int(text)
+
+    def killed(
+        self,
+        *argv: str,
+        after: Callable[[], Any] | None = None,
+    ) -> None:
+        """Kill copies, a few times each; each has to arrive in the end."""
+        most = self.calls(*argv)
+        continued = 0
+        for _number in range(KILLS):
+            if not self.backing and os.path.exists(self.target):
+                os.unlink(self.target)
+            for _turn in range(killing.RANDOM.randrange(1, _TURNS)):
+                at = killing.RANDOM.randrange(1, most + 1)
+                if self.run_program(*argv, kill=at) is not None:
+                    self.assert_whole()
+                    break
+                self.assert_no_image()
+                if after is not None:
+                    after()
+            self.arrives(*argv)
+            continued += any(
+                event['event'] == 'continued' for event in self.events
+            )
+        if KILLS > 1:
+            # How many have gone on in the end, of those that could.
+            told = '%s: %d of %d' % (self.id(), continued, KILLS)
+            os.write(2, told.encode() + b'\n')
+
+
+class TestKills(KillTestCase):
+    def test_file(self) -> None:
+        self.killed()
+
+    def test_file_in_place(self) -> None:
+        self.killed('--in-place')
+
+    def test_device(self) -> None:
+        self.disk()
+        self.killed()
+
+    def test_device_verify_and_checksum(self) -> None:
+        self.disk()
+        digest = hashlib.sha256(self.content).hexdigest()
+        self.killed('--verify', '--checksum', 'sha256:' + digest)
+
+    def test_device_several_connections(self) -> None:
+        self.disk()
+        self.killed(
+            *('--connections', '4', '--segment-size', '1M'),
+            *('--image-checksum', hashlib.sha256(self.content).hexdigest()),
+        )
+
+    def test_power_cut(self) -> None:
+        """What was written and not synced is gone, as is the boot."""
+        self.disk()
+        self.snapshot = os.path.join(self.directory, 'synced')
+
+        def cut() -> None:
+            self.boot += 1
+            if not os.path.exists(self.snapshot):
+                return
+            with open(self.snapshot, 'rb') as synced:
+                content = synced.read()
+            with open(self.target, 'r+b', buffering=0) as disk:
+                for start in range(0, killing.LENGTH, MIB):
+                    os.pwrite(
+                        disk.fileno(), content[start : start + MIB], start
+                    )
+                os.fsync(disk.fileno())
+            self.assert_no_image()
+
+        self.killed(after=cut)
+
+    def test_damage(self) -> None:
+        """A byte is changed after each kill: of a record, or of the target."""
+        self.disk()
+
+        def damage() -> None:
+            path, most = self.target, 20 * MIB
+            start = killing.RANDOM.choice((MIB, storage.RECORDS))
+            records = os.path.exists(self.state) and os.listdir(self.state)
+            if records and killing.RANDOM.random() < 0.3:
+                path, start = os.path.join(self.state, records[0]), 0
+            if start != MIB:
+                most = record.SLOTS * record.SLOT
+            fd = os.open(path, os.O_RDWR)
+            try:
+                for _number in range(1 if start == MIB else 40):
+                    at = start + killing.RANDOM.randrange(most)
+                    byte = os.pread(fd, 1, at)
+                    if byte:
+                        os.pwrite(fd, bytes([byte[0] ^ 0x40]), at)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+        self.killed(after=damage)
