@@ -53,12 +53,12 @@ class Verb(sphinx_docutils.SphinxDirective):
             if lines and title == 'options':
                 options += self.parsed(lines)
             elif lines:
-                options += self.section(title.capitalize(), lines)
+                options += self.section(_heading(title), lines)
         sections.append(options)
         for paragraph in (parser.epilog or '').strip().split('\n\n'):
             title, colon, text = paragraph.partition(':')
             if colon and ' ' not in title.replace('exit codes', ''):
-                sections.append(self.section(title.capitalize(), _text(text)))
+                sections.append(self.section(_heading(title), _text(text)))
             else:
                 sections[-1] += self.parsed(_text(paragraph))
         return list(sections)
@@ -92,6 +92,10 @@ class ExitCodes(sphinx_docutils.SphinxDirective):
         found = nodes.Element()
         self.state.nested_parse(text, self.content_offset, found)
         return list(found.children)
+
+
+def _heading(title: str) -> str:
+    return title[:1].upper() + title[1:]
 
 
 def _text(text: str) -> Iterator[str]:

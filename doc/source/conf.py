@@ -33,6 +33,8 @@ extensions = [
     'verbs',
 ]
 html_theme = 'openstackdocs'
+html_static_path = ['_static']
+html_css_files = ['narrow.css']
 openstackdocs_auto_name = False
 openstackdocs_auto_version = False
 # There is no page about the project on the site that the theme is from.
