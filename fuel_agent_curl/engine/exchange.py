@@ -268,6 +268,11 @@ class Exchange:
         """Whether it waits for room or for budget."""
         return self._attempt.paused
 
+    @property
+    def receiving(self) -> bool:
+        """Whether more is to come, and has a place: it needs nobody."""
+        return self.reception.cursor.room > 0
+
     def is_of(self, attempt: easy.Attempt) -> bool:
         """Tell whether the attempt is this exchange's."""
         return attempt is self._attempt

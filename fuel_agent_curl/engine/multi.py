@@ -32,6 +32,7 @@ import time
 import pycurl
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.engine import handles
 from fuel_agent_curl.engine import scarcity
@@ -40,6 +41,12 @@ from fuel_agent_curl.rules import codes
 # libcurl wants a call now and then even with nothing to do: some resolvers
 # and timers are only looked at then.
 _LONGEST_WAIT = 1.0
+# Bytes that each socket has to bring to be worth a turn, and how long they are
+# given, in seconds, to gather. The latter has to be little beside the time
+# that a segment takes: one that has ended meanwhile is followed by the next
+# that much later.
+_WORTH_A_TURN = 64 * octets.KIB
+_GATHERING = 0.004
 
 
 # A name is not looked up for longer than this, in seconds (resolv.conf: 30 at
@@ -157,6 +164,10 @@ class Loop:
             pycurl.Curl, tuple[easy.Attempt, _Pool | None]
         ] = {}
         self._failed: list[easy.Attempt] = []
+        # When the last turn began: how many bytes there were, and how many
+        # sockets were ready.
+        self._received = 0
+        self._ready = 0
         #: What the attempts know together.
         self.memory = handles.Memory()
         try:
@@ -219,9 +230,12 @@ class Loop:
         if wakeup is not None:
             os.eventfd_write(wakeup.fd, 1)
 
-    def turn(self, timeout: float) -> Iterator[tuple[easy.Attempt, int, str]]:
+    def turn(
+        self, timeout: float, received: int = 0
+    ) -> Iterator[tuple[easy.Attempt, int, str]]:
         """Wait for events at most ``timeout`` seconds, and act on them.
 
+        :param received: bytes of bodies that all attempts have brought.
         :return: the attempts that ended: attempt, CURLcode, error text.
         """
         self._close_left()
@@ -230,7 +244,12 @@ class Loop:
         for pool in self._pools:
             if pool.due is not None:
                 wait = min(wait, pool.due - now)
+        if self._is_sparse(received) and wait > 0:
+            gathering = min(_GATHERING, wait)
+            time.sleep(gathering)
+            wait -= gathering
         ready = self._selector.select(max(wait, 0.0))
+        self._received, self._ready = received, len(ready)
         for key, events in ready:
             if key.data is None:
                 os.eventfd_read(key.fd)
@@ -244,6 +263,20 @@ class Loop:
             if not ready or (pool.due is not None and pool.due <= now):
                 pool.timer()
         return self._finished()
+
+    def _is_sparse(self, received: int) -> bool:
+        """Tell whether each of several connections brings a little at a time.
+
+        Each of them would have a turn for itself, and for a few KiB. The
+        receive buffers of the system hold what comes meanwhile; if they are
+        too small for that, more comes at a time, and nothing is waited for.
+        """
+        return (
+            len(self._attempts) > 1
+            and received - self._received < self._ready * _WORTH_A_TURN
+            # A handshake goes to and fro, and has nothing to gather.
+            and not any(one.connecting for one, _ in self._attempts.values())
+        )
 
     def _close_left(self) -> None:
         now = time.monotonic()

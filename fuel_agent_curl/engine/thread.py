@@ -231,7 +231,8 @@ class NetworkThread:
                 if transfers.done:
                     self.window.finish(self._context.length or 0)
                     return
-                for attempt, code, text in self._loop.turn(wait):
+                received = self.stats.received
+                for attempt, code, text in self._loop.turn(wait, received):
                     transfers.finished(attempt, code, text)
         finally:
             if not self._inherited:

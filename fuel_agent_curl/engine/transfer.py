@@ -38,8 +38,10 @@ from fuel_agent_curl.rules.recovery import Then
 
 LOG = logging.getLogger(__name__)
 
-# How often a transfer under way is looked at, in seconds.
+# How often a transfer under way is looked at, in seconds: at the least, and
+# while its bytes are coming in.
 _TICK = 0.25
+_LOOK = 0.125
 
 
 class State(enum.Enum):
@@ -172,6 +174,8 @@ class Transfer:
         self._highest = segment.start
         self._reached = 0
         self._due = 0.0
+        # When an exchange that needs nobody is to be looked at all the same.
+        self._look_at = 0.0
         self._exchange: exchange.Exchange | None = None
         # The next request goes on where one that ended well left off.
         self._chained = False
@@ -252,6 +256,14 @@ class Transfer:
             self.drop()
         if not self.under_way:
             return math.inf
+        if self._exchange and self._exchange.receiving:
+            # As with many connections nearly every time.
+            if now < self._look_at:
+                return self._look_at - now
+            self._look_at = min(now + _LOOK, self._context.deadline)
+        else:
+            # Seen at once is what it was waited for: a first byte, room.
+            self._look_at = 0.0
         if self._exchange and self._exchange.reception.at_end():
             self._complete()
             return 0.0

@@ -16,14 +16,20 @@ from __future__ import annotations
 
 import itertools
 import time
+import types
 from typing import Any
+
+import fixtures
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import harmful
+from fuel_agent_curl import octets
+from fuel_agent_curl.engine import multi
 from fuel_agent_curl.harmful import faults
 from tests.support import segmented
 from tests.support.segmented import ENDS
 from tests.support.segmented import SEGMENT
+from tools.bench import servers
 
 
 class TestSegments(segmented.SegmentsTestCase):
@@ -131,6 +137,56 @@ class TestSegments(segmented.SegmentsTestCase):
             self.assertTrue(self.server.wait(7, 5))
             data += b''.join(download)
         self.assert_same(self.content, data)
+
+
+class TestTurns(segmented.SegmentsTestCase):
+    """Bytes of paced connections gather, so that a turn is worth it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.turns = 0
+        turn = multi.Loop.turn
+
+        def counted(loop: multi.Loop, *how: Any) -> Any:
+            self.turns += 1
+            return turn(loop, *how)
+
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'fuel_agent_curl.engine.multi.Loop.turn', counted
+            )
+        )
+
+    def paced(self, connections: int) -> float:
+        """Fetch so that it takes a second or more; return how many."""
+        rate = octets.MIB
+        with servers.paced(connections * rate, rate) as url:
+            began = time.monotonic()
+            with self.fetch(
+                url, connections=connections, segment_size=rate
+            ) as download:
+                received = sum(map(len, download))
+        self.assertEqual(connections * rate, received)
+        return time.monotonic() - began
+
+    def test_little_of_many_gathers(self) -> None:
+        seconds = self.paced(16)
+        self.assertLess(self.turns, 300 * seconds)
+
+    def test_one_connection_waits_for_nothing(self) -> None:
+        slept: list[float] = []
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'fuel_agent_curl.engine.multi.time',
+                types.SimpleNamespace(
+                    monotonic=time.monotonic, sleep=slept.append
+                ),
+            )
+        )
+        self.paced(1)
+        self.assertEqual([], slept)
+        self.paced(4)
+        self.assertGreater(len(slept), 0)
 
 
 class TestConsumer(segmented.SegmentsTestCase):
