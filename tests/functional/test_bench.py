@@ -117,6 +117,39 @@ class TestWrite(_BenchTestCase):
         self.assert_clean()
 
 
+class TestLimits(_BenchTestCase):
+    def test_each_line_has_its_limit(self) -> None:
+        self.need_root()
+        self.need_program('nginx', 'losetup', 'mkfs.ext4', 'aria2c', 'dd')
+        keys = 'start,nowhere,raw,sixteen'
+        self.bench('bench_limits.py', '--only', keys)
+        self.assertEqual(
+            set(keys.split(',')), set(self.report('bench_limits'))
+        )
+        found = json.loads((self.output / 'bench_limits.json').read_text())
+        lines = [
+            line
+            for section in found['sections']
+            for line in section['measured']
+        ]
+        self.assertEqual(
+            [
+                'Python, pycurl alone',
+                'curl',
+                'curl',
+                'dd from memory',
+                'arithmetic',
+                'aria2',
+            ],
+            [line['limited_by'] for line in lines],
+        )
+        for line in lines:
+            self.assertGreater(line['limit'], 0)
+            self.assertAlmostEqual(line['ours'] / line['limit'], line['times'])
+        # It is published.
+        self.assertNotIn(self.directory, json.dumps(found))
+
+
 class TestCosts(_BenchTestCase):
     def test_bytes_fetched_twice_are_counted(self) -> None:
         self.bench('bench_write.py', '--faults')

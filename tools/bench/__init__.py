@@ -12,15 +12,16 @@
 
 """The benchmarks: this project beside what others do the same job with.
 
-Two programs, which need nothing but this package (with fuel-agent, for the
+Three programs, which need nothing but this package (with fuel-agent, for the
 comparison with it) and the programs they compare it with; what is missing is
 said in one line and left out::
 
+    python tools/bench_limits.py              what the documentation shows
     python tools/bench_write.py               from HTTP onto a loop device
     python tools/bench_write.py --faults      what resets and a stall cost
     python tools/bench_connections.py         many connections at once
 
-``bench_write.py`` has to run as root, for the loop devices. ``--help`` tells
+The first two have to run as root, for the loop devices. ``--help`` tells
 the options; ``--quick`` shows within a minute that everything works, and its
 figures mean nothing. On a machine that does something else meanwhile no
 figure means much: the load found at the start is in the report.
@@ -46,5 +47,5 @@ by ``figures.measured``.
 ``figures``, ``report`` and ``chart`` are arithmetic and text; ``measure``
 runs processes; ``rounds`` lets contenders take turns; ``scratch``,
 ``images``, ``nginx``, ``paced`` and ``needs`` are what they work on;
-``write``, ``faults`` and ``connections`` are the comparisons.
+``limits``, ``write``, ``costs`` and ``connections`` are the comparisons.
 """

@@ -41,7 +41,6 @@ CONNECTIONS = 16
 #: The default window, and what may be used beside it.
 MEMORY = (64 + 64) * octets.MIB
 
-_ARIA2 = 'aria2c -x16 -s16 -k1M'
 _LIMIT = 'arithmetic limit'
 # The shortest image.
 _SECTOR = 512
@@ -94,7 +93,7 @@ def _compare(
     options: argparse.Namespace, directory: pathlib.Path
 ) -> Iterator[figures.Section]:
     needs.require('nginx')
-    bench = _Bench(options, directory)
+    bench = Bench(options, directory)
     sizes = bench.sizes
     needs.require_space(directory, max(2 * sizes.unlimited, *sizes.by_length))
     for key, compare in _SECTIONS.items():
@@ -102,7 +101,7 @@ def _compare(
             yield compare(bench)
 
 
-class _Bench:
+class Bench:
     """What every section uses."""
 
     def __init__(
@@ -121,7 +120,11 @@ class _Bench:
         )
 
     def paced(
-        self, length: int, slow_rate: int = 0, slow_every: int = 0
+        self,
+        length: int,
+        slow_rate: int = 0,
+        slow_every: int = 0,
+        rate: int = RATE,
     ) -> rounds.Run:
         """Return what runs a contender against a paced server of its own.
 
@@ -130,7 +133,7 @@ class _Bench:
         """
 
         def run(contender: contenders.Contender, check: bool) -> figures.Usage:
-            with servers.paced(length, RATE, slow_rate, slow_every) as url:
+            with servers.paced(length, rate, slow_rate, slow_every) as url:
                 expected = self._digest(length) if check else None
                 return self.to_file(contender, url, length, expected)
 
@@ -168,9 +171,10 @@ class _Bench:
         return self._digests[length]
 
 
-def _ours(
+def ours(
     number: int, name: str = '', image: str = 'image'
 ) -> contenders.Contender:
+    """Our command line, with so many connections."""
     return contenders.copy(
         image, '--connections %d' % number, name or _named(number)
     )
@@ -189,9 +193,9 @@ def _limit(seconds: float, text: str = '') -> figures.Row:
     return figures.Row(name, (figures.Usage(seconds),))
 
 
-def _start_up(bench: _Bench) -> figures.Row:
+def _start_up(bench: Bench) -> figures.Row:
     """Measure what it takes to copy nothing to speak of."""
-    candidate = _ours(CONNECTIONS, _START_UP)
+    candidate = ours(CONNECTIONS, _START_UP)
     (row,) = bench.take_turns([candidate], bench.paced(_SECTOR))
     return row
 
@@ -212,12 +216,12 @@ def _within(
     )
 
 
-def _paced(bench: _Bench) -> figures.Section:
+def _paced(bench: Bench) -> figures.Section:
     length = bench.sizes.image
     limit = figures.limit_seconds(length, [RATE] * CONNECTIONS)
     rows = bench.take_turns(
         [
-            _ours(CONNECTIONS),
+            ours(CONNECTIONS),
             contenders.aria2('image'),
             contenders.curl(
                 'image', '{target}', 'curl, 1 connection', once=True
@@ -236,19 +240,19 @@ def _paced(bench: _Bench) -> figures.Section:
         section,
         goals=(
             *_within(section, limit, 8),
-            figures.times_as_fast(section, _ARIA2, 1.2),
+            figures.times_as_fast(section, contenders.ARIA2, 1.2),
             *figures.memory_within(section, MEMORY),
         ),
     )
 
 
-def _slow(bench: _Bench) -> figures.Section:
+def _slow(bench: Bench) -> figures.Section:
     length = bench.sizes.image
     slow = CONNECTIONS // SLOW_EVERY
     quick = [RATE] * (CONNECTIONS - slow)
     limit = figures.limit_seconds(length, quick)
     rows = bench.take_turns(
-        [_ours(CONNECTIONS), contenders.aria2('image')],
+        [ours(CONNECTIONS), contenders.aria2('image')],
         bench.paced(length, SLOW_RATE, SLOW_EVERY),
     )
     section = figures.Section(
@@ -262,13 +266,13 @@ def _slow(bench: _Bench) -> figures.Section:
         section,
         goals=(
             *_within(section, limit, 20),
-            figures.times_as_fast(section, _ARIA2, 2),
+            figures.times_as_fast(section, contenders.ARIA2, 2),
             *figures.memory_within(section, MEMORY),
         ),
     )
 
 
-def _unlimited(bench: _Bench) -> figures.Section:
+def _unlimited(bench: Bench) -> figures.Section:
     length = bench.sizes.unlimited
     root = bench.directory / 'root'
     root.mkdir()
@@ -286,7 +290,7 @@ def _unlimited(bench: _Bench) -> figures.Section:
 
         # Whoever comes after curl is slower by a sixth, the disk being busy
         # with what it has left: it does not come in between.
-        rows = bench.take_turns([_ours(4), _ours(1)], run) + bench.take_turns(
+        rows = bench.take_turns([ours(4), ours(1)], run) + bench.take_turns(
             [contenders.curl('image', '{target}', 'curl, 1 connection')], run
         )
     (root / 'image').unlink()
@@ -309,11 +313,11 @@ def _unlimited(bench: _Bench) -> figures.Section:
     )
 
 
-def _numbers(bench: _Bench) -> figures.Section:
+def _numbers(bench: Bench) -> figures.Section:
     length = bench.sizes.by_number
     numbers = bench.sizes.numbers
     rows = bench.take_turns(
-        [_ours(number) for number in numbers], bench.paced(length)
+        [ours(number) for number in numbers], bench.paced(length)
     )
     return _sweep(
         'numbers',
@@ -323,11 +327,11 @@ def _numbers(bench: _Bench) -> figures.Section:
     )
 
 
-def _lengths(bench: _Bench) -> figures.Section:
+def _lengths(bench: Bench) -> figures.Section:
     lengths = bench.sizes.by_length
     runs = {_sized(length): bench.paced(length) for length in lengths}
     rows = bench.take_turns(
-        [_ours(CONNECTIONS, name) for name in runs],
+        [ours(CONNECTIONS, name) for name in runs],
         lambda contender, check: runs[contender.name](contender, check),
     )
     return _sweep(

@@ -25,6 +25,8 @@ COPY = 'fuel-agent-curl copy'
 INSTALLED = 'fuel-agent, our classes'
 UPSTREAM = 'fuel-agent'
 CHUNKS = 'fuel_agent_curl.fetch'
+VIEWS = CHUNKS + ', views'
+ARIA2 = 'aria2c -x16 -s16 -k1M'
 
 # dd takes whole blocks from a pipe only when told to. Past the page
 # cache it is faster here, which is what ours has to be compared with.
@@ -53,8 +55,18 @@ _FETCH = '''
 import sys
 import fuel_agent_curl
 with fuel_agent_curl.fetch(sys.argv[1]) as download:
-    for chunk in download:
+    for chunk in download%s:
         pass
+'''
+
+# As short as it can be.
+_REQUEST = '''
+import sys
+import pycurl
+handle = pycurl.Curl()
+handle.setopt(pycurl.URL, sys.argv[1])
+handle.setopt(pycurl.WRITEFUNCTION, len)
+handle.perform()
 '''
 
 
@@ -144,7 +156,32 @@ def pipe(image: str, unpack: str = '') -> Contender:
 
 def chunks(image: str, name: str = CHUNKS) -> Contender:
     """Our chunk iterator, whose chunks nobody wants."""
-    return Contender(name, '{python} -c {script} {url}', image, _FETCH)
+    return Contender(name, '{python} -c {script} {url}', image, _FETCH % '')
+
+
+def views(image: str) -> Contender:
+    """The same without the copy that a consumer could keep."""
+    script = _FETCH % '.views()'
+    return Contender(VIEWS, '{python} -c {script} {url}', image, script)
+
+
+def request(image: str) -> Contender:
+    """Python and libcurl, and nothing else of ours."""
+    return Contender(
+        'Python, pycurl', '{python} -c {script} {url}', image, _REQUEST
+    )
+
+
+def unpack(path: str, tool: str, name: str) -> Contender:
+    """A program that unpacks a file of this machine, to nowhere."""
+    script = 'exec %s -d -c %s > /dev/null' % (tool, shlex.quote(path))
+    return Contender(name, 'sh -c {script}', '', script)
+
+
+def dd(path: str, name: str) -> Contender:
+    """dd from a file, which is in memory, past the page cache."""
+    line = _DD.replace('iflag=fullblock', 'if=' + path)
+    return Contender(name, line, '')
 
 
 def curl(
@@ -158,7 +195,7 @@ def aria2(image: str) -> Contender:
     """aria2, as one would call it for 16 connections."""
     # The rest: say nothing, read no configuration, and write where told to.
     return Contender(
-        'aria2c -x16 -s16 -k1M',
+        ARIA2,
         'aria2c -x16 -s16 -k1M --no-conf --quiet --allow-overwrite=true'
         ' --dir=/ --out={target} {url}',
         image,

@@ -45,6 +45,8 @@ _FILE_MAX = 32 * octets.MIB
 
 #: What the tools make of an image without being told more, by suffix.
 PACKERS = {'gz': 'gzip', 'zst': 'zstd', 'xz': 'xz'}
+#: More is said where that makes an image of several blocks, as is usual.
+_OPTIONS = {'xz': ['-T0']}
 
 _UUID = '6d0c3f5e-7a55-4c0e-9b5c-000000000001'
 _TIME = 1600000000
@@ -129,7 +131,7 @@ def _pack(path: pathlib.Path, missing: dict[str, pathlib.Path]) -> None:
             partial = packed.with_name(packed.name + '.partial')
             with partial.open('wb') as file, signals.postponed():
                 process = subprocess.Popen(
-                    [PACKERS[suffix], '-c', str(path)], stdout=file
+                    [*_packer(suffix), '-c', str(path)], stdout=file
                 )
                 running.append((process, partial, packed))
         for process, partial, packed in running:
@@ -142,6 +144,22 @@ def _pack(path: pathlib.Path, missing: dict[str, pathlib.Path]) -> None:
                 process.kill()
                 process.wait()
                 partial.unlink(missing_ok=True)
+
+
+def _packer(suffix: str) -> list[str]:
+    return [PACKERS[suffix], *_OPTIONS.get(suffix, [])]
+
+
+def make_noise(directory: pathlib.Path, name: str, length: int) -> Image:
+    """Make a file in which nothing is to be saved."""
+    found = hashlib.sha256()
+    source = random.Random(length)
+    with (directory / name).open('wb') as file:
+        for _mebibyte in range(length // octets.MIB):
+            block = source.randbytes(octets.MIB)
+            found.update(block)
+            file.write(block)
+    return Image(length, found.hexdigest(), {})
 
 
 def make_zeros(directory: pathlib.Path, name: str, length: int) -> Image:

@@ -128,7 +128,7 @@ def run(
                 for section in compare(options, directory):
                     if options.quick:
                         # Nobody should believe any of it.
-                        section = dataclasses.replace(section, goals=())
+                        section = _without_goals(section)
                     print(report.table(section), flush=True)
                     sections.append(section)
                     _write(options.output, name, title, sections, about)
@@ -139,6 +139,16 @@ def run(
             print('failed: %s' % error, file=sys.stderr)
             return 1
     return 0
+
+
+def _without_goals(section: figures.Section) -> figures.Section:
+    return dataclasses.replace(
+        section,
+        goals=(),
+        measured=tuple(
+            dataclasses.replace(line, goal=None) for line in section.measured
+        ),
+    )
 
 
 def forget_proxies() -> None:
@@ -180,10 +190,26 @@ def _about(options: argparse.Namespace) -> dict[str, Any]:
     now = datetime.datetime.now(datetime.UTC)
     return {
         'date': now.isoformat(timespec='seconds'),
-        'options': vars(options),
+        # Where it was is nobody's business.
+        'options': {
+            name: value
+            for name, value in vars(options).items()
+            if name not in ('scratch', 'output', 'images')
+        },
         'load': os.getloadavg()[0],
         'cpus': os.cpu_count(),
         'machine': platform.machine(),
+        'processor': _processor(),
         'kernel': platform.release(),
         'python': platform.python_version(),
     }
+
+
+def _processor() -> str:
+    """Return what the processor calls itself; empty: it does not."""
+    with open('/proc/cpuinfo', encoding='utf-8') as file:
+        for line in file:
+            name, _colon, value = line.partition(':')
+            if name.strip() == 'model name':
+                return value.strip()
+    return ''

@@ -98,7 +98,7 @@ def _compare(
     options: argparse.Namespace, directory: pathlib.Path
 ) -> Iterator[figures.Section]:
     needs.require('nginx', 'losetup', 'mkfs.ext4', root=True)
-    bench = _Bench(options, directory)
+    bench = Bench(options, directory)
     # The image, its containers, and the file of the loop device.
     space = 3 * bench.length
     if program.wanted(options, 'memory') and not options.quick:
@@ -115,7 +115,7 @@ def _compare(
             yield compare(bench)
 
 
-class _Bench:
+class Bench:
     """What every section uses.
 
     :ivar length: of the image, in bytes.
@@ -155,7 +155,7 @@ class _Bench:
         expected: Callable[[contenders.Contender], images.Image],
     ) -> tuple[figures.Row, ...]:
         def run(contender: contenders.Contender, check: bool) -> figures.Usage:
-            return self._onto_device(contender, expected(contender), check)
+            return self.onto_device(contender, expected(contender), check)
 
         return self.take_turns(candidates, run)
 
@@ -172,12 +172,13 @@ class _Bench:
         stages = contender.stages(self.url, '/dev/null')
         return measure.run(stages, self._directory / 'log')
 
-    def _onto_device(
+    def onto_device(
         self,
         contender: contenders.Contender,
         image: images.Image,
         check: bool,
     ) -> figures.Usage:
+        """Run one that writes to a loop device."""
         with scratch.loop_device(
             self._directory / 'disk',
             image.length,
@@ -195,7 +196,7 @@ class _Bench:
         return usage
 
 
-def _packed(bench: _Bench, suffix: str) -> str:
+def _packed(bench: Bench, suffix: str) -> str:
     image = bench.image()
     length = image.packed[suffix]
     return '%d MiB ext4 image, %d MiB as %s (%.1f %%)' % (
@@ -206,7 +207,7 @@ def _packed(bench: _Bench, suffix: str) -> str:
     )
 
 
-def _gzip(bench: _Bench) -> figures.Section:
+def _gzip(bench: Bench) -> figures.Section:
     title = _packed(bench, 'gz')
     name = 'image.gz'
     rows = bench.compare(
@@ -233,7 +234,7 @@ def _gzip(bench: _Bench) -> figures.Section:
     )
 
 
-def _unpacked(bench: _Bench, suffix: str, factor: float) -> figures.Section:
+def _unpacked(bench: Bench, suffix: str, factor: float) -> figures.Section:
     title, tool = _packed(bench, suffix), images.PACKERS[suffix]
     name = 'image.' + suffix
     rows = bench.compare(
@@ -250,15 +251,15 @@ def _unpacked(bench: _Bench, suffix: str, factor: float) -> figures.Section:
     )
 
 
-def _zstd(bench: _Bench) -> figures.Section:
+def _zstd(bench: Bench) -> figures.Section:
     return _unpacked(bench, 'zst', 1.3)
 
 
-def _xz(bench: _Bench) -> figures.Section:
+def _xz(bench: Bench) -> figures.Section:
     return _unpacked(bench, 'xz', 1)
 
 
-def _raw(bench: _Bench) -> figures.Section:
+def _raw(bench: Bench) -> figures.Section:
     length = bench.image().length
     rows = bench.compare(
         [
@@ -282,7 +283,7 @@ def _raw(bench: _Bench) -> figures.Section:
     )
 
 
-def _chunks(bench: _Bench) -> figures.Section:
+def _chunks(bench: Bench) -> figures.Section:
     length = 2 * bench.length
     images.make_hole(bench.root, 'hole', length)
     images.make_hole(bench.root, 'byte', 1)
@@ -315,7 +316,7 @@ def _chunks(bench: _Bench) -> figures.Section:
     )
 
 
-def _memory(bench: _Bench) -> figures.Section:
+def _memory(bench: Bench) -> figures.Section:
     short, long = ('1 GiB', octets.GIB), ('8 GiB', _LONG)
     if bench.options.quick:
         short, long = ('8 MiB', 8 * octets.MIB), ('64 MiB', 64 * octets.MIB)
