@@ -274,7 +274,7 @@ class Loop:
         return (
             len(self._attempts) > 1
             and received - self._received < self._ready * _WORTH_A_TURN
-            # A handshake goes to and fro, and has nothing to gather.
+            # A handshake is question and answer: nothing gathers.
             and not any(one.connecting for one, _ in self._attempts.values())
         )
 
