@@ -33,6 +33,7 @@ sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 from tools import check_layers  # noqa: E402
 from tools import document_errors  # noqa: E402
+from tools import document_measured  # noqa: E402
 from tools import draw_flows  # noqa: E402
 from tools import draw_rooms  # noqa: E402
 from tools import write_completions  # noqa: E402
@@ -56,6 +57,10 @@ def made() -> Iterator[tuple[pathlib.Path, str]]:
     yield ROOT / 'etc' / 'fuel-agent-curl.conf.sample', _sample()
     page = document_errors.PAGE
     yield page, document_errors.page(page.read_text())
+    page = document_measured.PAGE
+    yield page, document_measured.page(page.read_text())
+    if document_measured.reports():
+        yield document_measured.PICTURE, document_measured.draw()
     yield draw_rooms.PICTURE, draw_rooms.draw()
     for picture, draw in draw_flows.PICTURES.items():
         yield picture, draw()

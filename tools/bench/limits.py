@@ -199,7 +199,7 @@ def _sixteen(
     )
     yield _published(
         section,
-        'the same',
+        section.measured[0].work + ', CPU',
         section.row(contenders.ARIA2),
         'aria2',
         goal=1.0,
