@@ -305,7 +305,27 @@ class Exchange:
 
     def result(self, code: int, text: str) -> errors.Error | None:
         """Return what it failed with, given CURLcode and error text."""
-        return self._attempt.result(code, text) or self.reception.ended()
+        return (
+            self._attempt.result(code, text)
+            or self._is_nothing()
+            or self.reception.ended()
+        )
+
+    def _is_nothing(self) -> errors.Error | None:
+        """Refuse an empty body once, where another mirror may have more.
+
+        Whatever broke off before its first byte looks like that, where the
+        head says nothing of the end.
+        """
+        if (
+            self._context.sources.several
+            and not self._source.stats.failures
+            and self.reception.accepted
+            and not self.reception.proves_end
+            and not self.reception.offset
+        ):
+            return errors.ReceiveError('the body is empty')
+        return None
 
     def leave_connection(self) -> None:
         """Have no exchange to come share the connection, if others may.

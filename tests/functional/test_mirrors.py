@@ -58,6 +58,16 @@ class TestMirrors(engine.EngineTestCase):
         )
         self.assertEqual(1, len(self.mirror.requests))
 
+    def test_empty_answer_whose_end_nothing_proves(self) -> None:
+        empty = [faults.http_1_0(), faults.body(harmful.Ending.CUT)]
+        for checksum in (None, self.checksum()):
+            self.assert_arrives(
+                then=empty, mirrors=self.mirrors, checksum=checksum
+            )
+        # Where all say so, it is.
+        self.mirror.script(then=empty)
+        self.assert_arrives(then=empty, mirrors=self.mirrors, content=b'')
+
     def test_in_the_middle_the_beginning_is_compared(self) -> None:
         self.assert_arrives(
             self.cut_after_use(9000),
