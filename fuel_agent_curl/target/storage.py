@@ -237,7 +237,11 @@ class Storage(sink.Sink):
         self._before, self._synced = mark, record.synced
         self._has_record = True
         self._head = record.head
-        self._held.hidden.update(record.hidden)
+        # Elsewhere nothing was hidden by then, whatever a record says that
+        # somebody has made up.
+        for offset, magic in record.hidden.items():
+            if FIRST <= offset < self._held.front:
+                self._held.hidden[offset] = magic
         self._held.old.update(record.old)
 
     @property
