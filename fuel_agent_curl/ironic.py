@@ -49,6 +49,7 @@ from ironic_python_agent.extensions import standby
 from oslo_config import cfg
 import requests
 
+from fuel_agent_curl import copying
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl import pipeline
@@ -56,6 +57,7 @@ from fuel_agent_curl.config import opts
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import download
 from fuel_agent_curl.image import digest
+from fuel_agent_curl.image import qcow2
 from fuel_agent_curl.target import sink as sink_module
 from fuel_agent_curl.target import writing
 
@@ -83,7 +85,8 @@ class _Way(NamedTuple):
     """Where the agent wants the image, and what may be unpacked on the way.
 
     :ivar location: device or file.
-    :ivar container: 'raw' where qemu-img is to see the bytes as they are.
+    :ivar container: 'raw' where qemu-img is to see the bytes as they are;
+        'qcow2' where it is to see nothing.
     """
 
     location: str
@@ -366,18 +369,11 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
         self._image_info = image_info
         self._way = _here.way
         self._download: download.Download | None = None
+        # In its place, for an image that is not read in order.
+        self._parted: copying.LazySource | None = None
         # Monotonic, for all of it; None: none.
         self._deadline: float | None = None
-        self._checksum: str | None
-        try:
-            self._checksum = str(
-                digest.parse(
-                    '%s:%s' % (self._hash_algo.name, self._expected_hash_value)
-                )
-            )
-        except errors.OptionError:
-            # An algorithm that only the agent has.
-            self._checksum = None
+        self._checksum = _checksum_of(self)
         # The agent compares letter by letter.
         self._expected_hash_value = str(self._expected_hash_value).lower()
         try:
@@ -388,15 +384,15 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
             raise _as_agent_error(error, image_info['id']) from error
 
     def _begin(self, urls: list[str]) -> None:
-        known = [
-            source for url in urls for source in opts.sources(cfg.CONF, url)
-        ]
-        first, *mirrors = dict.fromkeys(known)
+        first, *mirrors = _sources(urls)
         settings = settings_for(
             self._image_info, first, self._image_info['id'], self._time
         )
         if settings.deadline:
             self._deadline = time.monotonic() + settings.deadline
+        if self._way is not None and self._way.container == 'qcow2':
+            self._begin_parted(first, mirrors)
+            return
         self._download = download.fetch(
             first,
             mirrors=mirrors,
@@ -411,6 +407,25 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
                 'the image is stored as ' + self._download.stats.coding
             )
         self._expected_size = self._download.length
+        self._request = types.SimpleNamespace(iter_content=self._content)
+
+    def _begin_parted(self, first: str, mirrors: list[str]) -> None:
+        def asked() -> dict[str, Any]:
+            return {
+                'mirrors': mirrors,
+                'checksum': self._checksum,
+                'settings': settings_for(
+                    self._image_info, first, self._image_info['id'], self._time
+                ),
+            }
+
+        self._parted = copying.LazySource(
+            lambda: download.fetch(first, **asked()),
+            asked()['settings'].window,
+            lambda: download.read_parts(first, **asked()),
+        )
+        # It makes its requests later.
+        self._expected_size = None
         self._request = types.SimpleNamespace(iter_content=self._content)
 
     def _begin_coded(self, urls: list[str], why: str) -> None:
@@ -452,7 +467,9 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
             super().verify_image(image_location)
             return
         source: pipeline.Source
-        if self._download is not None and self._checksum is not None:
+        if self._parted is not None:
+            source = self._parted
+        elif self._download is not None and self._checksum is not None:
             source = self._download
         else:
             source = _Chunks(
@@ -503,6 +520,9 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
 
     def _interrupt(self) -> None:
         """End what the thread that brings the image may be waiting for."""
+        if self._parted is not None:
+            self._parted.close()
+            return
         if self._download is not None:
             self._download.close()
             return
@@ -512,10 +532,107 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
             self._request.raw.shutdown()
 
     def _close(self) -> None:
-        if self._download is not None:
+        if self._parted is not None:
+            self._parted.close()
+        elif self._download is not None:
             self._download.close()
         elif self._request is not None:
             self._request.close()
+
+
+def _checksum_of(image: Any) -> str | None:
+    """Return what an ``ImageDownload`` is to compare.
+
+    None where the algorithm is one that only the agent has.
+    """
+    try:
+        return str(
+            digest.parse(
+                '%s:%s' % (image._hash_algo.name, image._expected_hash_value)
+            )
+        )
+    except errors.OptionError:
+        return None
+
+
+def _sources(urls: list[str]) -> list[str]:
+    """Return every URL of an image, the preferred first."""
+    known = [source for url in urls for source in opts.sources(cfg.CONF, url)]
+    return list(dict.fromkeys(known))
+
+
+def _passes_inspection(image_info: dict[str, Any]) -> bool:
+    """Have the agent inspect the head of a qcow2 image.
+
+    False where the agent has to go its own way: the server has no ranges, or
+    the checksum is by an algorithm that only the agent has.
+
+    :raises ironic_python_agent.errors.InvalidImage: by the agent.
+    :raises ironic_python_agent.errors.RESTError: if the head cannot be read.
+    """
+    image_id = image_info['id']
+    urls = [requests.utils.requote_uri(str(url)) for url in image_info['urls']]
+    decided = _replaced['ImageDownload'](
+        {**image_info, 'urls': [_Deferred(urls[0])]}, time.time()
+    )
+    if _checksum_of(decided) is None:
+        return False
+    first, *mirrors = _sources(urls)
+    try:
+        with download.read_parts(
+            first,
+            mirrors=mirrors,
+            settings=settings_for(image_info, first, image_id, time.time()),
+        ) as parts:
+            head = parts.read(0, qcow2.HEAD)
+    except (errors.NoRanges, errors.ContentCodingError) as error:
+        LOG.info('%s; the image is converted as the agent does', error)
+        return False
+    except errors.Error as error:
+        raise _as_agent_error(error, image_id) from error
+    with tempfile.NamedTemporaryFile(prefix='fuel-agent-curl-') as file:
+        file.write(head)
+        file.flush()
+        found, _length = standby.disk_utils.get_and_validate_image_format(
+            file.name, image_info.get('disk_format')
+        )
+    return bool(found == 'qcow2')
+
+
+def _streaming(
+    original: Callable[..., None], stream: Callable[..., None]
+) -> Callable[..., None]:
+    """Return ``original``, which writes a qcow2 image without a file.
+
+    :param stream: the agent's own, which brings a raw image onto a device.
+    """
+
+    @functools.wraps(original)
+    def wrapper(
+        extension: Any,
+        image_info: dict[str, Any],
+        device: str,
+        configdrive: Any = None,
+    ) -> None:
+        if (
+            not opts.ironic_stream_qcow2(cfg.CONF)
+            or image_info.get('disk_format') != 'qcow2'
+            or image_info.get('image_type') == 'partition'
+            # Then qemu-img is to look at all of the file.
+            or _option('disable_deep_image_inspection', False)
+            or not _passes_inspection(image_info)
+        ):
+            original(extension, image_info, device, configdrive)
+            return
+        extension.partition_uuids = {}
+        _here.way = _Way(device, 'qcow2')
+        try:
+            stream(extension, image_info, device)
+        finally:
+            _here.way = None
+        extension.cached_image_id = image_info['id']
+
+    return wrapper
 
 
 class _Progress:
@@ -609,6 +726,12 @@ _HOOKS = {
         'image_info',
         'device',
     ),
+    'StandbyExtension._cache_and_write_image': (
+        'self',
+        'image_info',
+        'device',
+        'configdrive',
+    ),
 }
 
 # What is called, likewise.
@@ -669,6 +792,7 @@ def install() -> None:
         ImageDownload=standby.ImageDownload,
         _download_image=standby._download_image,
         _stream_raw_image_onto_device=stream,
+        _cache_and_write_image=cls._cache_and_write_image,
     )
     standby._download_with_proxy = download_with_proxy
     standby.ImageDownload = ImageDownload
@@ -679,6 +803,7 @@ def install() -> None:
     cls._stream_raw_image_onto_device = _bringing(
         stream, lambda self, image_info, device: _Way(device, 'auto')
     )
+    cls._cache_and_write_image = _streaming(cls._cache_and_write_image, stream)
 
 
 def uninstall() -> None:
@@ -690,6 +815,9 @@ def uninstall() -> None:
     standby._download_image = _replaced['_download_image']
     standby.StandbyExtension._stream_raw_image_onto_device = _replaced[
         '_stream_raw_image_onto_device'
+    ]
+    standby.StandbyExtension._cache_and_write_image = _replaced[
+        '_cache_and_write_image'
     ]
     _replaced.clear()
 

@@ -34,10 +34,10 @@ ROOMS = {
         'harmful'
     ),
     '__init__': 'copying engine config',
+    'ironic': 'copying pipeline engine image target config',
     'copying': ('continuing pipeline engine rules state image target config'),
     'drivers': 'artifact engine config',
     'artifact': 'pipeline engine image target config',
-    'ironic': 'pipeline engine image target config',
     'continuing': 'rules state target',
     'pipeline': 'state image target',
     'engine': 'rules image config',

@@ -494,4 +494,4 @@ COPY: tuple[Option, ...] = (
 ALL = (*OPTIONS, MIRRORS, *COPY)
 
 #: What may stand there for ironic-python-agent, and has no effect here.
-IRONIC = ('ironic', 'ironic_busy')
+IRONIC = ('ironic', 'ironic_busy', 'ironic_stream_qcow2')

@@ -133,7 +133,14 @@ IRONIC_BUSY: cfg.Opt = cfg.StrOpt(
     'mounted, or part of an array or a volume group that the ramdisk has '
     'assembled.',
 )
-IRONIC_OPTS = [IRONIC_WANTED, IRONIC_BUSY]
+IRONIC_QCOW2: cfg.Opt = cfg.BoolOpt(
+    'ironic_stream_qcow2',
+    default=False,
+    help='Write a qcow2 image of a whole disk straight onto it, where '
+    'ironic-python-agent would download all of it into memory first. It '
+    'inspects the head of the image, as it does the image.',
+)
+IRONIC_OPTS = [IRONIC_WANTED, IRONIC_BUSY, IRONIC_QCOW2]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,6 +207,11 @@ def ironic(conf: cfg.ConfigOpts) -> bool:
 def ironic_busy(conf: cfg.ConfigOpts) -> bool:
     """Tell whether that is to write over a disk in use."""
     return bool(_read(conf, IRONIC_BUSY, GROUP) == 'write')
+
+
+def ironic_stream_qcow2(conf: cfg.ConfigOpts) -> bool:
+    """Tell whether qcow2 images are to go straight onto the disk."""
+    return bool(_read(conf, IRONIC_QCOW2, GROUP))
 
 
 def settings_from(

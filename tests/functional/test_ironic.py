@@ -587,6 +587,62 @@ class TestFile(_AgentTestCase):
             ranges = self.server.ranges[before:]
             self.assertEqual(ranged, sum(x is not None for x in ranges))
 
+    def test_qcow2_straight_onto_the_disk(self) -> None:
+        packed = self.packed()
+        self.server.representations['/image'] = harmful.Representation(packed)
+        device = self.make_device()
+        temporary = os.path.join(self.directory, 'unused')
+        how: dict[str, Any] = {
+            'disk_format': 'qcow2',
+            'os_hash_value': hashlib.sha256(packed).hexdigest(),
+            'text': '[fuel_agent_curl]\nironic_stream_qcow2 = true\n',
+            'temporary': temporary,
+        }
+        # The head for the agent, then head and tables; then the file.
+        self.server.script(*([()] * 4), faults.reset(6 * MIB))
+        outcome = self.deploy(device, **how)
+        self.assert_deployed(outcome, device)
+        self.assertEqual([], os.listdir(temporary))
+        self.assertEqual([None], [x for x in self.server.ranges if x is None])
+        # Nothing is left to the agent but what it has to.
+        device = self.make_device()
+        wrong = self.deploy(device, **(how | {'os_hash_value': '0' * 64}))
+        self.assertEqual('ImageChecksumError', wrong.kind)
+        self.assert_blank(device)
+
+    def test_qcow2_that_names_another_file(self) -> None:
+        packed = bytearray(self.packed())
+        packed[8:20] = (4096).to_bytes(8) + (11).to_bytes(4)
+        packed[4096:4107] = b'/etc/passwd'
+        self.server.representations['/image'] = harmful.Representation(
+            bytes(packed)
+        )
+        device = self.make_device()
+        outcome = self.deploy(
+            device,
+            disk_format='qcow2',
+            os_hash_value=hashlib.sha256(packed).hexdigest(),
+            text='[fuel_agent_curl]\nironic_stream_qcow2 = true\n',
+        )
+        self.assertEqual('InvalidImage', outcome.kind)
+        self.assertEqual(1, len(self.server.requests))
+        self.assertEqual(b'\xa5' * MIB, device.read()[:MIB])
+
+    def test_qcow2_of_a_server_without_ranges(self) -> None:
+        packed = self.packed()
+        self.server.representations['/image'] = harmful.Representation(
+            packed, ranges=False
+        )
+        device = self.make_device()
+        outcome = self.deploy(
+            device,
+            disk_format='qcow2',
+            os_hash_value=hashlib.sha256(packed).hexdigest(),
+            text='[fuel_agent_curl]\nironic_stream_qcow2 = true\n',
+        )
+        self.assert_deployed(outcome, device)
+        self.assertIn('converted as the agent does', outcome.log)
+
     def test_what_is_no_qcow2_is_refused_by_the_agent(self) -> None:
         device = self.make_device()
         ours = self.deploy(device, disk_format='qcow2')
