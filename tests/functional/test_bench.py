@@ -150,6 +150,17 @@ class TestLimits(_BenchTestCase):
         self.assertNotIn(self.directory, json.dumps(found))
 
 
+class TestQcow2(_BenchTestCase):
+    def test_beside_qemu_img(self) -> None:
+        self.need_root()
+        self.need_program('nginx', 'losetup', 'curl', 'qemu-img')
+        self.bench('bench_qcow2.py', '--only', 'zlib')
+        (rows,) = self.report('bench_qcow2').values()
+        ours, other = rows.values()
+        self.assertLess(ours['largest'], 200 * MIB)
+        self.assertGreater(other['largest'], 10 * MIB)
+
+
 class TestCosts(_BenchTestCase):
     def test_bytes_fetched_twice_are_counted(self) -> None:
         self.bench('bench_write.py', '--faults')

@@ -20,10 +20,11 @@ said in one line and left out::
     python tools/bench_write.py               from HTTP onto a loop device
     python tools/bench_write.py --faults      what resets and a stall cost
     python tools/bench_connections.py         many connections at once
+    python tools/bench_qcow2.py               qcow2 images, beside qemu-img
 
-The first two have to run as root, for the loop devices. ``--help`` tells
-the options; ``--quick`` shows within a minute that everything works, and its
-figures mean nothing. On a machine that does something else meanwhile no
+All but the connections have to run as root, for loop devices. ``--help``
+tells the options; ``--quick`` shows within a minute that everything works, and
+its figures mean nothing. On a machine that does something else meanwhile no
 figure means much: the load found at the start is in the report.
 
 Every contender is a whole process, or a pipeline of them, measured by what

@@ -1,0 +1,185 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Qcow2 images from nginx on loopback onto a loop device.
+
+Beside what agents do: download all of the file, then run qemu-img. What that
+takes is memory where /tmp is a tmpfs, as in a ramdisk, and counts as such.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+import dataclasses
+import pathlib
+import random
+import subprocess
+import sys
+
+from fuel_agent_curl import octets
+from tools.bench import contenders
+from tools.bench import figures
+from tools.bench import measure
+from tools.bench import needs
+from tools.bench import program
+from tools.bench import rounds
+from tools.bench import scratch
+from tools.bench import servers
+
+#: Times as long as download and conversion it may take.
+TIMES = 0.6
+#: The goal for the memory of a copy, whatever the image.
+MEMORY = 128 * octets.MIB
+
+_SECTIONS = {
+    'plain': ('clusters as they are', ()),
+    'zlib': ('clusters compressed by deflate', ('-c',)),
+    'zstd': (
+        'clusters compressed by zstd',
+        ('-c', '-o', 'compression_type=zstd'),
+    ),
+}
+_OTHER = 'curl, then qemu-img convert'
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = program.parser(
+        'Copy qcow2 images from HTTP onto a loop device, with this project'
+        ' and with curl and qemu-img.',
+        _SECTIONS,
+    )
+    parser.add_argument(
+        '--size',
+        type=program.positive,
+        default=2048,
+        metavar='MIB',
+        help='length of the virtual disk, of which a third has data'
+        ' (default: 2048)',
+    )
+    options = parser.parse_args(argv)
+    if options.quick:
+        options.size, options.runs = 48, 1
+    return program.run(
+        'bench_qcow2', 'Qcow2 images onto a loop device', options, _compare
+    )
+
+
+def _compare(
+    options: argparse.Namespace, directory: pathlib.Path
+) -> Iterator[figures.Section]:
+    needs.require('nginx', 'losetup', 'curl', 'qemu-img', root=True)
+    length = options.size * octets.MIB
+    needs.require_space(directory, 3 * length)
+    root = directory / 'images'
+    root.mkdir()
+    raw = directory / 'raw'
+    rounds.say('making a disk')
+    _make(raw, length)
+    expected = scratch.digest(raw, length)
+    with servers.nginx(directory / 'nginx', root) as url:
+        for key, (title, how) in _SECTIONS.items():
+            if program.wanted(options, key):
+                image = root / key
+                rounds.say('making the image: ' + title)
+                subprocess.run(
+                    [
+                        *('qemu-img', 'convert', '-f', 'raw'),
+                        *('-O', 'qcow2', *how, str(raw), str(image)),
+                    ],
+                    check=True,
+                )
+                yield _section(options, directory, url, key, title, expected)
+                image.unlink()
+
+
+def _section(
+    options: argparse.Namespace,
+    directory: pathlib.Path,
+    url: str,
+    key: str,
+    title: str,
+    expected: str,
+) -> figures.Section:
+    length = options.size * octets.MIB
+
+    def run(contender: contenders.Contender, check: bool) -> figures.Usage:
+        with scratch.loop_device(
+            directory / 'disk', length, fill=check, direct_io=False
+        ) as device:
+            usage = measure.run(
+                contender.stages(url, device), directory / 'log'
+            )
+            if check and scratch.digest(device, length) != expected:
+                raise measure.Failed(contender.name + ': another disk')
+        file = directory / 'file'
+        if file.exists():
+            # It was kept meanwhile.
+            kept = file.stat().st_size
+            file.unlink()
+            usage = dataclasses.replace(
+                usage,
+                largest=(usage.largest or 0) + kept,
+                total=(usage.total or 0) + kept,
+            )
+        return usage
+
+    candidates = (
+        contenders.Contender(
+            contenders.COPY,
+            '{ours} copy --progress none --container qcow2 {url} {target}',
+            key,
+        ),
+        contenders.Contender(
+            _OTHER,
+            'sh -c "curl -q -s -f -o %s {url} && qemu-img convert -n -t none'
+            ' -f qcow2 -O raw %s {target} && sync"'
+            % (directory / 'file', directory / 'file'),
+            key,
+        ),
+    )
+    rows = rounds.compare(candidates, run, options.runs, not options.quick)
+    section = figures.Section(
+        key,
+        '%d MiB of a virtual disk, %s' % (options.size, title),
+        rows,
+        ('seconds', 'largest'),
+        notes=('the memory of %s is with the file' % _OTHER,),
+    )
+    return dataclasses.replace(
+        section,
+        goals=(
+            figures.Goal(
+                'seconds, over those of %s' % _OTHER,
+                rows[0].seconds / rows[1].seconds,
+                TIMES,
+                at_most=True,
+            ),
+            *figures.memory_within(section, MEMORY, contenders.COPY),
+        ),
+    )
+
+
+def _make(path: pathlib.Path, length: int) -> None:
+    """Make a disk of which a third has data, that half of it can be packed."""
+    chance = random.Random(1)
+    program_text = pathlib.Path(sys.executable).read_bytes()
+    with path.open('wb') as file:
+        file.truncate(length)
+        for start in range(0, length - octets.MIB, 24 * octets.MIB):
+            file.seek(start + chance.randrange(octets.MIB))
+            for _mebibyte in range(8):
+                at = chance.randrange(len(program_text))
+                text = program_text[at : at + octets.MIB // 2]
+                text += chance.randbytes(octets.MIB - len(text))
+                file.write(text)
+        file.truncate(length)
