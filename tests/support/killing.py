@@ -67,6 +67,7 @@ from fuel_agent_curl.target import storage
 journal.boot = lambda: boot
 storage._RECORD = 1 << 20
 storage._SYNC_AHEAD = 2 << 20
+storage._SYNC_AT_LEAST, storage._SYNC_INTERVAL = 4 << 20, 0.0
 
 from fuel_agent_curl.cmd import main
 
