@@ -20,6 +20,7 @@ said in one line and left out::
     python tools/bench_write.py               from HTTP onto a loop device
     python tools/bench_write.py --faults      what resets and a stall cost
     python tools/bench_connections.py         many connections at once
+    python tools/bench_decode.py              unpacking
     python tools/bench_qcow2.py               qcow2 images, beside qemu-img
 
 All but the connections have to run as root, for loop devices. ``--help``
