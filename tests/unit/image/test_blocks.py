@@ -485,7 +485,9 @@ class ErrorsTest(test_containers.ContainersTestCase):
                 raise MemoryError
 
         packed = stream(BLOCKS)
-        self.patch(lzma, 'LZMADecompressor', lambda *_a, **_k: Decoder())
+        self.patch(
+            blocks._DECODERS, 'LZMADecompressor', lambda *_a, **_k: Decoder()
+        )
         for threads in _THREADS:
             image = containers.decompress(
                 [packed], 'xz', decoder_threads=threads
