@@ -21,6 +21,7 @@ decides what the image is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import logging
@@ -116,18 +117,18 @@ def _read(path: str) -> record_module.Record | None:
 
 
 def usable(
-    left: Left, target: str, asked: str, *, decided: bool
+    left: Left, target: str, asked: Callable[[], str], *, decided: bool
 ) -> record_module.Record | None:
     """Return the record that is to be gone on with; None: none, as is said.
 
-    :param asked: digest of all that is asked for.
+    :param asked: returns the digest of all that is asked for.
     :param decided: something else proves what the whole image is.
     """
     record = left.record
     if record is None:
         return None
     why = None
-    if record.asked != asked:
+    if record.asked != asked():
         why = 'that one was asked for in another way'
     elif not left.is_trusted and not decided:
         why = (

@@ -255,7 +255,7 @@ class Copy:
             record = continuing.usable(
                 left,
                 request.target,
-                self._asked(plan),
+                lambda: self._asked(plan),
                 decided=plan.decides(request.container),
             )
         if record is not None:

@@ -169,11 +169,12 @@ class FunctionalTestCase(_Base):
         # not do what a disk does, and takes what the tests need.
         if 'TMPDIR' not in os.environ:
             self.patch(tempfile, 'tempdir', '/var/tmp')
-        self.useFixture(fixtures.NestedTempfile())
-        self.directory = tempfile.gettempdir()
-        # What one test has left is not for another to go on with.
+        # What one test has left is not for another to go on with; it is not
+        # in the directory that the tests look into.
         state = self.useFixture(fixtures.TempDir()).path
         self.useFixture(fixtures.EnvironmentVariable('XDG_STATE_HOME', state))
+        self.useFixture(fixtures.NestedTempfile())
+        self.directory = tempfile.gettempdir()
         self.useFixture(fixtures.EnvironmentVariable('TMPDIR', self.directory))
         for name in _PROXIES:
             for variable in (name, name.upper()):

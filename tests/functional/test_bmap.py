@@ -93,7 +93,11 @@ class DeviceTest(copying.DeviceTestCase):
                     )
                     self.assertEqual(
                         pipeline.Result(
-                            len(IMAGE), 'gzip', block_map.mapped, len(PARTS)
+                            len(IMAGE),
+                            'gzip',
+                            block_map.mapped,
+                            len(PARTS),
+                            verified=True,
                         ),
                         result,
                     )

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 
 import fixtures
@@ -62,7 +63,10 @@ class TestLeft(base.TestCase):
             (None, _RECORD, same, False, False),
         ):
             found = continuing.usable(
-                _left(ours, there), '/dev/x', asked, decided=decided
+                _left(ours, there),
+                '/dev/x',
+                functools.partial(str, asked),
+                decided=decided,
             )
             self.assertEqual(_RECORD if used else None, found)
 
