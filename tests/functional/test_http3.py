@@ -206,9 +206,8 @@ class TestConnection(_HTTP3TestCase):
             window_size=8 * SEGMENT,
             low_speed_time=20,
         )
-        # What is taken over is never found stalled; all the same, the mirror
-        # is of use again.
-        self.assertGreater(silent.connections, 1)
+        # What is taken over is never found stalled.
+        self.assertGreater(silent.connections, 0)
         self.assertGreater(other.connections, 0)
 
     def test_one_connection_that_falls_silent(self) -> None:

@@ -277,6 +277,7 @@ class TestVerify(_IronicTestCase):
         image = ironic.ImageDownload.__new__(ironic.ImageDownload)
         image._image_info = {'id': 'an-image'}
         image._way = ironic._Way(target, 'raw') if target else None
+        image._parted = None
         image._time = time.time()
         image._hash_algo = hashlib.sha256()
         image._expected_hash_value = hashlib.sha256(b'something').hexdigest()
