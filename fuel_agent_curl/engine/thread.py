@@ -136,6 +136,8 @@ class NetworkThread:
         if kept is not None and self.window.handed_on:
             self._context.sources.keep(kept)
             self.window.length = kept.found.length
+        # Taken by the thread when it begins, or by who finds that it will not.
+        self._begun = threading.Lock()
         # A daemon: the interpreter's exit never waits for the network.
         self._thread = threading.Thread(
             target=self._run, name='fuel-agent-curl', daemon=True
@@ -164,8 +166,11 @@ class NetworkThread:
         _running.add(self)
         try:
             self._thread.start()
-        except RuntimeError:
-            self._end()
+        except BaseException:
+            # An exception from a signal handler may come before the thread
+            # has begun, or after: whoever is first ends what was made.
+            if self._begun.acquire(blocking=False):
+                self._end()
             raise
 
     def wait(self) -> None:
@@ -215,6 +220,8 @@ class NetworkThread:
     # In the thread itself.
 
     def _run(self) -> None:
+        if not self._begun.acquire(blocking=False):
+            return
         try:
             self._work()
         except BaseException as error:

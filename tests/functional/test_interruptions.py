@@ -64,8 +64,10 @@ class Lines:
     def _call(
         self, frame: types.FrameType, _event: str, _argument: object
     ) -> Any:
+        # What a finaliser raises goes to nobody: no handler can mean that.
         ours = frame.f_code.co_filename.startswith(PACKAGE)
-        return self._line if ours else None
+        is_last = frame.f_code.co_name == '__del__'
+        return self._line if ours and not is_last else None
 
     def _line(
         self, _frame: types.FrameType, event: str, _argument: object
