@@ -163,8 +163,8 @@ class NetworkThread:
 
         :raises RuntimeError: if no thread can be started.
         """
-        _running.add(self)
         try:
+            _running.add(self)
             self._thread.start()
         except BaseException:
             # An exception from a signal handler may come before the thread
