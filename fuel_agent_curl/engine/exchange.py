@@ -18,6 +18,8 @@ from how it ended is for ``transfer`` to say.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Container
+from collections.abc import Sequence
 import dataclasses
 import logging
 
@@ -32,6 +34,7 @@ from fuel_agent_curl.engine import window
 from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import budget
 from fuel_agent_curl.rules import events
+from fuel_agent_curl.rules import redirects
 from fuel_agent_curl.rules import segments
 from fuel_agent_curl.rules import sources as sources_module
 from fuel_agent_curl.rules import watchdog
@@ -40,6 +43,26 @@ LOG = logging.getLogger(__name__)
 
 # Bytes kept to be compared with a part that begins too early.
 _OVERLAP_MAX = 4096
+
+
+def sources_of(
+    urls: Sequence[str],
+    stats: events.Stats,
+    named: Container[redirects.Origin] | None,
+) -> list[sources_module.Source]:
+    """Return a source for each URL, with its counters in ``stats``.
+
+    :param named: the origins that the user named; None: those of all.
+    """
+    found = []
+    for url in urls:
+        # Those that differ by what is redacted are counted together.
+        mirror = stats.mirrors.setdefault(
+            errors.redact(url), events.MirrorStats()
+        )
+        is_named = named is None or address.read(url).origin in named
+        found.append(sources_module.Source(url, mirror, is_named))
+    return found
 
 
 @dataclasses.dataclass

@@ -33,7 +33,6 @@ import types
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import settings as settings_module
-from fuel_agent_curl.engine import address
 from fuel_agent_curl.engine import exchange
 from fuel_agent_curl.engine import multi
 from fuel_agent_curl.engine import reread
@@ -107,13 +106,7 @@ class Parts:
         self._answers: queue.SimpleQueue[bytes | BaseException]
         self._answers = queue.SimpleQueue()
         self._loop = multi.Loop()
-        found = []
-        for url in urls:
-            mirror = self.stats.mirrors.setdefault(
-                errors.redact(url), events.MirrorStats()
-            )
-            is_named = named is None or address.read(url).origin in named
-            found.append(sources.Source(url, mirror, is_named))
+        found = exchange.sources_of(urls, self.stats, named)
         self._context = exchange.Context(
             settings=settings,
             window=_Part(0, 1),

@@ -32,7 +32,6 @@ import weakref
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import settings as settings_module
-from fuel_agent_curl.engine import address
 from fuel_agent_curl.engine import exchange
 from fuel_agent_curl.engine import multi
 from fuel_agent_curl.engine import plan
@@ -108,24 +107,12 @@ class NetworkThread:
             0 if kept is None else kept.offset,
         )
         self._began = time.monotonic()
-        sources_ = []
-        for url in urls:
-            # Those that differ by what is redacted are counted together.
-            mirror = self.stats.mirrors.setdefault(
-                errors.redact(url), events.MirrorStats()
-            )
-            sources_.append(
-                sources.Source(
-                    url,
-                    mirror,
-                    named is None or address.read(url).origin in named,
-                )
-            )
+        found = exchange.sources_of(urls, self.stats, named)
         self._context = exchange.Context(
             settings=settings,
             window=self.window,
             loop=self._loop,
-            sources=sources.Sources(sources_, checksum, expected),
+            sources=sources.Sources(found, checksum, expected),
             stats=self.stats,
             budget=budget.Budget(settings.max_recv_speed, self._began),
             checksum=checksum,
