@@ -81,9 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         ' and with what else there is.',
         _SECTIONS,
     )
-    options = parser.parse_args(argv)
-    if options.quick:
-        options.runs = 1
+    options = program.parse(parser, argv)
     return program.run(
         'bench_connections', 'Many connections', options, _compare
     )

@@ -69,22 +69,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = program.parser(
         'Unpack an image on its way from HTTP onto a loop device.', _SECTIONS
     )
-    parser.add_argument(
-        '--size',
-        type=program.positive,
-        default=1024,
-        metavar='MIB',
-        help='length of the image (default: 1024)',
-    )
-    parser.add_argument(
-        '--images',
-        metavar='DIR',
-        help='keep the images there, and use those that are (default: make'
-        ' them, which takes minutes, and remove them)',
-    )
-    options = parser.parse_args(argv)
-    if options.quick:
-        options.size, options.runs = 48, 1
+    program.add_size(parser, 1024)
+    program.add_images(parser)
+    options = program.parse(parser, argv)
     return program.run('bench_decode', 'Unpacking', options, _compare)
 
 

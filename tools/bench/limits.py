@@ -59,22 +59,10 @@ def main(argv: list[str] | None = None) -> int:
         SECTIONS,
     )
     parser.set_defaults(runs=3)
-    parser.add_argument(
-        '--size',
-        type=program.positive,
-        default=1024,
-        metavar='MIB',
-        help='length of the images (default: 1024)',
-    )
-    parser.add_argument(
-        '--images',
-        metavar='DIR',
-        help='keep the images there, and use those that are',
-    )
-    options = parser.parse_args(argv)
+    program.add_size(parser, 1024, 'length of the images')
+    program.add_images(parser)
+    options = program.parse(parser, argv)
     options.loop_direct_io = False
-    if options.quick:
-        options.size, options.runs = 48, 1
     return program.run('bench_limits', 'Beside the limit', options, _compare)
 
 

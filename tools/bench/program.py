@@ -42,6 +42,9 @@ Comparison = Callable[
     [argparse.Namespace, pathlib.Path], Iterator[figures.Section]
 ]
 
+#: MiB of an image that is only to show that all works.
+_QUICK_SIZE = 48
+
 
 def parser(
     description: str, sections: Collection[str]
@@ -89,6 +92,43 @@ def parser(
         help='small sizes, one run, no warm-up: to see that it works',
     )
     return made
+
+
+def add_size(
+    parser: argparse.ArgumentParser,
+    default: int,
+    what: str = 'length of the image',
+) -> None:
+    """Add ``--size``, in MiB."""
+    parser.add_argument(
+        '--size',
+        type=positive,
+        default=default,
+        metavar='MIB',
+        help='%s (default: %d)' % (what, default),
+    )
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """Add ``--images``, a directory that outlives the benchmark."""
+    parser.add_argument(
+        '--images',
+        metavar='DIR',
+        help='keep the images there, and use those that are (default: make'
+        ' them, which takes minutes, and remove them)',
+    )
+
+
+def parse(
+    parser: argparse.ArgumentParser, argv: list[str] | None
+) -> argparse.Namespace:
+    """Return the options; ``--quick`` goes before the others."""
+    options = parser.parse_args(argv)
+    if options.quick:
+        options.runs = 1
+        if 'size' in options:
+            options.size = _QUICK_SIZE
+    return options
 
 
 def positive(text: str) -> int:

@@ -58,17 +58,10 @@ def main(argv: list[str] | None = None) -> int:
         ' and with curl and qemu-img.',
         _SECTIONS,
     )
-    parser.add_argument(
-        '--size',
-        type=program.positive,
-        default=2048,
-        metavar='MIB',
-        help='length of the virtual disk, of which a third has data'
-        ' (default: 2048)',
+    program.add_size(
+        parser, 2048, 'length of the virtual disk, of which a third has data'
     )
-    options = parser.parse_args(argv)
-    if options.quick:
-        options.size, options.runs = 48, 1
+    options = program.parse(parser, argv)
     return program.run(
         'bench_qcow2', 'Qcow2 images onto a loop device', options, _compare
     )

@@ -55,19 +55,8 @@ def main(argv: list[str] | None = None) -> int:
         ' with what else there is.',
         _SECTIONS,
     )
-    parser.add_argument(
-        '--size',
-        type=program.positive,
-        default=2048,
-        metavar='MIB',
-        help='length of the image (default: 2048)',
-    )
-    parser.add_argument(
-        '--images',
-        metavar='DIR',
-        help='keep the images there, and use those that are (default: make'
-        ' them, which takes minutes, and remove them)',
-    )
+    program.add_size(parser, 2048)
+    program.add_images(parser)
     parser.add_argument(
         '--loop-direct-io',
         action='store_true',
@@ -79,9 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         help='measure what a reset every 16 MiB and a stall cost, in place'
         ' of all the rest',
     )
-    options = parser.parse_args(argv)
-    if options.quick:
-        options.size, options.runs = 48, 1
+    options = program.parse(parser, argv)
     if options.faults:
         return program.run(
             'bench_costs',
