@@ -12,9 +12,11 @@
 
 """Print how many tests passed, failed and were skipped in the last run.
 
-The line goes to ``tests-count.txt`` in the directory of the repository,
-too. Fails unless there was a test and all of them passed; a test that was
-skipped counts as passed, unless FUEL_AGENT_CURL_NO_SKIP is set.
+Before that come the names of those that failed or were skipped, each with
+the last lines of what it said, since a report of thousands of tests is often
+kept only in part. All of it goes to ``tests-count.txt`` in the directory of
+the repository, too. Fails unless there was a test and all of them passed; a
+test that was skipped counts as passed, unless FUEL_AGENT_CURL_NO_SKIP is set.
 """
 
 from __future__ import annotations
@@ -31,21 +33,38 @@ import testtools
 from testtools.testresult import real
 
 _PASSED = ('success', 'xfail')
+# Of a test that did not pass: lines, and octets of each.
+_LINES = 6
+_WIDTH = 300
 
 
-def count(stream: bytes) -> collections.Counter[str]:
-    """Return how often each verdict occurs in ``stream``, subunit v2."""
+def _last_words(test: real.TestDict) -> list[str]:
+    """Return the last lines of the reason, or of the traceback."""
+    details = test['details']
+    for name in ('reason', 'traceback'):
+        if name in details:
+            lines = details[name].as_text().strip().splitlines()
+            return [line[:_WIDTH] for line in lines[-_LINES:]]
+    return []
+
+
+def count(stream: bytes) -> tuple[collections.Counter[str], list[str]]:
+    """Return how often each verdict occurs in ``stream``, subunit v2.
+
+    And the lines to print about the tests that did not pass.
+    """
     counter: collections.Counter[str] = collections.Counter()
+    words = []
 
     def on_test(test: real.TestDict) -> None:
         # What was never reported to have ended did not pass.
         status = test['status']
         if status in _PASSED:
             counter['passed'] += 1
-        elif status == 'skip':
-            counter['skipped'] += 1
-        else:
-            counter['failed'] += 1
+            return
+        counter['skipped' if status == 'skip' else 'failed'] += 1
+        words.append('%s: %s' % (status, test['id']))
+        words.extend('    ' + line for line in _last_words(test))
 
     result = testtools.StreamToDict(on_test)
     result.startTestRun()
@@ -54,7 +73,7 @@ def count(stream: bytes) -> collections.Counter[str]:
         io.BytesIO(stream), non_subunit_name='stdout'
     ).run(result)
     result.stopTestRun()
-    return counter
+    return counter, words
 
 
 def main(repository: str) -> int:
@@ -62,7 +81,7 @@ def main(repository: str) -> int:
         ['stestr', '--repo-url', repository, 'last', '--subunit'],
         stdout=subprocess.PIPE,
     )
-    counter = count(last.stdout)
+    counter, words = count(last.stdout)
     if not counter:
         print('no test ran', file=sys.stderr)
         return 1
@@ -71,8 +90,9 @@ def main(repository: str) -> int:
         counter['failed'],
         counter['skipped'],
     )
-    pathlib.Path(repository, 'tests-count.txt').write_text(line + '\n')
-    print(line)
+    text = '\n'.join([*words, line])
+    pathlib.Path(repository, 'tests-count.txt').write_text(text + '\n')
+    print(text)
     no_skip = bool(os.environ.get('FUEL_AGENT_CURL_NO_SKIP'))
     return int(
         not counter['passed']
