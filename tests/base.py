@@ -157,10 +157,11 @@ class FunctionalTestCase(_Base):
         that of ``tempfile``, and of the programs started, too.
     """
 
-    #: Seconds for one test, its fixtures included.
-    timeout = 120
-    #: Seconds for threads and processes that are on their way out.
-    patience = 5.0
+    #: Seconds for one test, its fixtures included, on a busy machine.
+    timeout = 300
+    #: Seconds for threads and processes that are on their way out, where
+    #: many others want the processor.
+    patience = 30.0
 
     def setUp(self) -> None:
         super().setUp()

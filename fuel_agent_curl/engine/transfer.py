@@ -465,7 +465,7 @@ class Transfer:
         if under_way.reception.stop is None:
             self.segment = segments.Segment(self.segment.start)
             self._plan.take_all()
-        self._recovery.accepted()
+        self._recovery.accepted(time.monotonic())
         if first:
             self._report('started')
         elif self._offset:

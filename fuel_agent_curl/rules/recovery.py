@@ -179,9 +179,9 @@ class Recovery:
         """Return the error for a deadline that has passed."""
         return retry.too_late(self.last)
 
-    def accepted(self) -> None:
-        """Note a usable answer."""
-        self.source.accepted()
+    def accepted(self, now: float) -> None:
+        """Note a usable answer, at that monotonic time."""
+        self.source.accepted(now)
         self._other_nodes = 0
 
     def failed(self, failure: Failure) -> Step:
@@ -212,6 +212,9 @@ class Recovery:
         elif self._is_crowd(failure):
             source.crowded(failure.others + 1)
             return Step(Then.LEAVE)
+        elif self._was_crowd(failure):
+            source.crowded(1)
+            return Step(Then.AGAIN, failed=False)
         return self._go_on(failure)
 
     def _lasts(self, source: sources.Source, failure: Failure) -> bool:
@@ -255,6 +258,22 @@ class Recovery:
         scarce = (errors.NetworkError, errors.ResourceError)
         return isinstance(error, scarce) or (
             isinstance(error, errors.StatusError) and error.status in _CROWDED
+        )
+
+    def _was_crowd(self, failure: Failure) -> bool:
+        """Tell whether it was one too many of connections that have ended.
+
+        Then a Retry-After that is too long to wait for was for a crowd that
+        is no more. Whoever asks alone, as from now on, is told for himself.
+        """
+        error = failure.error
+        return (
+            isinstance(error, errors.StatusError)
+            and error.status in _CROWDED
+            and not failure.others
+            and self.source.served > failure.now - failure.seconds
+            and (error.retry_after or 0.0)
+            > retry.longest_wait(self._settings, failure.left)
         )
 
     # Another mirror, asked as well.

@@ -78,6 +78,7 @@ class Source:
     :ivar location: where redirects of the URL led to, as long as that has
         not failed; segments share it.
     :ivar held: monotonic time before which it asked not to be asked.
+    :ivar served: monotonic time of its last usable answer.
     :ivar patience: times as long as usual that it may take to begin.
     :ivar silence: the longest, in seconds, before a first byte of it; None
         before there was one.
@@ -96,6 +97,7 @@ class Source:
         self.error: errors.Error | None = None
         self.location: redirects.Address | None = None
         self.held = -math.inf
+        self.served = -math.inf
         self.most = math.inf
         self.penalty = 0
         self.speed = 0.0
@@ -143,8 +145,9 @@ class Source:
         """Note where redirects led: the next segment asks there at once."""
         self.location = address if address.home else None
 
-    def accepted(self) -> None:
-        """Note a usable answer."""
+    def accepted(self, now: float) -> None:
+        """Note a usable answer, at that monotonic time."""
+        self.served = now
         self._wrong_ranges = 0
         self._other_lengths = self._other_validators = 0
 

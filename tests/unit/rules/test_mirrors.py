@@ -403,7 +403,7 @@ class Simulation:
             changed = errors.RepresentationChanged('another length')
             changed.length = mirror.length
             return changed
-        self._recovery.accepted()
+        self._recovery.accepted(self._now)
         found = answer.Representation(
             mirror.validator, mirror.length, coding=''
         )

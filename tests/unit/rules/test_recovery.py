@@ -165,7 +165,7 @@ class TestOtherNode(RecoveryTestCase):
         self.make()
         for _time in range(3):
             self.meet()
-            self.made.accepted()
+            self.made.accepted(self.now)
         self.assertFalse(self.is_reread())
 
     def test_where_nothing_was_handed_on_it_begins_again(self) -> None:
@@ -283,6 +283,32 @@ class TestFailure(RecoveryTestCase):
             self.assertEqual(then, self.follow(scarce, **facts))
             if then is FAIL:
                 self.assertIs(scarce, self.step.error)
+
+    def test_one_too_many_of_connections_that_have_ended(self) -> None:
+        """What it asks for the crowd is not what it asks of the last."""
+        long = errors.StatusError('the server answered 503')
+        long.status, long.retry_after = 503, 600.0
+        for error, served, expected in (
+            (long, 99.5, AGAIN),
+            # Before this one asked: it is not served any more.
+            (long, 98.5, FAIL),
+            # There is time to do as it asks.
+            (BUSY, 99.5, AGAIN),
+            (GONE, 99.5, FAIL),
+        ):
+            self.make()
+            self.all[0].accepted(served)
+            row = '%r %s' % (error, served)
+            self.assertIs(expected, self.follow(error, seconds=1.0), row)
+            if expected is AGAIN:
+                self.assertEqual(error is BUSY, self.step.delay >= 5, row)
+            if error is long and expected is AGAIN:
+                # Alone from now on, it is told for itself.
+                self.assertEqual(1, self.all[0].most)
+                self.assertIs(FAIL, self.follow(error, seconds=0.1))
+                self.assertIsInstance(
+                    self.step.error, errors.RetryAfterTooLong
+                )
 
     def test_what_a_redirect_led_to_may_be_gone(self) -> None:
         self.make()

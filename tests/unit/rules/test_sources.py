@@ -208,7 +208,7 @@ class TestLearning(SourcesTestCase):
         wrong = errors.ContentRangeError('wrong')
         for _time in range(3):
             self.a.failed(wrong, ranged=True)
-            self.a.accepted()
+            self.a.accepted(0.0)
         self.assertTrue(self.asks_for_parts())
 
     def reread_in_vain(self, ranges: bool | None) -> None:
@@ -234,7 +234,7 @@ class TestLearning(SourcesTestCase):
         one = source()
         for length in 7, 7, 7:
             self.assertFalse(one.changed(length))
-            one.accepted()
+            one.accepted(0.0)
 
     def test_patience_grows_when_there_was_no_byte_in_time(self) -> None:
         stalled = errors.Stalled('silent')
