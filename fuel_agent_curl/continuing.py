@@ -23,12 +23,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
-import dataclasses
 import logging
 import os
 import stat
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import values
 from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import head
 from fuel_agent_curl.rules import sources
@@ -49,7 +49,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Left:
     """What copies have left that had the same target.
 

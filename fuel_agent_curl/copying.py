@@ -31,6 +31,7 @@ from fuel_agent_curl import continuing
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl import pipeline
+from fuel_agent_curl import values
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import address
 from fuel_agent_curl.engine import download
@@ -55,7 +56,7 @@ LOG = logging.getLogger(__name__)
 _HEAD_CHUNK = 64 * octets.KIB
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@values.dataclass(frozen=True, kw_only=True)
 class Request:
     """What is to be copied, where to, and what is to be compared.
 
@@ -112,7 +113,7 @@ class Request:
                     address.read(given.location)
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Result:
     """What a copy did.
 
@@ -464,7 +465,7 @@ def copy(
     return Copy(request, observe).run()
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class _Plan:
     """What the bytes are compared with."""
 

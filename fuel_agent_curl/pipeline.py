@@ -38,6 +38,7 @@ import typing
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 from fuel_agent_curl.image import bmap as bmap_module
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.state import journal as journal_module
@@ -137,7 +138,7 @@ def cancelled() -> errors.Cancelled:
     return errors.Cancelled('the copy was cancelled')
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Result:
     """What ``copy`` did.
 
@@ -162,7 +163,7 @@ class Result:
     target: sink_module.Description | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Left:
     """What an earlier run has left on the target, to be gone on with.
 
@@ -741,7 +742,7 @@ def _begun(chunks: Iterator[octets.Buffer]) -> Iterator[octets.Buffer]:
     return itertools.chain(list(itertools.islice(chunks, 1)), chunks)
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class _Image:
     """What is to be written, and how long it has to be, if that is known."""
 

@@ -49,10 +49,11 @@ ROOMS = {
     'harmful': '',
     'errors': '',
     'octets': '',
+    'values': '',
 }
 
 #: Rooms that each of the others may import.
-GROUND = 'errors octets'
+GROUND = 'errors octets values'
 
 #: Names, and the rooms or modules that alone may use them.
 ONLY = {
@@ -67,7 +68,7 @@ ONLY = {
 
 #: What runs with the standard library alone, and what of that a rule may
 #: import: nothing that acts, waits, or tells the time.
-BARE = 'errors octets harmful config.options config.settings'
+BARE = 'errors octets values harmful config.options config.settings'
 PURE = (
     '__future__ collections dataclasses datetime email enum functools hashlib '
     'ipaddress itertools math re string typing urllib'

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-import dataclasses
 import glob
 import logging
 import os
@@ -28,6 +27,7 @@ import re
 import typing
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import values
 from fuel_agent_curl.cmd import arguments
 from fuel_agent_curl.config import options
 from fuel_agent_curl.config import settings as settings_module
@@ -45,7 +45,7 @@ _PARSE_ERROR = re.compile(r'at .*?:(\d+), ')
 _VARIABLES = ('OS_%s__' % options.GROUP.upper(), 'OS_DEFAULT__')
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Configuration:
     """What holds for this run.
 

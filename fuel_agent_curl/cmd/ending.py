@@ -14,10 +14,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import values
 from fuel_agent_curl.cmd import hints
 from fuel_agent_curl.cmd import signals
 from fuel_agent_curl.cmd import wording
@@ -29,7 +29,7 @@ BUG = 1
 _SCARCE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Ending:
     """What there is to say.
 

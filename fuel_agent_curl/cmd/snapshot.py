@@ -19,11 +19,11 @@ and durations are seconds.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import math
 import typing
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import values
 from fuel_agent_curl.cmd import wording
 
 
@@ -62,7 +62,7 @@ class Meter:
         return max(0, last - first) / (now - since)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@values.dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """One look at a copy."""
 

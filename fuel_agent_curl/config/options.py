@@ -23,6 +23,7 @@ import dataclasses
 import re
 from typing import Any
 
+from fuel_agent_curl import values
 from fuel_agent_curl.config import quantities
 from fuel_agent_curl.config import settings
 
@@ -48,7 +49,7 @@ SUBJECTS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Option:
     """A setting, or something that a copy is asked for besides.
 

@@ -32,6 +32,7 @@ from oslo_config import cfg
 from oslo_config import types
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import values
 from fuel_agent_curl.config import names
 from fuel_agent_curl.config import options
 from fuel_agent_curl.config import prefixes
@@ -143,7 +144,7 @@ IRONIC_QCOW2: cfg.Opt = cfg.BoolOpt(
 IRONIC_OPTS = [IRONIC_WANTED, IRONIC_BUSY, IRONIC_QCOW2]
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Upstream:
     """The options of a program that we are part of.
 

@@ -16,10 +16,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import dataclasses
 import re
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import values
 
 # A prefix may hold '=' of its own, but none that a scheme follows.
 _VALUE = re.compile(r'(https?://.+?)\s*=\s*(https?://.+)', re.IGNORECASE)
@@ -31,7 +31,7 @@ _METALINK = re.compile(
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Prefix:
     """Where what begins with ``text`` is to be had; no slash ends either."""
 

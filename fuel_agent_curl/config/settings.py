@@ -23,6 +23,7 @@ import re
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 
 HTTP_VERSIONS = ('1.0', '1.1', '2', '3')
 
@@ -98,7 +99,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@values.dataclass(frozen=True, kw_only=True)
 class Settings:
     """How one download is carried out.
 

@@ -30,6 +30,7 @@ import weakref
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 from fuel_agent_curl.config import prefixes
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import address
@@ -377,7 +378,7 @@ def read_parts(
     )
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class _Asked:
     """What is to be downloaded; see ``thread.NetworkThread``."""
 

@@ -17,7 +17,6 @@ The libcurl documents named here are those of the option or function.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import logging
 import re
@@ -29,6 +28,7 @@ import pycurl
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import address as addresses
 from fuel_agent_curl.engine import handles
@@ -50,7 +50,7 @@ _REDIRECT_PATIENCE = 1.0
 _TLS = re.compile(rb'(?:SSL|QUIC) connection.* using (TLSv[0-9.]+)')
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Way:
     """How an attempt got to the server.
 

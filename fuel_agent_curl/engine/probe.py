@@ -13,11 +13,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import time
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import values
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import address
 from fuel_agent_curl.engine import easy
@@ -27,7 +27,7 @@ from fuel_agent_curl.rules import head as http
 from fuel_agent_curl.rules import segments
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Probe:
     """What one request for the first byte told about a server.
 

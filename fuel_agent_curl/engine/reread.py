@@ -20,11 +20,11 @@ nothing the next time.
 from __future__ import annotations
 
 import array
-import dataclasses
 
 from zlib_ng import zlib_ng
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import values
 
 # So many chunks have a checkpoint each. From there on it is every second one,
 # from twice as many on every fourth, and so on: a difference is told within a
@@ -60,7 +60,7 @@ def _fold(crc: int, before: int) -> int:
     return zlib_ng.crc32(crc.to_bytes(4, 'big'), before)
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class HandedOn:
     """What the consumer has.
 

@@ -19,9 +19,9 @@ before anything is unpacked; so is that nobody here could do it.
 
 from __future__ import annotations
 
-import dataclasses
 import lzma
 
+from fuel_agent_curl import values
 from fuel_agent_curl.image import xz as xz_module
 
 # RFC 8878 3.1.2: the magic numbers of skippable frames begin with 0x50-0x5f.
@@ -35,7 +35,7 @@ _LENGTH_BYTES = (0, 2, 4, 8)
 _ZSTD_MAX = 1 << 31
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Announced:
     """What a member says of itself.
 

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterator
-import dataclasses
 import importlib
 import lzma
 import os
@@ -37,6 +36,7 @@ from typing import Any
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 from fuel_agent_curl.image import xz
 
 #: The most threads where nobody says otherwise.
@@ -252,7 +252,7 @@ class _Run:
             data = b''
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class _End:
     """Where the stream ends, or what was found in that place."""
 

@@ -25,6 +25,7 @@ import typing
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.image import xml as document_module
 
@@ -56,7 +57,7 @@ class Range:
     hex: str | None
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class BlockMap:
     """What a document says of its image.
 

@@ -29,6 +29,7 @@ import urllib.parse
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 from fuel_agent_curl.image import digest
 
 #: The longest list taken, in bytes. Debian's of all its images has a tenth.
@@ -93,7 +94,7 @@ _SIGNED = '-----BEGIN PGP SIGNED MESSAGE-----'
 _SIGNATURE = '-----BEGIN PGP SIGNATURE-----'
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Reference:
     """Where a list of checksums is to be had.
 
@@ -164,7 +165,7 @@ def unpacked(path: str) -> str:
     return path
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class _Entry:
     """One line: algorithm None is one that nobody knows here."""
 

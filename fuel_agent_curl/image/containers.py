@@ -35,6 +35,7 @@ import typing
 from fuel_agent_curl import errors
 from fuel_agent_curl import image
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 from fuel_agent_curl.image import announced
 from fuel_agent_curl.image import blocks
 from fuel_agent_curl.image import foreign
@@ -122,7 +123,7 @@ def _open_zstd() -> _Decoder:
     )
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class _Codec:
     """One container: how its members begin, and what decodes one.
 
@@ -186,7 +187,7 @@ def _found(head: bytes, complete: bool) -> str:
     return 'raw'
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Boundary:
     """A place in a container at which unpacking can begin again.
 
@@ -203,7 +204,7 @@ class Boundary:
     state: str = ''
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Unpacked:
     """An image as it comes out of its container.
 
@@ -289,7 +290,7 @@ def open_container(
     return opened
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class _Limits:
     """What unpacking may take.
 

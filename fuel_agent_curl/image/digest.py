@@ -19,12 +19,12 @@ digest of what passes by and compares the two at the end.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import re
 import typing
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 
 if typing.TYPE_CHECKING:
     import hashlib
@@ -51,7 +51,7 @@ ALGORITHMS = (
 _HEX = re.compile(r'[0-9a-f]*')
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Checksum:
     """What a digest has to be: ``hex`` is in lower case and complete."""
 

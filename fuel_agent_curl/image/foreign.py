@@ -25,10 +25,10 @@ of 8 MiB. Each row has the source of what it says.
 from __future__ import annotations
 
 import codecs
-import dataclasses
 import re
 
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 
 #: Bytes that are looked at, at most.
 LOOKED_AT = 64 * octets.KIB
@@ -48,7 +48,7 @@ _DECRYPT = 'decrypt it first'
 _URL = 'check the URL'
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Kind:
     """What it is, with its article, and what to do about it."""
 
@@ -56,7 +56,7 @@ class Kind:
     advice: str
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class _Signature:
     """What files of a kind begin with.
 

@@ -20,13 +20,13 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterable
 import copy
-import dataclasses
 import re
 import typing
 import urllib.parse
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.image import xml as document_module
 
@@ -57,7 +57,7 @@ _MOST_URLS = 100
 _MOST_TEXT = 8 * octets.KIB
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Pieces:
     """Hashes of the pieces that a file is cut into.
 
@@ -139,7 +139,7 @@ class Check:
         self._hash = digest.new(self._pieces.algorithm)
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Metalink:
     """What a Metalink document says of its one file.
 

@@ -25,6 +25,7 @@ import struct
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 
 MAGIC = b'QFI\xfb'
 
@@ -59,7 +60,7 @@ _JOIN = 'join the two first: qemu-img convert -O qcow2 FILE IMAGE'
 _CONVERT = 'convert it first: qemu-img convert -O qcow2 FILE IMAGE'
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Header:
     """What the head of an image says, of those that can be written.
 
@@ -207,7 +208,7 @@ def parse(head: bytes, file_length: int) -> Header:
     )
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class _Features:
     """The three fields of bits, and what goes with them; version 3.
 

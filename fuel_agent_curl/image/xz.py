@@ -25,6 +25,8 @@ import struct
 
 from zlib_ng import zlib_ng
 
+from fuel_agent_curl import values
+
 # 2.1.1: the header of a stream, and its magic number.
 HEADER = 12
 MAGIC = b'\xfd7zXZ\x00'
@@ -41,7 +43,7 @@ class Damaged(Exception):
     """What is no part of an xz stream, or not of this one."""
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Block:
     """What the header of a block says (3.1).
 

@@ -18,16 +18,16 @@ body byte is used, with what was asked for and what is known so far.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import enum
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import values
 from fuel_agent_curl.rules import head as http
 from fuel_agent_curl.rules import segments
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Representation:
     """What pins a representation: validator and complete length.
 
@@ -60,7 +60,7 @@ class Verdict(enum.Enum):
     REFUSE = enum.auto()
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Judgement:
     """The verdict on an answer.
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 import dataclasses
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import values
 
 
 @dataclasses.dataclass
@@ -69,7 +70,7 @@ def together(all_of_them: Iterable[Stats]) -> Stats:
     return found
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Event:
     """Something that happened to a download.
 

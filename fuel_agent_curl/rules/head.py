@@ -20,12 +20,12 @@ used.
 from __future__ import annotations
 
 from collections.abc import Iterable
-import dataclasses
 import datetime
 import functools
 import re
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import values
 
 # RFC 9110 section 14.4, with the unit in any case; 19 digits are enough for
 # any file offset here, and int() refuses some thousands of them.
@@ -55,7 +55,7 @@ _NO_CODINGS = ('', 'identity', 'aws-chunked')
 _LENGTH_MAX = 2**63 - 1
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Head:
     """Status and fields of one response; field names are in lower case."""
 
@@ -111,7 +111,7 @@ def _text(octets: bytes) -> str:
     return octets.decode('latin-1')
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class ContentRange:
     """Half-open byte positions of a 206, or of a 416 with no range.
 
@@ -220,7 +220,7 @@ def content_coding(head: Head) -> str | None:
     return ', '.join(applied) or None
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Validator:
     """What tells one representation from the next (RFC 9110 section 8.8)."""
 

@@ -25,6 +25,7 @@ import enum
 import math
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import values
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import events
@@ -53,7 +54,7 @@ class Then(enum.Enum):
     FAIL = enum.auto()
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Step:
     """What follows, finally.
 
@@ -71,7 +72,7 @@ class Step:
     error: errors.Error | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Failure:
     """What is true of an attempt that failed.
 

@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 from fuel_agent_curl.rules import head as http
 
 # libcurl ends a head of more than 300 KiB by itself; older releases have no
@@ -45,7 +46,7 @@ class Origin(NamedTuple):
     port: int
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Address:
     """Where a request goes, and whether what was given goes with it.
 

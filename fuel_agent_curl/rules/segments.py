@@ -18,10 +18,10 @@ the inclusive form of RFC 9110 section 14.1.2 is made here only.
 
 from __future__ import annotations
 
-import dataclasses
+from fuel_agent_curl import values
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Segment:
     """The bytes from ``start`` up to ``stop``, None for the end."""
 
@@ -29,7 +29,7 @@ class Segment:
     stop: int | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Request:
     """What one attempt asks for.
 

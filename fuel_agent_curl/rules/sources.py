@@ -24,6 +24,7 @@ import dataclasses
 import math
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import values
 from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import events
 from fuel_agent_curl.rules import redirects
@@ -49,7 +50,7 @@ _UNTRUSTED = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Kept:
     """What is kept of a representation since before this download.
 

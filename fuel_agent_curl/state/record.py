@@ -25,6 +25,8 @@ import types
 import typing
 import zlib
 
+from fuel_agent_curl import values
+
 #: Bytes of a slot.
 SLOT = 16384
 
@@ -38,7 +40,7 @@ _MAGIC = b'fuel-agent-curl record\n\0'
 _HEADER = struct.Struct('<24sIII')
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@values.dataclass(frozen=True, kw_only=True)
 class Mark:
     """How far a copy had got.
 
@@ -54,7 +56,7 @@ class Mark:
     image: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@values.dataclass(frozen=True, kw_only=True)
 class Origin:
     """Of which representation a copy is.
 
@@ -71,7 +73,7 @@ class Origin:
     coding: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@values.dataclass(frozen=True, kw_only=True)
 class Record:
     """What is known of a copy that has not ended.
 

@@ -24,7 +24,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
-import dataclasses
 import fcntl
 import glob
 import logging
@@ -32,6 +31,8 @@ import os
 import re
 import stat
 import struct
+
+from fuel_agent_curl import values
 
 LOG = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ _ESCAPE = re.compile(r'\\([0-7]{3})')
 _SHOWN = 6
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Holder:
     """One use of a device or a file.
 
@@ -86,7 +87,7 @@ class Holder:
     release: str | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class _Loop:
     """A loop device, and which bytes of what it reads and writes.
 
@@ -101,7 +102,7 @@ class _Loop:
     stop: int | None
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class _Mount:
     number: int
     point: str

@@ -24,12 +24,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Sequence
 import contextlib
-import dataclasses
 import logging
 import os
 import sys
 
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 from fuel_agent_curl.target import signatures
 
 LOG = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ _LONGEST = 1 << 60
 Span = tuple[int, int]
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Order:
     """How the image's first mebibyte, and what is hidden, go to the disk.
 
@@ -65,7 +65,7 @@ class Order:
     late: Sequence[Span]
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Table:
     """A partition table.
 

@@ -19,7 +19,6 @@ at a time uses it.
 from __future__ import annotations
 
 import abc
-import dataclasses
 import enum
 import errno
 import logging
@@ -29,6 +28,7 @@ import stat
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 from fuel_agent_curl.target import filesystem
 from fuel_agent_curl.target import oserrors
 
@@ -71,7 +71,7 @@ _WORDS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Description:
     """What a target is, before anything is written to it.
 

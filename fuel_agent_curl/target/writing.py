@@ -14,8 +14,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing
+
+from fuel_agent_curl import values
 
 
 class Chosen(typing.Protocol):
@@ -31,7 +32,7 @@ class Chosen(typing.Protocol):
     def any_sector_size(self) -> bool: ...
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@values.dataclass(frozen=True, kw_only=True)
 class Options:
     """How a target is to be written.
 
