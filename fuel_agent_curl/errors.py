@@ -27,8 +27,8 @@ import re
 from typing import Self
 import urllib.parse
 
-_UNPRINTABLE = re.compile(r'[^\x20-\x7e\xa0-\uffff]+')
-
+# By what is in it: by what is not, it takes three milliseconds to compile.
+_UNPRINTABLE = re.compile(r'[\x00-\x1f\x7f-\x9f\U00010000-\U0010ffff]+')
 
 # Of a URL within the path of another: caches and proxies have them.
 _USER_IN_PATH = re.compile('//[^/@]*@')
