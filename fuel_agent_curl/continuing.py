@@ -117,12 +117,17 @@ def _read(path: str) -> record_module.Record | None:
 
 
 def usable(
-    left: Left, target: str, asked: Callable[[], str], *, decided: bool
+    left: Left,
+    target: str,
+    asked: Callable[[], str],
+    *,
+    decided: Callable[[str], bool],
 ) -> record_module.Record | None:
     """Return the record that is to be gone on with; None: none, as is said.
 
     :param asked: returns the digest of all that is asked for.
-    :param decided: something else proves what the whole image is.
+    :param decided: tells, for what the image comes in, whether something else
+        proves what the whole image is.
     """
     record = left.record
     if record is None:
@@ -130,7 +135,7 @@ def usable(
     why = None
     if record.asked != asked():
         why = 'that one was asked for in another way'
-    elif not left.is_trusted and not decided:
+    elif not left.is_trusted and not decided(record.container):
         why = (
             'its record is on the target alone, where anybody may have put it,'
             ' and no checksum of the image is given'
@@ -146,16 +151,25 @@ def usable(
     return None
 
 
+def mark(record: record_module.Record) -> record_module.Mark:
+    """Return how far what is there can be relied on.
+
+    :raises errors.CannotContinue: if that is not known.
+    """
+    if record.boot == journal_module.boot():
+        return record.written
+    if record.synced is None:
+        raise errors.CannotContinue('nothing of it was synced')
+    return record.synced
+
+
 def kept(record: record_module.Record, urls: Sequence[str]) -> sources.Kept:
     """Return what the download begins with.
 
     :param urls: of the representation.
+    :raises errors.CannotContinue: if there is nothing to begin with.
     """
-    mark = record.written
-    if record.boot != journal_module.boot():
-        if record.synced is None:
-            raise errors.CannotContinue('nothing of it was synced')
-        mark = record.synced
+    offset = mark(record).wire
     origin = record.origin
     validator = head.Validator(
         origin.etag, origin.last_modified, origin.settled
@@ -164,7 +178,6 @@ def kept(record: record_module.Record, urls: Sequence[str]) -> sources.Kept:
         validator, origin.length, True, origin.coding
     )
     known = [url for url in urls if digest(url) == origin.url]
-    offset = mark.wire
     if origin.length is not None:
         if offset > origin.length:
             raise errors.CannotContinue('its record says what cannot be')

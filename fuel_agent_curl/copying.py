@@ -52,6 +52,9 @@ if typing.TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
+# As much is fetched again without a word.
+_SHORT = 16 * octets.MIB
+
 # What the first mebibyte of an image is received in.
 _HEAD_CHUNK = 64 * octets.KIB
 
@@ -257,7 +260,7 @@ class Copy:
                 left,
                 request.target,
                 lambda: self._asked(plan),
-                decided=plan.decides(request.container),
+                decided=plan.decides,
             )
         if record is not None:
             try:
@@ -314,7 +317,7 @@ class Copy:
                 lambda: self._head(record.container),
                 source.precede,
                 lambda: source.position,
-                lambda: self._compared(kept),
+                lambda: self._compared(record, kept),
             )
         try:
             image = pipeline.copy(
@@ -336,6 +339,7 @@ class Copy:
                 bmap=plan.bmap,
                 journal=journal,
                 left=before,
+                worth=lambda found: self._is_worth(found, record),
                 observe=self._opened,
                 cancellation=self._cancellation,
             )
@@ -386,19 +390,46 @@ class Copy:
         )
         return self._parts
 
-    def _compared(self, kept: sources.Kept) -> None:
+    def _is_worth(
+        self, container: str, record: record_module.Record | None
+    ) -> bool:
+        """Tell whether another run can go on with this one; say what cannot.
+
+        :param container: what the image comes in.
+        :param record: what this one goes on with.
+        """
+        if container == 'raw':
+            return True
+        checked = self._source.checks_all
+        if checked and record is not None:
+            raise errors.CannotContinue(
+                'its checksum is of all bytes as they are sent, and the first'
+                ' are not here'
+            )
+        length = self._source.length
+        if record is None and (length is None or length > _SHORT):
+            LOG.info('%s', _lost(container, checked))
+        return not checked
+
+    def _compared(
+        self, record: record_module.Record, kept: sources.Kept
+    ) -> None:
         """Tell that what was left is right, and gone on with."""
-        length = kept.found.length
+        compared = kept.offset
+        if record.container != 'raw':
+            mark = continuing.mark(record)
+            compared = mark.image
         if self._observe is not None:
             self._observe(
                 events.Event(
                     'continued',
                     errors.redact(self.request.url),
                     kept.offset,
-                    length,
+                    kept.found.length,
                     1,
                     self.request.settings.attempts,
-                    compared=kept.offset,
+                    compared=compared,
+                    saved=self._source.position,
                 )
             )
 
@@ -474,12 +505,35 @@ class _Plan:
     bmap: bmap_module.BlockMap | None
 
     def decides(self, container: str) -> bool:
-        """Tell whether that proves all of the image that is written."""
+        """Tell whether that proves all of the image that is written.
+
+        A checksum of the download proves nothing of what was unpacked before.
+        """
         if self.image_checksum is not None:
             return True
         if self.bmap is not None:
             return self.bmap.checked == len(self.bmap.ranges)
-        return self.checksum is not None
+        return self.checksum is not None and container == 'raw'
+
+
+# What a container is unpacked from the beginning of.
+_UNITS = {
+    'gzip': 'a gzip image that is one member, as most are,',
+    'xz': 'an xz image that is one block, as xz makes it without -T,',
+    'zstd': 'a zstd image that is one frame, as most are,',
+    'bzip2': 'a bzip2 image that is one stream, as most are,',
+}
+
+
+def _lost(container: str, checked: bool) -> str:
+    """Return what becomes of a packed image that is killed.
+
+    :param checked: all bytes are compared as they are sent.
+    """
+    what = _UNITS.get(container, 'such an image')
+    if checked:
+        what = 'with a checksum of the download, a packed image'
+    return 'if this is killed, %s is fetched again from its first byte' % what
 
 
 class LazySource:
@@ -552,6 +606,11 @@ class LazySource:
     def found(self) -> tuple[str, answer.Representation] | None:
         """See ``download.Download.found``."""
         return None if self.download is None else self.download.found
+
+    @property
+    def checks_all(self) -> bool:
+        """See ``download.Download.checks_all``."""
+        return self._begun().checks_all
 
     def precede(self, view: memoryview) -> None:
         """See ``download.Download.precede``."""

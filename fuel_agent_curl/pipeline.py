@@ -50,6 +50,7 @@ from fuel_agent_curl.target import storage
 from fuel_agent_curl.target import writing
 
 if typing.TYPE_CHECKING:
+    from fuel_agent_curl.image import containers
     from fuel_agent_curl.image import mapping
     from fuel_agent_curl.image import scatter
 
@@ -170,7 +171,8 @@ class Left:
     :ivar head: returns the first mebibyte of the image, which is not there.
     :ivar precede: takes what is there of the representation, where that is
         the image itself, up to ``position``: for the digest of all.
-    :ivar position: returns where the source begins, in bytes.
+    :ivar position: returns where the source begins, in bytes; not behind
+        what is there.
     :ivar compared: called when what is there has been found to be right.
     """
 
@@ -196,6 +198,7 @@ def copy(
     bmap: bmap_module.BlockMap | None = None,
     journal: journal_module.Journal | None = None,
     left: Left | None = None,
+    worth: Callable[[str], bool] = lambda container: True,
     observe: Observer | None = None,
     cancellation: Cancellation | None = None,
 ) -> Result:
@@ -228,6 +231,8 @@ def copy(
     :param journal: keeps the records by which another run can go on, should
         this one not come to its end; None: nothing is recorded.
     :param left: what is gone on with; the source begins there.
+    :param worth: asked, with what the image comes in, whether records are any
+        use.
     :param observe: called once, with the sink: what it has written, and what
         the target is like, can be looked at from any thread.
     :param cancellation: by which another thread can end all of this. Whoever
@@ -302,36 +307,45 @@ def copy(
 
         # Where a checksum says what the image is, that decides.
         ignore = trailing_data == 'ignore' or image_checksum is not None
+        open_container = functools.partial(
+            containers.open_container,
+            decoder_memory=decoder_memory,
+            decoder_threads=decoder_threads,
+            ignore_trailing=ignore,
+        )
         found: str
         chunks: Iterator[octets.Buffer]
         if left is not None:
             assert isinstance(sink, storage.Storage)
             found = left.record.container
-            chunks = _all(left, sink, download.views())
+            unpacked = _rest(left, sink, download.views(), open_container)
         else:
-            unpacked = containers.open_container(
+            unpacked = open_container(
                 download.views(),
                 container,
-                decoder_memory=decoder_memory,
-                decoder_threads=decoder_threads,
-                ignore_trailing=ignore,
                 out_of_order=bmap is None and _is_parted(download),
             )
-            # A traceback would keep its threads until it is dropped.
-            stack.callback(unpacked.close)
-            found, chunks = unpacked.container, unpacked.chunks
-            if found == 'qcow2':
-                return _copy_qcow2(
-                    download, sink, opened, decoder_memory, check, options
-                )
-            sink.check_length(unpacked.at_least)
+            found = unpacked.container
+        # A traceback would keep its threads until it is dropped.
+        stack.callback(unpacked.close)
+        if found == 'qcow2':
+            return _copy_qcow2(
+                download, sink, opened, decoder_memory, check, options
+            )
+        sink.check_length(unpacked.at_least)
+        chunks = unpacked.chunks
         if (
             journal is not None
             and isinstance(sink, storage.Storage)
-            and found == 'raw'
+            and worth(found)
         ):
             journal.container = found
-            sink.keep_records(journal)
+            sink.keep_records(journal, anywhere=found == 'raw')
+            if found != 'raw':
+                chunks = _marked(unpacked, sink)
+        if left is not None:
+            assert isinstance(sink, storage.Storage)
+            chunks = _all(left, sink, chunks)
         # A container has an end of its own, a block map the length.
         if found == 'raw' and not (
             allow_unproven_end or image_checksum is not None or bmap
@@ -498,30 +512,89 @@ class _Target:
             setattr(error, 'continues_at', at)  # noqa: B010
 
 
-def _all(
-    left: Left, sink: storage.Storage, rest: Iterator[memoryview]
+def _rest(
+    left: Left,
+    sink: storage.Storage,
+    views: Iterator[memoryview],
+    open_container: Callable[..., containers.Unpacked],
+) -> containers.Unpacked:
+    """Return the image from where the source begins, or can be unpacked.
+
+    :raises errors.CannotContinue: if that is not known.
+    """
+    from fuel_agent_curl.image import containers
+
+    container, mark = left.record.container, sink.before
+    assert mark is not None
+    if container == 'raw':
+        return containers.Unpacked(container, 0, views)
+    before = mark.wire - left.position()
+    at = containers.Boundary(container, mark.wire, mark.image, mark.state)
+    try:
+        return open_container(_without(before, views), at=at)
+    except ValueError as error:
+        if isinstance(error, errors.Error):
+            raise
+        raise errors.CannotContinue(
+            'its record says what cannot be'
+        ) from error
+
+
+def _without(count: int, views: Iterator[memoryview]) -> Iterator[memoryview]:
+    """Iterate over all but the first ``count`` bytes."""
+    for view in views:
+        piece = view[count:]
+        count -= len(view) - len(piece)
+        if piece:
+            yield piece
+
+
+def _marked(
+    unpacked: containers.Unpacked, sink: storage.Storage
 ) -> Iterator[octets.Buffer]:
-    """Iterate over a raw image, of which the first bytes are there."""
+    """Iterate over what is unpacked; tell where that can begin again."""
+    last = None
+    for chunk in unpacked.chunks:
+        boundary = unpacked.boundary()
+        if boundary is not None and boundary != last:
+            last = boundary
+            sink.can_begin(boundary.offset, boundary.image, boundary.state)
+        yield chunk
+        del chunk
+
+
+def _all(
+    left: Left, sink: storage.Storage, rest: Iterator[octets.Buffer]
+) -> Iterator[octets.Buffer]:
+    """Iterate over an image, of which the first bytes are there.
+
+    :param rest: what the source brings of it.
+    """
     at, position = 0, left.position()
+    is_raw = left.record.container == 'raw'
+    if not is_raw:
+        # It begins behind all that is there.
+        assert sink.before is not None
+        position = sink.before.image
     head = memoryview(left.head())
     # What the source brings once more: the digest of all is of that, so it
     # has to be what is there.
     twice = bytearray()
     for piece in itertools.chain((head,), sink.read_before()):
-        if at < position:
+        if at < position and is_raw:
             left.precede(piece[: position - at])
         twice += piece[max(0, position - at) :]
         at += len(piece)
         yield piece
     for view in rest:
         if twice:
-            again = view[: len(twice)]
+            again = memoryview(view)[: len(twice)]
             if again != twice[: len(again)]:
                 raise errors.CannotContinue(
                     'the server sends other bytes than are on %s' % sink.path
                 )
             del twice[: len(again)]
-            view = view[len(again) :]
+            view = memoryview(view)[len(again) :]
             if not view:
                 continue
         yield view

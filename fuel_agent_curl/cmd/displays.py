@@ -123,7 +123,7 @@ class JsonDisplay(Display):
             'delay': round(event.delay, 3),
         }
         if event.kind == 'continued':
-            more |= {'compared': event.compared, 'saved': event.offset}
+            more |= {'compared': event.compared, 'saved': event.saved}
         self._print(seen.record(event.kind) | more)
 
     def done(self, seen: snapshot.Snapshot, plan: Plan | None = None) -> None:

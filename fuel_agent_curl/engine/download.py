@@ -126,6 +126,14 @@ class Download:
         """What is brought, and whose answer says so; not redacted."""
         return self._engine.found
 
+    @property
+    def checks_all(self) -> bool:
+        """What is compared is of all bytes, those that were kept, too.
+
+        They have to ``precede`` then.
+        """
+        return self._handover.checks_all
+
     def precede(self, view: memoryview) -> None:
         """Have bytes that ``kept`` spoke of pass the checks: see ``fetch``.
 

@@ -74,6 +74,11 @@ class Handover:
         # The last that was handed on, if it was not kept.
         self._lent: tuple[memoryview, window_module.Chunk] | None = None
 
+    @property
+    def checks_all(self) -> bool:
+        """Whether there is a check."""
+        return bool(self._checked[1])
+
     def precede(self, view: memoryview) -> None:
         """Have bytes before the first that is handed on pass the checks.
 

@@ -80,13 +80,14 @@ class Event:
         an attempt, the next starts in ``delay`` seconds), 'failover'
         (``error`` ended one, the next asks the mirror ``url`` at once) or
         'continued' (what an earlier run has left, ``compared`` bytes of the
-        image, was found to be right: the download goes on at ``offset``).
+        image, was found to be right: the copy goes on at ``offset``).
     :ivar url: redacted.
     :ivar offset: next byte of the representation.
     :ivar length: complete length in bytes, None where unknown.
     :ivar attempt: attempts in a row without progress, from 1.
     :ivar attempts: the limit of those; 0: none.
-    :ivar compared: bytes, of 'continued' alone.
+    :ivar compared: bytes, of 'continued' alone, as the next one.
+    :ivar saved: bytes of the representation that are not fetched again.
     """
 
     kind: str
@@ -98,3 +99,4 @@ class Event:
     error: errors.Error | None = None
     delay: float = 0.0
     compared: int = 0
+    saved: int = 0

@@ -48,12 +48,14 @@ class Mark:
     :ivar crc: CRC-32 of what was written.
     :ivar wire: byte of the representation at which it can begin again.
     :ivar image: byte of the image that this is.
+    :ivar state: what whoever unpacks it has to know there.
     """
 
     stop: int
     crc: int
     wire: int
     image: int
+    state: str = ''
 
 
 @values.dataclass(frozen=True, kw_only=True)
@@ -207,6 +209,7 @@ def _mark(fields: dict[str, typing.Any]) -> Mark:
     for value in (mark.stop, mark.crc, mark.wire, mark.image):
         _check(_is_offset(value))
     _check(mark.image <= mark.stop)
+    _are(str, mark.state)
     return mark
 
 

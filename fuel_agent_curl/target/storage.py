@@ -31,6 +31,7 @@ held back is held back until all of it has come.
 from __future__ import annotations
 
 import abc
+import collections
 from collections.abc import Callable
 from collections.abc import Container
 from collections.abc import Iterator
@@ -99,17 +100,11 @@ _RECORD = 16 * octets.MIB
 _SYNC_AT_LEAST = 64 * octets.MIB
 _SYNC_INTERVAL = 1.0
 
-#: Returns the last byte of the image, not behind the one given, at which the
-#: source can begin again: where that is in the representation, and in the
-#: image.
-Boundary = Callable[[int], tuple[int, int]]
-
+# What is known of where the source can begin again is noted no more often: a
+# container may have a member for every few bytes.
+_PLACES = 1 * octets.MIB
 
 _RECORDS_END = RECORDS + record_module.SLOTS * record_module.SLOT
-
-
-def _anywhere(stop: int) -> tuple[int, int]:
-    return stop, stop
 
 
 def _nothing() -> None:
@@ -157,7 +152,13 @@ class Storage(sink.Sink):
         self._is_interrupted = False
         self._proof = readback.Regions() if options.verify else None
         self._journal: journal_module.Journal | None = None
-        self._boundary: Boundary = _anywhere
+        # Where the source can begin again, of what was not put on the target
+        # yet: in the representation, in the image, and the state of whoever
+        # unpacks it. None: anywhere.
+        self._places: collections.deque[tuple[int, int, str]] | None = None
+        self._last_place = 0
+        # The last such place that all before was put there.
+        self._passed: record_module.Mark | None = None
         # CRC-32 of all that was put on the target, and of what is held back
         # of its first mebibyte.
         self._crc = 0
@@ -204,6 +205,9 @@ class Storage(sink.Sink):
     def _end(self) -> None:
         """Do what is left after the image is complete and synced."""
 
+    def _drop_rest(self, stop: int) -> None:
+        """Have nothing that an earlier run wrote behind ``stop`` stay."""
+
     def judge(self) -> None:
         self._fit()
 
@@ -212,10 +216,35 @@ class Storage(sink.Sink):
     def keep_records(
         self,
         journal: journal_module.Journal,
-        boundary: Boundary = _anywhere,
+        *,
+        anywhere: bool = True,
     ) -> None:
-        """Have it recorded from now on how far the image is written."""
-        self._journal, self._boundary = journal, boundary
+        """Have it recorded from now on how far the image is written.
+
+        :param anywhere: the source can begin again at every byte of it, as
+            that is the representation; else where ``can_begin`` says.
+        """
+        self._journal = journal
+        self._places = None if anywhere else collections.deque()
+        self._passed = None if anywhere else self._before
+
+    def can_begin(self, wire: int, image: int, state: str) -> None:
+        """Tell where the source can begin again.
+
+        From the thread that hands on the image, in the order of that, before
+        the bytes behind that place.
+
+        :param wire: where that is in the representation.
+        :param image: where that is in the image.
+        :param state: what has to be known there of what is before it.
+        """
+        places = self._places
+        if places is None or image < self._last_place + _PLACES:
+            return
+        # What is before is held back; there is nothing to be gone on with.
+        if image > FIRST:
+            self._last_place = image
+            places.append((wire, image, state))
 
     def go_on(
         self, record: record_module.Record, on_compared: Callable[[], None]
@@ -289,14 +318,18 @@ class Storage(sink.Sink):
         self._crc = zlib_ng.crc32(there, self._crc)
         self._offset += len(there)
         if self._offset >= before.stop:
-            if self._crc != before.crc:
-                raise errors.CannotContinue(
-                    'what is on %s is not what was written there' % self.path
-                )
-            self._is_compared = True
-            self._save()
-            self._on_compared()
+            self._compare_before(before)
         return view[len(there) :]
+
+    def _compare_before(self, before: record_module.Mark) -> None:
+        if self._crc != before.crc:
+            raise errors.CannotContinue(
+                'what is on %s is not what was written there' % self.path
+            )
+        self._is_compared = True
+        self._drop_rest(before.stop)
+        self._save()
+        self._on_compared()
 
     def _record(self) -> None:
         """Make a record, if it is time for one."""
@@ -310,20 +343,23 @@ class Storage(sink.Sink):
             self._sync()
         self._save()
 
-    def _mark(self) -> record_module.Mark:
-        """Return how far all is written."""
+    def _mark(self) -> record_module.Mark | None:
+        """Return how far all is written, as far as that is any use."""
         self._flush_zeros()
-        wire, image = self._boundary(self._offset)
-        return record_module.Mark(
-            stop=self._offset, crc=self._crc, wire=wire, image=image
-        )
+        if self._places is not None:
+            return self._passed
+        at = self._offset
+        return record_module.Mark(stop=at, crc=self._crc, wire=at, image=at)
 
     def _save(self) -> None:
         if self._journal is None:
             return
         self._recorded = self._offset
+        mark = self._mark()
+        if mark is None:
+            return
         data = self._journal.save(
-            self._mark(),
+            mark,
             self._synced,
             head=self._head,
             hidden=self._held.hidden,
@@ -524,10 +560,24 @@ class Storage(sink.Sink):
                 self._flush_zeros()
                 self._pwrite(view, self._offset)
                 self._unsynced += len(view)
-            self._offset += len(view)
             if self._journal is not None:
-                self._crc = zlib_ng.crc32(view, self._crc)
+                self._count(view)
+            self._offset += len(view)
         self._record()
+
+    def _count(self, view: memoryview) -> None:
+        """Note what was put at ``_offset``, and the places that it passes."""
+        start, places = self._offset, self._places
+        while places and places[0][1] <= start + len(view):
+            wire, image, state = places.popleft()
+            # One that was skipped is before it: nothing was put there.
+            length = max(0, image - start)
+            self._crc = zlib_ng.crc32(view[:length], self._crc)
+            view, start = view[length:], start + length
+            self._passed = record_module.Mark(
+                stop=image, crc=self._crc, wire=wire, image=image, state=state
+            )
+        self._crc = zlib_ng.crc32(view, self._crc)
 
     def _add_zeros(self, length: int) -> None:
         if self._zeros_from is None:
@@ -583,11 +633,8 @@ class Storage(sink.Sink):
             if self._held.tail < self.written:
                 self._release(self._held.tail, self.written)
             self._flush()
+            self._compare_at_end()
             self._settle()
-        if self._before is not None and not self._is_compared:
-            raise errors.CannotContinue(
-                'the image ends before what is on %s' % self.path
-            )
         # All of it has to be on the medium before anything of what it is
         # known by is handed to the kernel, which may put that there at once.
         self.phase = 'syncing'
@@ -615,6 +662,17 @@ class Storage(sink.Sink):
         self._become(sink.Life.CLOSED, 'complete')
         if self._journal is not None:
             self._journal.clear()
+
+    def _compare_at_end(self) -> None:
+        before = self._before
+        if before is None or self._is_compared:
+            return
+        if self.written < before.stop:
+            raise errors.CannotContinue(
+                'the image ends before what is on %s' % self.path
+            )
+        # All behind it was skipped.
+        self._compare_before(before)
 
     def _publish(self) -> None:
         """Put there what the image is known by."""
@@ -712,7 +770,8 @@ class Storage(sink.Sink):
                 and self.life is sink.Life.WRITTEN
             ):
                 self._save()
-                self.continues_at = self._boundary(self._recorded)[1]
+                mark = self._mark()
+                self.continues_at = None if mark is None else mark.image
             else:
                 self._drop_records()
                 if self._journal is not None:

@@ -91,6 +91,11 @@ class File(storage.Storage):
     def _write_zeros(self, start: int, stop: int) -> None:
         """Do nothing: a hole is left."""
 
+    def _drop_rest(self, stop: int) -> None:
+        # It would show where a hole is left.
+        if os.fstat(self._fd).st_size > stop:
+            os.ftruncate(self._fd, stop)
+
     def _check_room(self, stop: int) -> None:
         """Do nothing: the file system says when it is full."""
 
@@ -287,6 +292,9 @@ class PatchedFile(File):
 
     def _write_zeros(self, start: int, stop: int) -> None:
         self._pwrite_zeros(start, min(stop, self._old))
+
+    def _drop_rest(self, stop: int) -> None:
+        """Do nothing: what is behind the image stays."""
 
     def _settle(self) -> None:
         os.ftruncate(self._fd, max(self.written, self._old))

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import json
 import os
@@ -87,6 +88,62 @@ class TestContinuing(killing.KillTestCase):
             # The rest, and the first mebibyte once more.
             self.assertEqual(2, len(self.server.requests))
             self.assertFalse(self.status()['unfinished'])
+
+    def test_packed(self) -> None:
+        """Unpacking goes on at the last boundary that is on the target."""
+        self.disk()
+        for name, packed in killing.members(self.content).items():
+            self.pack(packed)
+            self.stop()
+            self.assertIn('if this is killed', self.said)
+            self.arrives()
+            (event,) = [e for e in self.events if e['event'] == 'continued']
+            self.assertLess(2 * MIB, event['compared'], name)
+            self.assertLess(MIB, event['saved'], name)
+            self.assertIn(
+                'bytes=%d-' % event['saved'],
+                [text for text in self.server.ranges if text],
+            )
+            self.assertEqual(len(packed), event['length'])
+
+    def test_one_member_begins_again(self) -> None:
+        self.pack(gzip.compress(self.content, 1))
+        self.stop()
+        self.assertIn('a gzip image that is one member', self.said)
+        self.arrives()
+        self.assertEqual(0, self.continued())
+
+    def test_a_checksum_of_what_is_packed(self) -> None:
+        """It is of bytes that are not there: nothing is recorded."""
+        self.disk()
+        packed = killing.members(self.content)['xz']
+        self.pack(packed)
+        argv = ['--checksum', 'sha256:' + hashlib.sha256(packed).hexdigest()]
+        self.stop(*argv)
+        self.assertIn('with a checksum of the download', self.said)
+        self.assertFalse(self.status()['unfinished'])
+        self.arrives(*argv)
+        self.assertEqual(0, self.continued())
+
+    def test_a_checksum_of_the_unpacked(self) -> None:
+        """It is of what is read back, too; so a record alone will do."""
+        self.disk()
+        argv = ['--image-checksum', 'sha256:' + self.sha256(), '--verify']
+        self.pack(killing.members(self.content)['xz'])
+        self.stop(*argv)
+        shutil.rmtree(self.state)
+        self.arrives(*argv)
+        self.assertIn('continued', [e['event'] for e in self.events])
+
+    def test_what_is_behind_does_not_stay(self) -> None:
+        """Where the rest of a file is zeros, nothing is written."""
+        self.pack(killing.members(self.content)['xz'])
+        self.stop()
+        with open(self.target + '.fuel-agent-curl', 'r+b') as file:
+            file.seek(0, os.SEEK_END)
+            file.write(b'x' * 20 * MIB)
+        self.arrives()
+        self.assertIn('continued', [e['event'] for e in self.events])
 
     def test_other_arguments(self) -> None:
         for argv in (

@@ -18,6 +18,9 @@ record, and kills itself at one of them, of which half may have been done.
 
 from __future__ import annotations
 
+import bz2
+import functools
+import gzip
 import json
 import os
 import random
@@ -77,6 +80,40 @@ sys.exit(code)
 """
 
 
+#: Bytes of the image in a member, or a block, of what ``members`` makes.
+UNIT = 2 * MIB
+
+
+def members(content: bytes) -> dict[str, bytes]:
+    """Return ``content`` in each container, in several members or blocks."""
+    made = {}
+    for name, pack in (
+        ('gzip', functools.partial(gzip.compress, compresslevel=1)),
+        ('zstd', _zstd),
+        ('bzip2', functools.partial(bz2.compress, compresslevel=1)),
+    ):
+        made[name] = b''.join(
+            pack(content[at : at + UNIT])
+            for at in range(0, len(content), UNIT)
+        )
+    made['xz'] = subprocess.run(
+        ['xz', '-0', '-T1', '--block-size=%d' % UNIT, '--stdout'],
+        input=content,
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
+    return made
+
+
+def _zstd(content: bytes) -> bytes:
+    return subprocess.run(
+        ['zstd', '-1', '--stdout'],
+        input=content,
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
+
+
 class KillTestCase(base.FunctionalTestCase):
     timeout = 300
 
@@ -95,6 +132,10 @@ class KillTestCase(base.FunctionalTestCase):
         self.backing = self.snapshot = ''
         self.boot = 0
         self.said = ''
+
+    def pack(self, packed: bytes) -> None:
+        """Have the server serve the image packed."""
+        self.server.representations['/image'] = harmful.Representation(packed)
 
     def disk(self) -> None:
         device = self.useFixture(loop.LoopDevice(self.directory, LENGTH))

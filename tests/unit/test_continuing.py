@@ -38,6 +38,10 @@ def _left(
     return continuing.Left('/state', ours, there)
 
 
+def _is(decided: bool, container: str) -> bool:
+    return decided
+
+
 class TestLeft(base.TestCase):
     def test_which_record_counts(self) -> None:
         newer = dataclasses.replace(_RECORD, number=8)
@@ -66,7 +70,7 @@ class TestLeft(base.TestCase):
                 _left(ours, there),
                 '/dev/x',
                 functools.partial(str, asked),
-                decided=decided,
+                decided=functools.partial(_is, decided),
             )
             self.assertEqual(_RECORD if used else None, found)
 
