@@ -49,6 +49,7 @@ from fuel_agent_curl.target import writing
 
 if typing.TYPE_CHECKING:
     from fuel_agent_curl.image import checksums
+    from fuel_agent_curl.image import gpgv
 
 LOG = logging.getLogger(__name__)
 
@@ -69,6 +70,11 @@ class Request:
     :ivar checksum: of the bytes on the wire: 'ALGORITHM:HEX', or whatever
         else ``checksums.parse`` takes, such as the URL of a list.
     :ivar image_checksum: the same of what lands on the target.
+    :ivar signature: path or URL of an OpenPGP signature: of the list that one
+        of the checksums names, or else of the bytes on the wire; None: of the
+        list, in it, where there is a keyring.
+    :ivar keyring: path of the public keys, one of which has to have signed;
+        None: nothing is signed.
     :ivar container: one of ``containers.CONTAINERS``, or 'auto'.
     :ivar bmap: path or URL of the image's block map; None: all is written.
     :ivar verify: read everything back from the medium and compare.
@@ -91,6 +97,8 @@ class Request:
     mirrors: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     checksum: str | None = None
     image_checksum: str | None = None
+    signature: str | None = dataclasses.field(default=None, repr=False)
+    keyring: str | None = None
     container: str = 'auto'
     bmap: str | None = dataclasses.field(default=None, repr=False)
     verify: bool = False
@@ -109,11 +117,55 @@ class Request:
         object.__setattr__(self, 'mirrors', tuple(self.mirrors))
         for url in (self.url, *self.mirrors):
             address.read(url)
-        for text in (self.checksum, self.image_checksum):
-            if text is not None:
-                given = _given(text)
-                if not isinstance(given, digest.Checksum) and given.is_url:
-                    address.read(given.location)
+        for given in self._lists():
+            if given.is_url:
+                address.read(given.location)
+        self._check_trust()
+
+    def _lists(self) -> list[checksums.Reference]:
+        """Return the lists that the checksums name."""
+        given = [
+            _given(text)
+            for text in (self.checksum, self.image_checksum)
+            if text is not None
+        ]
+        return [
+            each for each in given if not isinstance(each, digest.Checksum)
+        ]
+
+    def _check_trust(self) -> None:
+        """Refuse what could not prove who signed."""
+        lists = {each.location for each in self._lists()}
+        if self.keyring is None:
+            if self.signature is not None:
+                raise errors.OptionError(
+                    'a signature proves nothing without the keys to trust',
+                    hint='name their file: --keyring',
+                )
+            return
+        if '://' in self.keyring:
+            raise errors.OptionError(
+                'the keyring is a file that is here already, not a URL'
+            )
+        if self.signature is None:
+            if not lists:
+                raise errors.OptionError(
+                    'there is a keyring, and nothing that is signed',
+                    hint='name the signature (--signature), or a signed list'
+                    ' of checksums',
+                )
+            return
+        if '://' in self.signature:
+            address.read(self.signature)
+        if len(lists) > 1:
+            raise errors.OptionError(
+                'one signature is not of two lists of checksums'
+            )
+
+    @property
+    def is_image_signed(self) -> bool:
+        """The signature is of the bytes on the wire, not of a list."""
+        return self.signature is not None and not self._lists()
 
 
 @values.dataclass(frozen=True)
@@ -128,6 +180,8 @@ class Result:
     :ivar image_checksum: what was compared with those of the image.
     :ivar kept: bytes of the download that were there already, of an earlier
         run.
+    :ivar signer: who signed, as has been proven; None: nobody was asked for.
+        Of a dry run, that of the list of checksums alone.
     """
 
     image: pipeline.Result
@@ -135,6 +189,7 @@ class Result:
     checksum: digest.Checksum | None = None
     image_checksum: digest.Checksum | None = None
     kept: int = 0
+    signer: gpgv.Signer | None = None
 
 
 class Copy:
@@ -162,6 +217,10 @@ class Copy:
         self._sink: sink_module.Sink | None = None
         self._checksum: digest.Checksum | None = None
         self._deadline: float | None = None
+        self._verifier: gpgv.Verifier | None = None
+        # Of the signature, while it is under way, and after that.
+        self._check: gpgv.Check | None = None
+        self._signer: gpgv.Signer | None = None
 
     @property
     def length(self) -> int | None:
@@ -202,6 +261,11 @@ class Copy:
         """What the target is like: see ``sink.Sink.state``."""
         return 'untouched' if self._sink is None else self._sink.state
 
+    @property
+    def signer(self) -> gpgv.Signer | None:
+        """Who signed, as soon as that is proven."""
+        return self._signer
+
     def cancel(self) -> None:
         """Have ``run`` end soon; do not wait for that.
 
@@ -231,7 +295,10 @@ class Copy:
 
     def _run(self) -> Result:
         with self._cancellation.ending(self._end):
-            return self._copy()
+            try:
+                return self._copy()
+            finally:
+                self._end_check()
 
     def _copy(self) -> Result:
         began = time.monotonic()
@@ -243,14 +310,19 @@ class Copy:
         bmap = None
         if request.bmap is not None:
             bmap = load_bmap(self._left(), self._begun)
+        signed: Callable[[bytes], bytes] | None = None
+        if request.keyring is not None:
+            self._verifier = load_verifier(self._left(), self._begun)
+            signed = self._signed
         self._checksum = load_checksum(
-            self._left(), request.checksum, begun=self._begun
+            self._left(), request.checksum, begun=self._begun, signed=signed
         )
         image_checksum = load_checksum(
             self._left(),
             request.image_checksum,
             of_image=True,
             begun=self._begun,
+            signed=signed,
         )
         plan = _Plan(self._checksum, image_checksum, bmap)
         left = self._find(plan)
@@ -276,10 +348,11 @@ class Copy:
         """Return what the target holds of an earlier copy.
 
         None where this one is not to be gone on with, either: parts that a
-        block map has skipped are not there to be compared with a checksum.
+        block map has skipped are not there to be compared with a checksum,
+        and a signature is checked of the first byte on.
         """
         request = self.request
-        if request.dry_run:
+        if request.dry_run or request.is_image_signed:
             return None
         if plan.bmap is not None and (plan.checksum or plan.image_checksum):
             return None
@@ -354,6 +427,7 @@ class Copy:
             self._checksum,
             plan.image_checksum,
             self._source.position,
+            self._signer,
         )
 
     def _left(self) -> Request:
@@ -371,7 +445,44 @@ class Copy:
         self._download = begun
         self._cancellation.check()
 
+    def _signed(self, listed: bytes) -> bytes:
+        """Return what is signed of a list, which may be all of it."""
+        # Here: most images have no signature.
+        from fuel_agent_curl.image import openpgp
+
+        assert self._verifier is not None
+        verifier, text = self._verifier, listed
+        if verifier.signature is None:
+            found = openpgp.clear_signed(listed)
+            verifier = dataclasses.replace(verifier, signature=found.signature)
+            text = found.text
+        for _view in self._checked(verifier, iter((memoryview(text),))):
+            pass
+        return text
+
+    def _checked(
+        self, verifier: gpgv.Verifier, views: Iterator[memoryview]
+    ) -> Iterator[memoryview]:
+        """Iterate over what has to be signed; it ends only if it is."""
+        from fuel_agent_curl.image import gpgv
+
+        self._end_check()
+        check = self._check = gpgv.Check(verifier, self._deadline)
+        # Before that is looked at: see ``Cancellation.ask``.
+        self._cancellation.check()
+        for view in views:
+            check.update(view)
+            yield view
+        self._signer = check.finish()
+        LOG.info('signed by %s', self._signer)
+
+    def _end_check(self) -> None:
+        if self._check is not None:
+            self._check.close()
+
     def _end(self) -> None:
+        if self._check is not None:
+            self._check.cancel()
         if self._parts is not None:
             self._parts.close()
         if self._download is not None:
@@ -465,7 +576,14 @@ class Copy:
             lambda: self._fetch(kept),
             self.request.settings.window,
             self._read_parts,
+            self._checked_image if self.request.is_image_signed else None,
         )
+
+    def _checked_image(
+        self, views: Iterator[memoryview]
+    ) -> Iterator[memoryview]:
+        assert self._verifier is not None
+        return self._checked(self._verifier, views)
 
     def _fetch(self, kept: sources.Kept | None) -> download.Download:
         return download.fetch(
@@ -545,6 +663,8 @@ class LazySource:
     :param fetch: begins the download.
     :param window: what may be received ahead of who reads this, in bytes.
     :param read_parts: makes what reads it out of order.
+    :param checked: given what iterates over all bytes in order, returns what
+        does so and fails in the end if they are wrong; None: nothing does.
     :ivar download: None before the first request has been answered.
     :ivar position: where it begins, in bytes; 0 before that.
     """
@@ -554,11 +674,14 @@ class LazySource:
         fetch: Callable[[], download.Download],
         window: int,
         read_parts: Callable[[], parts.Parts],
+        checked: Callable[[Iterator[memoryview]], Iterator[memoryview]]
+        | None = None,
     ) -> None:
         self.download: download.Download | None = None
         self._fetch = fetch
         self._window = window
         self._read_parts = read_parts
+        self._checked = checked
         self._parts: parts.Parts | None = None
         # Bytes before the next that is handed on.
         self._handed_on = 0
@@ -600,7 +723,7 @@ class LazySource:
     @property
     def end_proven(self) -> bool:
         """See ``download.Download.end_proven``."""
-        return self._begun().end_proven
+        return self._begun().end_proven or self._checked is not None
 
     @property
     def found(self) -> tuple[str, answer.Representation] | None:
@@ -633,7 +756,10 @@ class LazySource:
 
     def views(self) -> Iterator[memoryview]:
         """Iterate over the bytes; each view is valid until the next."""
-        for view in self._begun().views():
+        views = self._begun().views()
+        if self._checked is not None:
+            views = self._checked(views)
+        for view in views:
             self._handed_on += len(view)
             yield view
 
@@ -666,6 +792,7 @@ def load_checksum(
     *,
     of_image: bool = False,
     begun: Callable[[download.Download], None] | None = None,
+    signed: Callable[[bytes], bytes] | None = None,
 ) -> digest.Checksum | None:
     """Return the checksum that ``text`` gives, or the list that it names.
 
@@ -673,6 +800,7 @@ def load_checksum(
     that leads; those of the image without the ending of its container.
 
     :param begun: see ``download.fetch``.
+    :param signed: given a list, returns what counts of it; None: all does.
     :raises errors.OptionError: if it is none, or a file that cannot be read.
     :raises errors.ContentError: if the list does not have just one.
     :raises errors.Error: for whatever ends the download.
@@ -704,7 +832,12 @@ def load_checksum(
         )
         raise
     try:
+        if signed is not None:
+            listed = signed(listed)
         found = checksums.find(listed, path, given)
+    except errors.SignatureError as error:
+        error.url = errors.redact(given.location)
+        raise
     except errors.ContentError as error:
         error.url = errors.redact(given.location)
         kind = foreign.find(listed, True)
@@ -718,6 +851,44 @@ def load_checksum(
         errors.redact(given.location),
     )
     return found
+
+
+def load_verifier(
+    request: Request,
+    begun: Callable[[download.Download], None] | None = None,
+) -> gpgv.Verifier:
+    """Return what checks the signature that ``request`` names.
+
+    :param begun: see ``download.fetch``.
+    :raises errors.OptionError: if a file cannot be read.
+    :raises errors.SignatureError: of the class that says what is wrong with
+        them, or that there is no program for it.
+    :raises errors.Error: for whatever ends the download.
+    """
+    # Here: most images have no signature.
+    from fuel_agent_curl.image import gpgv
+    from fuel_agent_curl.image import openpgp
+
+    assert request.keyring is not None
+    program = gpgv.find()
+    keyring = openpgp.keyring(
+        document(request.keyring, openpgp.KEYRING_MAX, 'keyring', request)
+    )
+    signature = None
+    if request.signature is not None:
+        found = document(
+            request.signature,
+            openpgp.SIGNATURE_MAX,
+            'signature',
+            request,
+            begun,
+        )
+        try:
+            signature = openpgp.signature(found)
+        except errors.SignatureError as error:
+            error.url = errors.redact(request.signature)
+            raise
+    return gpgv.Verifier(program, keyring, signature)
 
 
 def load_bmap(

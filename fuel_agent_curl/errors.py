@@ -440,6 +440,30 @@ class NoRanges(ContentError):
     exit_code = 57
 
 
+class SignatureError(ContentError):
+    """A signature cannot be checked: a keyring that is none, say."""
+
+    exit_code = 59
+
+
+class BadSignature(SignatureError):
+    """The signature is of other bytes, or is damaged, or is none."""
+
+    exit_code = 60
+
+
+class UntrustedSignature(SignatureError):
+    """The signature is by a key, or in a way, that is not to be trusted."""
+
+    exit_code = 61
+
+
+class NoVerifier(SignatureError):
+    """The program that checks signatures, gpgv, is not there."""
+
+    exit_code = 62
+
+
 class DeviceError(Error):
     """The target cannot be used, or failed; ``os_errno`` is the errno."""
 

@@ -209,6 +209,11 @@ def _checks(
         )
         if checksum is not None
     ]
+    if result.signer is not None:
+        what = 'image' if request.is_image_signed else 'list of checksums'
+        done.append('%s signed by %s' % (what, result.signer))
+    elif request.is_image_signed:
+        done.append('signature of the download to be verified')
     if result.image.checked:
         ranges = wording.counted(result.image.checked, 'range')
         done.append('%s of the block map %sverified' % (ranges, time))

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import sys
@@ -131,6 +132,7 @@ class JsonDisplay(Display):
         end: dict[str, typing.Any] = {
             'exit_code': 0,
             'target_state': 'complete' if plan is None else 'untouched',
+            'signer': seen.signer and dataclasses.asdict(seen.signer),
         }
         if plan is not None:
             end['plan'] = plan

@@ -58,6 +58,10 @@ _HINTS: dict[type[errors.Error], str] = {
     errors.ImageTooLong: 'check that this is the right image for the target',
     errors.NoRanges: 'take a server that serves ranges, or convert the image:'
     ' qemu-img convert -O raw FILE IMAGE',
+    errors.SignatureError: 'check the keyring, and that gpgv runs',
+    errors.BadSignature: 'get the signature, and what it is of, anew from whom'
+    ' you trust',
+    errors.UntrustedSignature: 'ask whoever signs for a newer one',
     errors.NeedsOtherFile: 'join the two first: qemu-img convert',
     errors.UnusableImage: 'convert it first: qemu-img convert',
     errors.UnprovenEnd: 'give --checksum, or --allow-unproven-end',

@@ -26,6 +26,9 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import values
 from fuel_agent_curl.cmd import wording
 
+if typing.TYPE_CHECKING:
+    from fuel_agent_curl.image import gpgv
+
 
 class Meter:
     """Rate over a sliding window.
@@ -86,6 +89,8 @@ class Snapshot:
     error: errors.Error | None = None
     #: Seconds until the next one begins; 0: it is running.
     delay: float = 0.0
+    #: Who signed what had to be signed; None: nobody has, yet.
+    signer: gpgv.Signer | None = None
 
     @property
     def count(self) -> int:

@@ -32,6 +32,9 @@ from fuel_agent_curl.cmd import snapshot
 from fuel_agent_curl.cmd import wording
 from fuel_agent_curl.rules import events
 
+if typing.TYPE_CHECKING:
+    from fuel_agent_curl.image import gpgv
+
 LOG = logging.getLogger(__name__)
 
 # How long the end waits for the thread, which waits for nobody.
@@ -52,6 +55,9 @@ class Watched(typing.Protocol):
 
     @property
     def phase(self) -> str: ...
+
+    @property
+    def signer(self) -> gpgv.Signer | None: ...
 
 
 def _continued(event: events.Event) -> str:
@@ -135,6 +141,7 @@ class Watch:
             written=self._copy.written,
             verified=self._copy.verified,
             phase=self._copy.phase,
+            signer=self._copy.signer,
         )
 
     def _measure(self) -> snapshot.Snapshot:

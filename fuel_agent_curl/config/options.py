@@ -462,6 +462,25 @@ COPY: tuple[Option, ...] = (
         metavar='CHECKSUM',
     ),
     Option(
+        'signature',
+        'File or URL of an OpenPGP signature that has to be by a key of '
+        'keyring: of the list that checksum or image_checksum names, or else '
+        'of the bytes as the server sends them.',
+        secret=True,
+        subject='checks',
+        preset=None,
+        metavar='FILE_OR_URL',
+    ),
+    Option(
+        'keyring',
+        'File of the public keys that are trusted, as gpg --export makes it, '
+        'armored or not. Without signature, the list of checksums itself has '
+        'to be signed (clear-signed).',
+        subject='checks',
+        preset=None,
+        metavar='FILE',
+    ),
+    Option(
         'container',
         'How the image is packed; auto goes by its first bytes, not by its '
         'name.',

@@ -15,7 +15,8 @@
 
 Lists are what sha256sum and its kin, their BSD namesakes, and openssl print,
 with or without a PGP signature around. Rules only: a list comes in as bytes.
-Signatures are not verified: whoever wants that does it before.
+Signatures are not verified: whoever wants that does it before, and hands in
+what is signed alone (``openpgp``).
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from fuel_agent_curl.octets import MIB
 from tests import base
 from tests.support import blockmaps
 from tests.support import endpoints
+from tests.support import gnupg
 from tests.support import loop
 from tests.support import metalink
 from tools import run_pages
@@ -67,7 +68,9 @@ class TestPages(base.FunctionalTestCase):
         self.assertGreater(count, 10)
 
     def test_every_other(self) -> None:
-        self.need_program('blkid', 'fuser', 'lsblk', 'mkfs.ext4', 'wipefs')
+        self.need_program(
+            *gnupg.PROGRAMS, 'blkid', 'fuser', 'lsblk', 'mkfs.ext4', 'wipefs'
+        )
         path = pathlib.Path(self.directory)
         disks = [
             self.useFixture(loop.LoopDevice(self.directory)).path
@@ -84,6 +87,20 @@ class TestPages(base.FunctionalTestCase):
             for page in run_pages.pages():
                 if page != _TUTORIAL:
                     self.check(page, instead)
+
+    def sign(self, path: pathlib.Path, image: bytes) -> dict[str, bytes]:
+        """Make a keyring; return what is signed with its keys."""
+        listed = '%s *root.img.gz\n' % hashlib.sha256(image).hexdigest()
+        of_list, of_image = map(gnupg.make, (listed.encode(), image))
+        keyring = of_list.keyring + of_image.keyring
+        (path / 'images.gpg').write_bytes(keyring)
+        return {
+            'root.img.gz': image,
+            'root.img.gz.sig': of_image.good,
+            'SHA256SUMS': listed.encode(),
+            'SHA256SUMS.gpg': of_list.good,
+            'CHECKSUM': of_list.clear_signed,
+        }
 
     def serve(self, path: pathlib.Path) -> dict[str, str]:
         """Serve what the pages ask for; return what stands for what."""
@@ -102,13 +119,14 @@ class TestPages(base.FunctionalTestCase):
         url = server.url('')
         for name, served in {
             'root.img': content,
-            'root.img.gz': gzip.compress(content),
             'root.img.xz': lzma.compress(content, preset=0),
             'root.img.meta4': metalink.document(content, [url + '/root.img']),
+            **self.sign(path, gzip.compress(content, mtime=0)),
         }.items():
             server.representations['/' + name] = harmful.Representation(served)
         return {
             'http://server': url,
             'http://mirror': url,
+            '/usr/share/keyrings/': self.directory + '/',
             'HEX': hashlib.sha256(content).hexdigest(),
         }

@@ -307,6 +307,17 @@ class TestRequest(base.TestCase):
             {'mirrors': ('b',)},
             {'checksum': 'sha256:12'},
             {'image_checksum': '12'},
+            {'signature': 's'},
+            {'keyring': 'k'},
+            {'keyring': 'k', 'checksum': 'sha256:' + '0' * 64},
+            {'signature': 's', 'keyring': 'http://a/k'},
+            {'signature': 'ftp://a/s', 'keyring': 'k'},
+            {
+                'signature': 's',
+                'keyring': 'k',
+                'checksum': './a',
+                'image_checksum': './b',
+            },
         ):
             whole: dict[str, Any] = {'url': 'http://a/', 'target': 'disk'}
             self.assertRaises(
@@ -314,6 +325,20 @@ class TestRequest(base.TestCase):
                 lambda fields: copying.Request(**fields),
                 whole | given,
             )
+
+    def test_what_is_signed(self) -> None:
+        digits = 'sha256:' + '0' * 64
+        for given, is_image in (
+            ({}, False),
+            ({'signature': 's'}, True),
+            ({'signature': 's', 'checksum': digits}, True),
+            ({'signature': 's', 'checksum': './a'}, False),
+            ({'signature': 's', 'image_checksum': 'http://a/b'}, False),
+            ({'checksum': './a', 'image_checksum': './b'}, False),
+        ):
+            keyring = {'keyring': 'k'} if given else {}
+            found = _request(**given, **keyring)
+            self.assertEqual(is_image, found.is_image_signed, str(given))
 
     def test_no_credential_is_shown(self) -> None:
         request = copying.Request(

@@ -25,6 +25,8 @@ complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l any-sector-
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -s o -l output -r -F -d 'The target; every other argument is a URL then'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l checksum -r -F -d 'Checksum of the bytes as the server sends them'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l image-checksum -r -F -d 'The same of what lands on the target, unpacked'
+complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l signature -r -F -d 'File or URL of an OpenPGP signature that has to be by a key of ...'
+complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l keyring -r -F -d 'File of the public keys that are trusted, as gpg --export makes ...'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l container -x -a 'auto raw gzip xz zstd bzip2 qcow2' -d 'How the image is packed'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l bmap -r -F -d 'File or URL of the block map of the unpacked image, as bmaptool ...'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l decoder-memory -x -d 'The largest window (zstd) or dictionary (xz) that an image may ...'

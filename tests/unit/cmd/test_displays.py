@@ -29,6 +29,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import displays
 from fuel_agent_curl.cmd import ending
 from fuel_agent_curl.cmd import snapshot
+from fuel_agent_curl.image import gpgv
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.rules import events
 from tests import base
@@ -82,13 +83,22 @@ class TestJson(base.TestCase):
             'attempt': 1,
             'error': None,
         }
-        end = {'exit_code': 0, 'target_state': 'complete'}
+        end = {'exit_code': 0, 'target_state': 'complete', 'signer': None}
         self.assertEqual(
             [
                 {'event': 'progress', **common},
                 {'event': 'done', **common, **end},
             ],
             self.printed(),
+        )
+
+    def test_who_signed(self) -> None:
+        display = displays.JsonDisplay(self.writer)
+        display.done(snapshot.Snapshot(signer=gpgv.Signer('AB12', 'A <a@b>')))
+        display.close()
+        (record,) = self.printed()
+        self.assertEqual(
+            {'fingerprint': 'AB12', 'user_id': 'A <a@b>'}, record['signer']
         )
 
     def test_a_plan(self) -> None:

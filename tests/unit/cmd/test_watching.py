@@ -25,6 +25,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import displays
 from fuel_agent_curl.cmd import snapshot
 from fuel_agent_curl.cmd import watching
+from fuel_agent_curl.image import gpgv
 from fuel_agent_curl.rules import events
 from tests import base
 
@@ -42,6 +43,7 @@ class Copy:
         self.written = 30
         self.verified = 0
         self.phase = 'copying'
+        self.signer: gpgv.Signer | None = None
 
     @property
     def received(self) -> int:
