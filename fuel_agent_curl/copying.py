@@ -36,7 +36,6 @@ from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import address
 from fuel_agent_curl.engine import download
 from fuel_agent_curl.engine import parts
-from fuel_agent_curl.image import bmap as bmap_module
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import events
@@ -48,6 +47,7 @@ from fuel_agent_curl.target import storage
 from fuel_agent_curl.target import writing
 
 if typing.TYPE_CHECKING:
+    from fuel_agent_curl.image import bmap as bmap_module
     from fuel_agent_curl.image import checksums
     from fuel_agent_curl.image import gpgv
 
@@ -903,6 +903,9 @@ def load_bmap(
     :raises errors.Error: for whatever ends the download.
     """
     assert request.bmap is not None
+    # Here: few images have one.
+    from fuel_agent_curl.image import bmap as bmap_module
+
     text = document(
         request.bmap, bmap_module.DOCUMENT_MAX, 'block map', request, begun
     )

@@ -39,7 +39,6 @@ import typing
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl import values
-from fuel_agent_curl.image import bmap as bmap_module
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.state import journal as journal_module
 from fuel_agent_curl.state import record as record_module
@@ -50,6 +49,7 @@ from fuel_agent_curl.target import storage
 from fuel_agent_curl.target import writing
 
 if typing.TYPE_CHECKING:
+    from fuel_agent_curl.image import bmap as bmap_module
     from fuel_agent_curl.image import containers
     from fuel_agent_curl.image import mapping
     from fuel_agent_curl.image import scatter
@@ -278,6 +278,9 @@ def copy(
         if bmap is None:
             tasks.append(sink.write)
         else:
+            # Here: few images have one.
+            from fuel_agent_curl.image import bmap as bmap_module
+
             assert isinstance(sink, storage.Storage)
             tasks.append(bmap_module.Check(bmap).update)
             cutter = bmap_module.Cutter(bmap)

@@ -120,6 +120,13 @@ class Parser(argparse.ArgumentParser):
         # argparse would take no notice of output that cannot be written.
         output.say(message.rstrip('\n'))
 
+    def add_argument(
+        self, *args: typing.Any, **kwargs: typing.Any
+    ) -> argparse.Action:
+        # By the group that it would get into: for each argument of a parser
+        # argparse makes what formats help, which imports all of shutil.
+        return self._optionals.add_argument(*args, **kwargs)
+
     def flags(self) -> list[str]:
         """Return every flag there is."""
         return list(self._option_string_actions)

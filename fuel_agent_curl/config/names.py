@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
-import difflib
 import re
 
 from fuel_agent_curl import errors
@@ -43,6 +42,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     begun = sorted(each for each in known if each.startswith(name))
     if begun and len(name) > 2:
         return ' or '.join(begun[:3])
+    # Here: it is for who has mistyped something.
+    import difflib
+
     alike = difflib.get_close_matches(name, known, 1, _ALIKE)
     return alike[0] if alike else None
 

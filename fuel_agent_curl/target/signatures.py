@@ -24,11 +24,11 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import ctypes
-import dataclasses
 import errno
 import functools
 import logging
 import os
+import typing
 
 LOG = logging.getLogger(__name__)
 
@@ -46,8 +46,7 @@ _UNIT = 512
 _MOST = 4096
 
 
-@dataclasses.dataclass(frozen=True, order=True)
-class Signature:
+class Signature(typing.NamedTuple):
     """Bytes that something is known by.
 
     :ivar offset: of the first one, on the disk.

@@ -47,9 +47,10 @@ def noted(thread):
     start(thread)
 
 late = {
-    'backports.zstd', 'defusedxml', 'email.utils', 'hashlib',
-    'importlib.metadata', 'json', 'oslo_config', 'oslo_log',
-    'ssl', 'statistics', 'tqdm', 'zlib_ng.gzip_ng',
+    'backports.zstd', 'defusedxml', 'difflib', 'email.utils',
+    'fuel_agent_curl.image.bmap', 'hashlib', 'importlib.metadata', 'json',
+    'oslo_config', 'oslo_log', 'shutil', 'ssl', 'statistics', 'tqdm',
+    'zlib_ng.gzip_ng',
 }
 threading.Thread.start = noted
 sys.exit(main.main(sys.argv[1:]))
