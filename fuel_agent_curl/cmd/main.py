@@ -56,6 +56,20 @@ def program() -> int:
     Where a signal ended it, it does not return: the process dies of that.
     """
     signals.catch()
+    try:
+        code = _program()
+    except signals.Interrupted as error:
+        # Before ``_main`` could deal with it: there is no target yet.
+        code = error.exit_code
+    if code > 128:
+        signals.die(code - 128)
+    # The interpreter looks for cycles among all that it is about to drop:
+    # two thirds of the time that it takes to exit.
+    gc.freeze()
+    return code
+
+
+def _program() -> int:
     # What is imported stays: to look for garbage among it every 700 objects
     # takes a twentieth of the time until the first request.
     gc.set_threshold(50_000)
@@ -69,11 +83,6 @@ def program() -> int:
     sys.stderr = typing.cast(typing.TextIO, said)
     code = _main(sys.argv[1:])
     said.drain(_PATIENCE)
-    if code > 128:
-        signals.die(code - 128)
-    # The interpreter looks for cycles among all that it is about to drop:
-    # two thirds of the time that it takes to exit.
-    gc.freeze()
     return code
 
 

@@ -25,7 +25,9 @@ from zlib_ng import zlib_ng
 from fuel_agent_curl import octets
 
 # RFC 1952 2.3.1: what follows the ten bytes that every header has, by the
-# bits of FLG. The three that are reserved are left alone, as others do.
+# bits of FLG. Those that are reserved may mean that more does, so it has to be
+# an error if one is set (2.3.1.2).
+_RESERVED = 0xE0
 _FHCRC = 0x02
 _FEXTRA = 0x04
 _NAMES = (0x08, 0x10)
@@ -140,6 +142,8 @@ def _header_end(head: bytes) -> int | None:
     if len(head) < _HEADER:
         return None
     flags, end = head[3], _HEADER
+    if flags & _RESERVED:
+        raise Damaged('its flags 0x%02x are unknown' % flags)
     if flags & _FEXTRA:
         end += 2 + int.from_bytes(head[end : end + 2], 'little')
     for name in _NAMES:

@@ -51,6 +51,19 @@ from fuel_agent_curl.cmd import main
 sys.exit(main.program())
 """
 
+# Has a signal come when the program is in charge of it, and has done nothing
+# else yet.
+_EARLY = """
+import os, sys
+from fuel_agent_curl.cmd import main
+
+def opening():
+    os.kill(os.getpid(), %d)
+
+main._open_descriptors = opening
+sys.exit(main.program())
+"""
+
 _FIELDS = ('event', 'bytes', 'length', 'written', 'rate', 'attempt', 'error')
 
 
@@ -430,6 +443,17 @@ class TestSignals(program.ProgramTestCase):
         )
         self.assertEqual(-signal.SIGINT, done.returncode, done.stderr)
         self.assertEqual('first\n', done.stdout)
+
+    def test_before_anything_else(self) -> None:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            done = subprocess.run(
+                [sys.executable, '-c', _EARLY % signum, 'copy', self.url],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            self.assertEqual((-signum, ''), (done.returncode, done.stderr))
 
     def test_a_file_that_was_there_stays(self) -> None:
         with open(self.target, 'wb') as old:

@@ -169,3 +169,13 @@ class DamageTest(ContainersTestCase):
         packed[2] = 7
         error = self._error(bytes(packed), 'auto')
         self.assertIs(errors.CorruptError, type(error))
+
+    def test_reserved_flags_of_gzip(self) -> None:
+        """RFC 1952 2.3.1.2: an error, whichever it is."""
+        for bit in (5, 6, 7):
+            packed = bytearray(gzip.compress(IMAGE))
+            packed[3] |= 1 << bit
+            error = self._error(bytes(packed), 'gzip')
+            self.assertIs(errors.CorruptError, type(error))
+            said = 'its flags 0x%02x are unknown' % (1 << bit)
+            self.assertIn(said, str(error))
