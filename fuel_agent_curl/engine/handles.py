@@ -271,6 +271,8 @@ def _set_trust(
     handle: pycurl.Curl, settings: settings_module.Settings
 ) -> None:
     file, directory = authorities(settings.cacert)
+    if settings.cacert and file:
+        _check_readable('cacert', file)
     if file or directory:
         # Each of them, or none: not what libcurl was built with. A proxy
         # that is itself asked by https is trusted by the same.
@@ -314,10 +316,8 @@ def authorities(given: str | None) -> tuple[str | None, str | None]:
         try:
             names = os.listdir(directory)
         except OSError as error:
-            raise errors.OptionError(
-                'the directory %s of cacert cannot be read: %s'
-                % (directory, error.strerror)
-            ) from error
+            what = 'the directory %s of cacert' % directory
+            raise _unreadable(what, error) from error
         if not any(map(_HASHED.fullmatch, names)):
             raise errors.OptionError(
                 'the directory %s of cacert has no certificates by the hash '
@@ -375,10 +375,14 @@ def _check_readable(name: str, path: str) -> None:
         # A pipe is not waited for, and nothing is taken from it.
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:
-        raise errors.OptionError(
-            'the file %s of %s cannot be read: %s'
-            % (path, name, error.strerror)
-        ) from error
+        raise _unreadable('the file %s of %s' % (path, name), error) from error
+
+
+def _unreadable(what: str, error: OSError) -> errors.Error:
+    """Return what it is that something given cannot be opened."""
+    return errors.shortage(error) or errors.OptionError(
+        '%s cannot be read: %s' % (what, error.strerror)
+    )
 
 
 def _pass_phrase(path: str) -> bytes:
@@ -401,10 +405,8 @@ def _pass_phrase(path: str) -> bytes:
                     break
                 line += piece
     except OSError as error:
-        raise errors.OptionError(
-            'the file %s of key_password_file cannot be read: %s'
-            % (path, error.strerror)
-        ) from error
+        what = 'the file %s of key_password_file' % path
+        raise _unreadable(what, error) from error
     line = line.partition(b'\n')[0].rstrip(b'\r')
     if len(line) > _PHRASE_MAX:
         raise errors.OptionError(

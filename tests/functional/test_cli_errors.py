@@ -129,6 +129,14 @@ class TestAnswer(program.ProgramTestCase):
             26, 'name server', 'http://host.invalid/image', self.target
         )
 
+    def test_a_file_of_authorities_that_is_not_there(self) -> None:
+        """An error also where nobody would read it: http, or no redirect."""
+        path = os.path.join(self.directory, 'none.pem')
+        for flag in ('--cacert', '--cert'):
+            said = 'the file %s of %s cannot be read' % (path, flag[2:])
+            self.check_failure(2, said, flag, path, self.url, self.target)
+            self.assertFalse(os.path.exists(self.target))
+
     def test_untrusted_certificate(self) -> None:
         authority = self.useFixture(endpoints.Authority(self.directory))
         server = self.useFixture(

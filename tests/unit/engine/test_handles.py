@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
 import types
@@ -99,6 +100,27 @@ class TestAuthorities(base.TestCase):
         self.assert_taken(None, '/own', given='/own')
         self.set('CURL_CA_BUNDLE', '/own')
         self.assert_taken(None, '/own')
+
+
+class TestReadable(base.TestCase):
+    def refused(self, number: int) -> type[errors.Error]:
+        def fail(*given: object) -> int:
+            raise OSError(number, os.strerror(number))
+
+        self.patch(os, 'open', fail)
+        try:
+            handles._check_readable('cacert', 'ca.pem')
+        except errors.Error as error:
+            return type(error)
+        raise AssertionError('it was not refused')
+
+    def test_what_is_not_there(self) -> None:
+        for number in (errno.ENOENT, errno.EACCES, errno.ELOOP):
+            self.assertIs(errors.OptionError, self.refused(number))
+
+    def test_no_descriptor_is_nothing_about_the_file(self) -> None:
+        for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            self.assertIs(errors.ResourceError, self.refused(number))
 
 
 class TestMemory(base.TestCase):
