@@ -88,8 +88,11 @@ def proxy(url: str) -> str:
         host = _text(parts, pycurl.UPART_HOST)
     except (pycurl.error, ValueError):
         return '?'
-    # CURLOPT_PROXY
-    return '%s:%s' % (host, port if '://' in url or parts.port else 1080)
+    if '://' not in url and not parts.port:
+        # CURLOPT_PROXY
+        port = 1080
+    # A scheme that libcurl does not know has no port of its own.
+    return host if port is None else '%s:%s' % (host, port)
 
 
 def _address(url: pycurl.CurlUrl, named: bool) -> redirects.Address:

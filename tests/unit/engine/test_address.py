@@ -158,6 +158,7 @@ class TestProxy(base.TestCase):
             ('a', 'a:1080'),
             ('user:secret@a:8080', 'a:8080'),
             ('socks5h://user@[::1]:9050', '[::1]:9050'),
+            ('bad://user:secret@a/', 'a'),
             ('user:one secret@[::1', '?'),
             ('', '?'),
         ):
