@@ -38,6 +38,15 @@ __all__ = [
     'probe',
 ]
 
+# Where a public name is, and whether it is all of that module.
+_WHERE = {
+    'errors': ('errors', True),
+    'probe': ('engine.probe', True),
+    'Settings': ('config.settings', False),
+    **dict.fromkeys(('Download', 'fetch'), ('engine.download', False)),
+    **dict.fromkeys(('Copy', 'Request', 'Result', 'copy'), ('copying', False)),
+}
+
 
 def __getattr__(name: str) -> typing.Any:
     """Import a public name when it is first used.
@@ -45,18 +54,13 @@ def __getattr__(name: str) -> typing.Any:
     The program has to be in charge of Ctrl-C before libcurl and oslo are
     imported, which takes most of the time until it begins.
     """
-    if name == 'errors':
-        return importlib.import_module('fuel_agent_curl.errors')
-    if name == 'probe':
-        return importlib.import_module('fuel_agent_curl.engine.probe')
-    if name in ('Download', 'fetch'):
-        module = importlib.import_module('fuel_agent_curl.engine.download')
-        return getattr(module, name)
-    if name in ('Copy', 'Request', 'Result', 'copy'):
-        return getattr(
-            importlib.import_module('fuel_agent_curl.copying'), name
+    if name not in _WHERE:
+        raise AttributeError(
+            'module %r has no attribute %r' % (__name__, name)
         )
-    if name == 'Settings':
-        module = importlib.import_module('fuel_agent_curl.config.settings')
-        return module.Settings
-    raise AttributeError('module %r has no attribute %r' % (__name__, name))
+    place, whole = _WHERE[name]
+    known = importlib.import_module('fuel_agent_curl.errors')
+    # A want of descriptors or memory is the same wherever it comes.
+    with known.shortages():
+        module = importlib.import_module('fuel_agent_curl.' + place)
+    return module if whole else getattr(module, name)

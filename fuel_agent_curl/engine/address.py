@@ -90,7 +90,7 @@ def proxy(url: str) -> str:
         return '?'
     if '://' not in url and not parts.port:
         # CURLOPT_PROXY
-        port = 1080
+        port = '1080'
     # A scheme that libcurl does not know has no port of its own.
     return host if port is None else '%s:%s' % (host, port)
 

@@ -17,7 +17,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 import copy
 import errno
+import importlib
+import types
 
+import fuel_agent_curl
 from fuel_agent_curl import errors
 from tests import base
 
@@ -102,6 +105,29 @@ class TestExitCodes(base.TestCase):
 
 
 class TestShortage(base.TestCase):
+    def test_what_is_public_cannot_be_imported(self) -> None:
+        """It is when it is first used, which may be late."""
+        really = importlib.import_module
+
+        def fail(name: str) -> types.ModuleType:
+            if name == 'fuel_agent_curl.errors':
+                return really(name)
+            raise OSError(errno.EMFILE, 'many')
+
+        self.patch(importlib, 'import_module', fail)
+        for name in fuel_agent_curl.__all__:
+            if name != 'errors':
+                self.assertRaises(
+                    errors.ResourceError, fuel_agent_curl.__getattr__, name
+                )
+
+    def test_there_is_all_that_is_public(self) -> None:
+        for name in fuel_agent_curl.__all__:
+            self.assertIs(
+                getattr(fuel_agent_curl, name),
+                fuel_agent_curl.__getattr__(name),
+            )
+
     def test_what_is_one(self) -> None:
         library = '/x/_zstd.so: '
         for error, number in (
