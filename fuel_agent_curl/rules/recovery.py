@@ -150,6 +150,8 @@ class Recovery:
         self._brought: dict[sources.Source, int] = {}
         self._paces: dict[sources.Source, float] = {}
         self._given_up: dict[sources.Source, errors.Error] = {}
+        # Where it last brought a piece that does not match its hash.
+        self._bad_pieces: dict[sources.Source, int] = {}
         # In a row.
         self._other_nodes = 0
         # Bytes a second, and the time, of the last progress.
@@ -377,6 +379,8 @@ class Recovery:
             return Step(Then.FAIL, error=last)
         self._failed[source] = now
         self._vain[source] = failure.seconds
+        if isinstance(failure.error, errors.PieceMismatch):
+            self._bad_pieces[source] = failure.offset
         if self._has_progressed(failure):
             self._vain[source], self._brought[source] = 0.0, failure.new
             self._paces[source] = failure.new / max(failure.seconds, 1e-3)
@@ -450,6 +454,10 @@ class Recovery:
         vain = self._vain.get(source, 0.0)
         if now >= self._failed.get(source, now) + vain / _CHEAP:
             vain = 0.0
+        if self._bad_pieces.get(source) == failure.offset:
+            # The same piece of it would most likely be bad again, however
+            # fast it comes: it costs what a stall does.
+            vain = max(vain, self._settings.low_speed_time)
         return (
             self._ready(source, now) + vain,
             self._takes(source, failure),

@@ -552,6 +552,23 @@ class TestRow(RecoveryTestCase):
         self.assertEqual(1, self.asked)
         self.assertLessEqual(5, self.step.delay)
 
+    def test_a_piece_that_is_bad_there_is_asked_of_another(self) -> None:
+        """However much longer that one took for its own bad pieces."""
+        self.make(2, joined=True)
+        bad = errors.PieceMismatch('bad')
+        # Every second piece is bad at the one, the others at the other.
+        for piece in range(40):
+            asked = self.asked
+            self.assertEqual(piece % 2, asked)
+            self.now += 0.1
+            self.follow(
+                bad,
+                offset=piece * self.settings.progress,
+                seconds=(0.01, 5.0)[asked],
+                progressed=piece > 0,
+            )
+            self.assertIs(AGAIN, self.step.then)
+
     def test_delays(self) -> None:
         self.make()
         delays = []
