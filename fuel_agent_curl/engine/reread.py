@@ -12,9 +12,9 @@
 
 """Digests of what was handed on, and what is read again compared with them.
 
-Any cheap digest will do against accident: an Adler-32 of each chunk, which
-takes a third of the time of a CRC-32, and a CRC-32 of those in turn. There is
-one whatever the server proves, as it may prove nothing the next time.
+Any cheap digest will do against accident: a CRC-32 of each chunk, and one of
+those in turn. There is one whatever the server proves, as it may prove
+nothing the next time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import array
 from zlib_ng import zlib_ng
 
 from fuel_agent_curl import errors
-from fuel_agent_curl import octets
 from fuel_agent_curl import values
 
 # So many chunks have a checkpoint each. From there on it is every second one,
@@ -56,18 +55,9 @@ def _checkpoints(count: int) -> int:
     return (count >> bits) + bits * (1 << (_EXACT_BITS - 1))
 
 
-def sum_of(piece: octets.Buffer, before: int = 1) -> int:
-    """Return the sum of a chunk that goes on with ``piece``.
-
-    :param before: of what comes before that; 1 (RFC 1950 section 8.2) for
-        nothing.
-    """
-    return zlib_ng.adler32(piece, before)
-
-
-def _fold(chunk: int, before: int) -> int:
-    """Return the digest of the chunks ``before`` and one with that sum."""
-    return zlib_ng.crc32(chunk.to_bytes(4, 'big'), before)
+def _fold(crc: int, before: int) -> int:
+    """Return the digest of the chunks ``before`` and one with ``crc``."""
+    return zlib_ng.crc32(crc.to_bytes(4, 'big'), before)
 
 
 @values.dataclass(frozen=True)
@@ -107,9 +97,9 @@ class Checkpoints:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def add(self, chunk: int) -> None:
-        """One chunk more was handed on, with that sum."""
-        self._digest = _fold(chunk, self._digest)
+    def add(self, crc: int) -> None:
+        """One chunk more was handed on; ``crc`` is its CRC-32."""
+        self._digest = _fold(crc, self._digest)
         self.count += 1
         if _has_checkpoint(self.count):
             self._kept.append(self._digest)
@@ -137,7 +127,7 @@ class Comparison:
         self._handed_on = handed_on
         passed = _checkpoints(start // handed_on.chunk_size)
         self._checkpoints = iter(handed_on.checkpoints[passed:])
-        self._sum = 1
+        self._crc = 0
         self._digest = handed_on.checkpoints[passed - 1] if passed else 0
         self.same = start
 
@@ -152,9 +142,9 @@ class Comparison:
             part = piece[: size - at]
             piece = piece[len(part) :]
             self.left -= len(part)
-            self._sum = sum_of(part, self._sum if at else 1)
+            self._crc = zlib_ng.crc32(part, self._crc if at else 0)
             if at + len(part) == size:
-                self._digest = _fold(self._sum, self._digest)
+                self._digest = _fold(self._crc, self._digest)
                 self._check(self._handed_on.length - self.left)
 
     def _check(self, position: int) -> None:

@@ -28,6 +28,8 @@ from collections.abc import Callable
 import mmap
 import queue
 
+from zlib_ng import zlib_ng
+
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl.engine import reread
@@ -105,7 +107,7 @@ class Window:
         self._wake = wake
         self._pieces = pieces
         # The network thread's, by index in the representation: being filled,
-        # and the sums of those complete but not known to be handed on.
+        # and the CRC-32 of those complete but not known to be handed on.
         self._filling: dict[int, Chunk] = {}
         self._sums: dict[int, int] = {}
         self._crcs = reread.Checkpoints(begin // self.chunk_size)
@@ -161,7 +163,7 @@ class Window:
         if size == self.chunk_size:
             del self._filling[index]
             # Now, while the bytes are in the processor's cache.
-            self._sums[index] = reread.sum_of(chunk.buffer)
+            self._sums[index] = zlib_ng.crc32(chunk.buffer)
             self._note_taken()
             self._ready[index] = chunk
             if index == self._taken:

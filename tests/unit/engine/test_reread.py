@@ -30,7 +30,7 @@ def handed_on(content: bytes | bytearray) -> reread.HandedOn:
     """Return what is kept of ``content``, in chunks of ``SIZE`` bytes."""
     checkpoints = reread.Checkpoints()
     for at in range(0, len(content), SIZE):
-        checkpoints.add(zlib.adler32(content[at : at + SIZE]))
+        checkpoints.add(zlib.crc32(content[at : at + SIZE]))
     return checkpoints.handed_on(SIZE)
 
 
