@@ -64,6 +64,7 @@ _VARIES = (
     (re.compile(r'\b\d+\.\d+ (s|ms)\b'), '1.0 s'),
     (re.compile(r'127\.0\.0\.1:\d+'), '127.0.0.1:80'),
     (re.compile(r'\bport \d+'), 'port 80'),
+    (re.compile(r'\bcontinues at [0-9.]+ \w+'), 'continues at 1.0 MiB'),
 )
 
 # What is not made for a run: other machines, and disks.
