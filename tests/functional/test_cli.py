@@ -170,7 +170,7 @@ class TestCopy(program.ProgramTestCase):
             [*program.PROGRAM, 'copy', self.url, '/dev/stdout'],
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=200,
         )
         self.assertEqual(0, done.returncode)
         self.assertEqual(self.image, done.stdout)
@@ -206,7 +206,7 @@ class TestCopy(program.ProgramTestCase):
                     [*program.PROGRAM, 'copy', '-s', *argv],
                     check=True,
                     stdout=out,
-                    timeout=60,
+                    timeout=200,
                 )
         with open(path, 'rb') as written:
             self.assertEqual(b'before' + 2 * self.image, written.read())
@@ -370,7 +370,7 @@ class TestOtherVerbs(program.ProgramTestCase):
             capture_output=True,
             check=True,
             text=True,
-            timeout=60,
+            timeout=200,
         )
         self.assertEqual('set()\n', done.stdout)
 
@@ -386,7 +386,7 @@ class TestOtherVerbs(program.ProgramTestCase):
             capture_output=True,
             check=True,
             text=True,
-            timeout=60,
+            timeout=200,
             env=environment,
         )
         self.assertEqual('[]\n', done.stdout)
@@ -436,7 +436,7 @@ class TestOtherVerbs(program.ProgramTestCase):
                         stderr=subprocess.PIPE,
                         check=False,
                         text=True,
-                        timeout=60,
+                        timeout=200,
                         env={**os.environ, 'PYTHONUNBUFFERED': unbuffered},
                     )
                 self.assertEqual(47, done.returncode, done.stderr)
@@ -460,7 +460,7 @@ class TestOtherVerbs(program.ProgramTestCase):
                 [*program.PROGRAM, *argv],
                 capture_output=True,
                 check=False,
-                timeout=60,
+                timeout=200,
                 env={**os.environ, **locale},
             )
             self.assertEqual(code, done.returncode, str(done.stderr))
@@ -477,6 +477,6 @@ class TestOtherVerbs(program.ProgramTestCase):
                 stdout=writer,
                 stderr=subprocess.PIPE,
                 check=False,
-                timeout=60,
+                timeout=200,
             )
             self.assertEqual(b'', done.stderr)

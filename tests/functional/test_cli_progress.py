@@ -141,7 +141,7 @@ class TestJson(program.ProgramTestCase):
             stderr=subprocess.PIPE,
             check=False,
             text=True,
-            timeout=60,
+            timeout=200,
         )
         os.close(writer)
         self.assertEqual(0, done.returncode, done.stderr)
@@ -221,8 +221,6 @@ class Terminal:
 
 
 class TestTerminal(program.ProgramTestCase):
-    timeout = 60
-
     def start(self, *argv: str) -> Terminal:
         self.need_program('setsid')
         terminal = Terminal(*program.PROGRAM, 'copy', *argv)
@@ -402,7 +400,7 @@ class TestSignals(program.ProgramTestCase):
         with self.running(self.url, self.target) as process:
             began = time.monotonic()
             process.send_signal(signum)
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=200)
             self.assertLess(time.monotonic() - began, 30)
         self.assertEqual(-signum, process.returncode, err)
         last = json.loads(out.splitlines()[-1])
@@ -428,7 +426,7 @@ class TestSignals(program.ProgramTestCase):
             process.send_signal(signal.SIGINT)
             time.sleep(0.02)
             process.send_signal(signal.SIGINT)
-            _out, err = process.communicate(timeout=60)
+            _out, err = process.communicate(timeout=200)
         self.assertEqual(-signal.SIGINT, process.returncode, err)
         self.assertIn('interrupted by Ctrl-C', err.splitlines()[-1])
 
@@ -439,7 +437,7 @@ class TestSignals(program.ProgramTestCase):
             check=False,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
         )
         self.assertEqual(-signal.SIGINT, done.returncode, done.stderr)
         self.assertEqual('first\n', done.stdout)
@@ -451,7 +449,7 @@ class TestSignals(program.ProgramTestCase):
                 check=False,
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=200,
             )
             self.assertEqual((-signum, ''), (done.returncode, done.stderr))
 
@@ -479,7 +477,7 @@ class TestSignals(program.ProgramTestCase):
                 check=False,
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=200,
             )
             self.assertEqual(0, done.returncode, done.stderr)
             self.assertIn(

@@ -274,7 +274,7 @@ class TestExit(engine.EngineTestCase):
                 time.sleep(0.5)
                 process.send_signal(interrupt)
             began = time.monotonic()
-            _out, text = process.communicate(timeout=20)
+            _out, text = process.communicate(timeout=200)
         finally:
             process.kill()
             process.wait()
@@ -351,7 +351,7 @@ class TestMemory(engine.EngineTestCase):
             check=True,
             stdout=subprocess.PIPE,
             text=True,
-            timeout=50,
+            timeout=200,
         ).stdout
         count, grown = map(int, text.split())
         self.assertEqual(length, count)

@@ -319,7 +319,7 @@ class TestFailure(_FuelAgentTestCase):
             self.assertIsNone(began.poll(), name)
             moment = time.monotonic()
             began.send_signal(signal.SIGTERM)
-            output, _ = began.communicate(timeout=60)
+            output, _ = began.communicate(timeout=200)
             self.assertLess(time.monotonic() - moment, 10, name)
             self.assertEqual(255, began.returncode, name)
             self.assertIn(b'SIGTERM RECEIVED', output)

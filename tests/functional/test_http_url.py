@@ -277,7 +277,7 @@ class TestExit(_HttpUrlTestCase):
             ],
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=200,
         )
         # The stall would be noticed after 50 s.
         self.assertLess(time.monotonic() - began, 45)

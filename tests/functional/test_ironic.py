@@ -155,7 +155,7 @@ class _AgentTestCase(base.FunctionalTestCase):
             input=json.dumps(asked),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=200,
             env=os.environ | {'PATH': self.search} | (environment or {}),
         )
         self.addDetail(

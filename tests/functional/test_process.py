@@ -54,7 +54,7 @@ class ProcessTestCase(engine.EngineTestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=50,
+            timeout=200,
         )
         self.assertEqual(0, done.returncode, done.stdout)
         return done.stdout

@@ -42,7 +42,7 @@ _PREALLOCATIONS = ('off', 'metadata', 'falloc', 'full')
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=200)
 
 
 def _io(path: str, *commands: str) -> None:

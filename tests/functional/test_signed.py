@@ -578,7 +578,7 @@ class TestProgram(program.ProgramTestCase):
         )
         (verifier,) = _wait_until(lambda: _children(running.pid))
         running.send_signal(signal.SIGINT)
-        said = running.communicate(timeout=60)[1]
+        said = running.communicate(timeout=200)[1]
         self.assertEqual(-signal.SIGINT, running.returncode, said)
         self.assertIn('is untouched', said)
         # It may be a zombie until whoever inherits it has looked.

@@ -161,7 +161,7 @@ class KillTestCase(base.FunctionalTestCase):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=200,
         )
         self.said = done.stderr
         self.events = [

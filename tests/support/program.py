@@ -71,7 +71,7 @@ class ProgramTestCase(base.FunctionalTestCase):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             **given,
         )
         self.assertNotIn('Traceback', done.stderr)
