@@ -169,7 +169,11 @@ _SHORTAGES = {
     errno.ENFILE: ('open files in the whole system', None),
     errno.ENOMEM: ('memory', None),
     errno.ENOBUFS: ('memory for the network', None),
-    errno.EAGAIN: ('threads', 'raise their limit (ulimit -u)'),
+    # The stack of a thread needs memory, and the errno is the same.
+    errno.EAGAIN: (
+        'threads',
+        'raise their limit (ulimit -u), or that of memory (ulimit -v)',
+    ),
     # epoll_ctl(2): fs.epoll.max_user_watches.
     errno.ENOSPC: ('watched descriptors', None),
 }
