@@ -169,8 +169,19 @@ def kept(record: record_module.Record, urls: Sequence[str]) -> sources.Kept:
     :param urls: of the representation.
     :raises errors.CannotContinue: if there is nothing to begin with.
     """
-    offset = mark(record).wire
-    origin = record.origin
+    return from_offset(record.origin, mark(record).wire, urls)
+
+
+def from_offset(
+    origin: record_module.Origin, offset: int, urls: Sequence[str]
+) -> sources.Kept:
+    """Return what a download begins with whose first bytes are kept.
+
+    :param origin: of which representation they are.
+    :param offset: the first byte that is not.
+    :param urls: of the representation.
+    :raises errors.CannotContinue: if there cannot be so many.
+    """
     validator = head.Validator(
         origin.etag, origin.last_modified, origin.settled
     )

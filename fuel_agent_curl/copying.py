@@ -22,8 +22,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 import dataclasses
+import functools
 import logging
+import os
+import stat
 import time
 import typing
 
@@ -47,9 +51,11 @@ from fuel_agent_curl.target import storage
 from fuel_agent_curl.target import writing
 
 if typing.TYPE_CHECKING:
+    from fuel_agent_curl import spooling
     from fuel_agent_curl.image import bmap as bmap_module
     from fuel_agent_curl.image import checksums
     from fuel_agent_curl.image import gpgv
+    from fuel_agent_curl.state import spool as spool_module
 
 LOG = logging.getLogger(__name__)
 
@@ -84,6 +90,8 @@ class Request:
         or that failed for its network; False: start over. Records for the
         next one are left in any case.
     :ivar state_dir: where the records are; None: see ``state.directory``.
+    :ivar spool: path of a file in which the bytes are kept as they come, until
+        all is done; None: in none.
     :ivar dry_run: find out what can be found out, and write nothing.
     :ivar settings: how the bytes are fetched; its deadline is of all.
     :ivar sources: returns every URL of the bytes of a URL, in the order to
@@ -105,6 +113,7 @@ class Request:
     in_place: bool = False
     go_on: bool = True
     state_dir: str | None = None
+    spool: str | None = None
     dry_run: bool = False
     settings: settings_module.Settings = dataclasses.field(
         default_factory=settings_module.Settings
@@ -215,6 +224,9 @@ class Copy:
         self._download: download.Download | None = None
         self._parts: parts.Parts | None = None
         self._sink: sink_module.Sink | None = None
+        self._spool: spool_module.Spool | None = None
+        # The source, while the spool is used.
+        self._spooled: spooling.Spooled | None = None
         self._checksum: digest.Checksum | None = None
         self._deadline: float | None = None
         self._verifier: gpgv.Verifier | None = None
@@ -334,15 +346,66 @@ class Copy:
                 lambda: self._asked(plan),
                 decided=plan.decides,
             )
-        if record is not None:
+        if request.spool is None or request.dry_run:
+            return self._try(plan, began, left, record)
+        # Here: few copies have one.
+        from fuel_agent_curl import spooling
+
+        self._spool = spooling.open_spool(
+            request.spool, request.target, request.state_dir
+        )
+        if not request.go_on:
+            self._spool.reset()
+        try:
+            result = self._try(plan, began, left, record)
+            self._spool.remove()
+            return result
+        except BaseException as error:
+            self._leave(self._spool, error)
+            raise
+
+    def _try(
+        self,
+        plan: _Plan,
+        began: float,
+        left: continuing.Left | None,
+        record: record_module.Record | None,
+    ) -> Result:
+        """Go on with what there is, or with less, or start over."""
+        while True:
+            spool = self._spool
+            before = 0 if spool is None else spool.length
             try:
                 return self._go(plan, began, left, record)
             except errors.CannotContinue as error:
+                if record is None and not before:
+                    raise
                 LOG.warning(
-                    '%s: it starts over: %s', request.target, error.message
+                    '%s: it starts over: %s',
+                    self.request.target,
+                    error.message,
                 )
+                if record is not None:
+                    record = None
+                elif spool is not None and spool.length >= before:
+                    # Else what was damaged is gone, and the rest is right.
+                    spool.reset()
                 self._source, self._sink = self._new_source(), None
-        return self._go(plan, began, left)
+
+    def _leave(self, spool: spool_module.Spool, error: BaseException) -> None:
+        """Leave what another run can go on with."""
+        wrong = errors.ContentError, errors.RepresentationChanged
+        if isinstance(error, wrong) or not spool.length:
+            # That would be wrong again.
+            spool.remove()
+            return
+        length = spool.length
+        spool.close()
+        LOG.info(
+            '%s keeps the first %d bytes of the download for another run',
+            spool.path,
+            length,
+        )
 
     def _find(self, plan: _Plan) -> continuing.Left | None:
         """Return what the target holds of an earlier copy.
@@ -379,22 +442,29 @@ class Copy:
                 errors.redact(request.url),
                 lambda: continuing.origin(self._source.found),
                 record,
+                self._spool_copy,
             )
-        before = None
+        urls = (request.url, *request.mirrors)
+        before = kept = None
         if record is not None:
-            urls = (request.url, *request.mirrors)
             kept = continuing.kept(record, urls)
-            source = self._source = self._new_source(kept)
+            self._source = self._new_source(kept)
+        source: LazySource | spooling.Spooled = self._source
+        self._spooled = None
+        if self._spool is not None and self._spool.is_open:
+            source = self._with_spool(self._spool, record, kept, urls)
+        if record is not None:
+            assert kept is not None
             before = pipeline.Left(
                 record,
                 lambda: self._head(record.container),
                 source.precede,
                 lambda: source.position,
-                lambda: self._compared(record, kept),
+                functools.partial(self._compared, record, kept),
             )
         try:
             image = pipeline.copy(
-                self._source,
+                source,
                 request.target,
                 container=request.container,
                 decoder_memory=request.settings.decoder_memory,
@@ -429,6 +499,51 @@ class Copy:
             self._source.position,
             self._signer,
         )
+
+    def _with_spool(
+        self,
+        spool: spool_module.Spool,
+        record: record_module.Record | None,
+        kept: sources.Kept | None,
+        urls: tuple[str, ...],
+    ) -> LazySource | spooling.Spooled:
+        """Return the source, with what the spool has, if that is any use."""
+        from fuel_agent_curl import spooling
+
+        request = self.request
+        asked = continuing.digest(request.url)
+        there = spooling.kept(spool, urls, asked)
+        begins = 0
+        if kept is not None:
+            assert record is not None
+            begins = kept.offset
+            if (
+                there is None
+                or there.offset < begins
+                or spool.copy != record.copy
+            ):
+                # It has no bytes that those to come would follow.
+                LOG.info(
+                    '%s: the spool does not reach what is on %s, so it is not'
+                    ' used',
+                    spool.path,
+                    request.target,
+                )
+                return self._source
+        self._source = self._new_source(there, checked=False)
+        self._spooled = spooling.Spooled(
+            self._source,
+            spool,
+            begins,
+            (asked, errors.redact(request.url)),
+            lambda length: _room_of_target(spool.path, request.target, length),
+            lambda: self._unspooled(record, there),
+            self._checked_image if request.is_image_signed else None,
+        )
+        return self._spooled
+
+    def _spool_copy(self) -> str:
+        return '' if self._spooled is None else self._spooled.spool.copy
 
     def _left(self) -> Request:
         """Return the request with the time that is left of its deadline."""
@@ -511,6 +626,8 @@ class Copy:
         """
         if container == 'raw':
             return True
+        if self._spooled is not None:
+            return True
         checked = self._source.checks_all
         if checked and record is not None:
             raise errors.CannotContinue(
@@ -528,8 +645,19 @@ class Copy:
         """Tell that what was left is right, and gone on with."""
         compared = kept.offset
         if record.container != 'raw':
-            mark = continuing.mark(record)
-            compared = mark.image
+            compared = continuing.mark(record).image
+        self._continued(kept, compared)
+
+    def _unspooled(
+        self,
+        record: record_module.Record | None,
+        kept: sources.Kept | None,
+    ) -> None:
+        """Tell that all that was in the spool is right, and was used."""
+        if record is None and kept is not None:
+            self._continued(kept, 0)
+
+    def _continued(self, kept: sources.Kept, compared: int) -> None:
         if self._observe is not None:
             self._observe(
                 events.Event(
@@ -559,24 +687,38 @@ class Copy:
             window_size=octets.MIB,
         )
         head = bytearray()
-        with download.fetch(
-            request.url,
-            mirrors=request.mirrors,
-            settings=settings,
-            begun=self._begun,
-        ) as chunks:
+        with contextlib.ExitStack() as stack:
+            chunks: Iterator[octets.Buffer]
+            if self._spooled is not None:
+                spool = self._spooled.spool
+                chunks = spool.read(0, spool.length)
+            else:
+                fetched = download.fetch(
+                    request.url,
+                    mirrors=request.mirrors,
+                    settings=settings,
+                    begun=self._begun,
+                )
+                chunks = stack.enter_context(fetched)
             for piece in containers.decompress(chunks, container):
                 head += piece
                 if len(head) >= storage.FIRST:
                     break
         return bytes(head[: storage.FIRST])
 
-    def _new_source(self, kept: sources.Kept | None = None) -> LazySource:
+    def _new_source(
+        self, kept: sources.Kept | None = None, *, checked: bool = True
+    ) -> LazySource:
+        """Return the source of what is not kept.
+
+        :param checked: a signature of the image is checked there.
+        """
+        checked = checked and self.request.is_image_signed
         return LazySource(
             lambda: self._fetch(kept),
             self.request.settings.window,
             self._read_parts,
-            self._checked_image if self.request.is_image_signed else None,
+            self._checked_image if checked else None,
         )
 
     def _checked_image(
@@ -634,6 +776,27 @@ class _Plan:
         return self.checksum is not None and container == 'raw'
 
 
+def _room_of_target(spool: str, target: str, length: int) -> int:
+    """Return how much of the room for a spool a target takes, in bytes.
+
+    :param length: of the image, as it is sent.
+    """
+    try:
+        if stat.S_ISBLK(os.stat(target).st_mode):
+            return 0
+    except OSError:
+        # It is not there yet.
+        pass
+    try:
+        places = [
+            os.stat(os.path.dirname(os.path.realpath(path))).st_dev
+            for path in (spool, target)
+        ]
+    except OSError:
+        return 0
+    return length if places[0] == places[1] else 0
+
+
 # What a container is unpacked from the beginning of.
 _UNITS = {
     'gzip': 'a gzip image that is one member, as most are,',
@@ -651,7 +814,10 @@ def _lost(container: str, checked: bool) -> str:
     what = _UNITS.get(container, 'such an image')
     if checked:
         what = 'with a checksum of the download, a packed image'
-    return 'if this is killed, %s is fetched again from its first byte' % what
+    return (
+        'if this is killed, %s is fetched again from its first byte: --spool'
+        ' FILE keeps what was fetched' % what
+    )
 
 
 class LazySource:

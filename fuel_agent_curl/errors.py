@@ -360,6 +360,12 @@ class CannotContinue(Error):
     exit_code = 52
 
 
+class SpoolError(Error):
+    """The file of ``--spool`` cannot be used, or there is no room for it."""
+
+    exit_code = 53
+
+
 class Cancelled(Error):
     """Whoever asked for the download, or the copy, has ended it."""
 

@@ -35,9 +35,12 @@ ROOMS = {
     ),
     '__init__': 'copying engine config',
     'ironic': 'copying pipeline engine image target config',
-    'copying': ('continuing pipeline engine rules state image target config'),
+    'copying': (
+        'spooling continuing pipeline engine rules state image target config'
+    ),
     'drivers': 'artifact engine config',
     'artifact': 'pipeline engine image target config',
+    'spooling': 'continuing rules state target',
     'continuing': 'rules state target',
     'pipeline': 'state image target',
     'engine': 'rules image config',

@@ -31,7 +31,7 @@ PICTURE = ROOT / 'doc' / 'source' / 'rooms.svg'
 #: Where each room stands; imports lead downwards.
 _PLAN = """
 .          drivers    cmd        .
-__init__   artifact   copying    .
+__init__   artifact   copying    spooling
 .          ironic     pipeline   continuing
 engine     .          .          target
 rules      .          .          .
@@ -53,6 +53,7 @@ _WORDS = {
     'image': ('what the bytes are', ''),
     'pipeline': ('source, stages, sink,', 'and their order'),
     'rules': ('values in,', 'decisions out'),
+    'spooling': ('what was fetched', 'is kept in a file'),
     'state': ('what outlives', 'a process'),
     'target': ('where the bytes go', ''),
 }

@@ -48,6 +48,7 @@ _HINTS: dict[type[errors.Error], str] = {
     errors.AttemptsExhausted: 'check the network and the server; more'
     ' --attempts try for longer',
     errors.CannotContinue: 'run it again: it begins at the first byte',
+    errors.SpoolError: 'name another file, or copy without a spool',
     errors.ContentError: 'check the image on the server',
     errors.TruncatedError: 'the image is cut short on the server itself, so'
     ' put it there again',
@@ -56,8 +57,9 @@ _HINTS: dict[type[errors.Error], str] = {
     errors.DigestMismatch: 'compare the checksum with its source: this image'
     ' is another one, or was damaged before it was served',
     errors.ImageTooLong: 'check that this is the right image for the target',
-    errors.NoRanges: 'take a server that serves ranges, or convert the image:'
-    ' qemu-img convert -O raw FILE IMAGE',
+    errors.NoRanges: 'name a file that all of it can be kept in first'
+    ' (--spool FILE), or take a server that serves ranges, or convert the'
+    ' image: qemu-img convert -O raw FILE IMAGE',
     errors.SignatureError: 'check the keyring, and that gpgv runs',
     errors.BadSignature: 'get the signature, and what it is of, anew from whom'
     ' you trust',

@@ -64,7 +64,13 @@ def _continued(event: events.Event) -> str:
     at = wording.size(event.offset)
     if event.length is not None:
         at += ' of ' + wording.size(event.length)
-    return 'continues at %s (everything before it was compared)' % at
+    if not event.compared:
+        return 'continues at %s (everything before it was in the spool)' % at
+    more = event.saved - event.offset
+    kept = ''
+    if more > 0:
+        kept = '; %s behind it are in the spool' % wording.size(more)
+    return 'continues at %s (everything before it was compared)%s' % (at, kept)
 
 
 class Watch:

@@ -437,6 +437,16 @@ COPY: tuple[Option, ...] = (
         metavar='DIR',
     ),
     Option(
+        'spool',
+        'File in which the bytes are kept as the server sends them, until '
+        'all is done: a copy that was killed goes on with them, whatever '
+        'the image comes in, and a qcow2 image can come from a server '
+        'without ranges. It is removed in the end. Not given means none.',
+        subject='target',
+        preset=None,
+        metavar='FILE',
+    ),
+    Option(
         'dry_run',
         'Write nothing: open the target, ask the server, look at the first '
         'bytes, and say what would be done.',

@@ -54,6 +54,7 @@ class Server:
     :param tls: the context of an https server.
     :ivar requests: every request, in the order of arrival.
     :ivar connections: how many connections were accepted.
+    :ivar sent: bytes of all answers, heads included.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Server:
         self.representations = dict(representations)
         self.requests: list[Request] = []
         self.connections = 0
+        self.sent = 0
         self._tls = tls
         self._arrival = threading.Condition()
         self._scripts: dict[str | None, Iterator[Answer]] = {}
@@ -227,10 +229,15 @@ class Server:
             request = _request(head, number)
             handler, representation = self._handler(request)
             steps = handler(request, representation).steps()
-            if not _perform(steps, connection, type(connection).sendall):
+            if not _perform(steps, connection, self._send):
                 return
             if (request.field('Connection') or '').lower() == 'close':
                 return
+
+    def _send(self, connection: socket.socket, data: bytes) -> None:
+        connection.sendall(data)
+        with self._arrival:
+            self.sent += len(data)
 
     def _handler(
         self, request: Request

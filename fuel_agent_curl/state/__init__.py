@@ -14,6 +14,7 @@
 
 A record says it, and a CRC-32 of what is on the target; it is kept in a
 directory of ours, and on the target itself. ``record`` is the format,
-``directory`` the files, ``journal`` the record of one copy. It imports no
-other room, and knows neither HTTP nor devices.
+``directory`` the files, ``journal`` the record of one copy; ``spool`` keeps
+the bytes of a download themselves. It imports no other room, and knows neither
+HTTP nor devices.
 """

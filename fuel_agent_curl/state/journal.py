@@ -36,6 +36,8 @@ class Journal:
     :param origin: returns of which representation it is, None where that is
         not known.
     :param before: the record that is gone on with.
+    :param spool: returns what tells the spool that belongs to the copy from
+        every other; '': there is none.
     :ivar container: what the image comes in.
     :ivar slot: number of the slot that the last record is in.
     """
@@ -47,6 +49,7 @@ class Journal:
         url: str,
         origin: Callable[[], record_module.Origin | None],
         before: record_module.Record | None = None,
+        spool: Callable[[], str] = str,
     ) -> None:
         self.container = 'raw'
         self.slot = 0
@@ -55,6 +58,7 @@ class Journal:
         self._url = url
         self._origin = origin
         self._last = before
+        self._spool = spool
         self._fd: int | None = None
         self._failed = False
 
@@ -76,7 +80,7 @@ class Journal:
             return None
         last, now = self._last, time.time()
         record = record_module.Record(
-            copy=os.urandom(16).hex() if last is None else last.copy,
+            copy=self._copy() if last is None else last.copy,
             number=1 if last is None else last.number + 1,
             began=now if last is None else last.began,
             saved=now,
@@ -98,6 +102,11 @@ class Journal:
         self.slot = record.number % record_module.SLOTS
         self._write(data)
         return data
+
+    def _copy(self) -> str:
+        # Of the same bytes: what was unpacked from another spool may be
+        # something else.
+        return self._spool() or os.urandom(16).hex()
 
     def _write(self, data: bytes) -> None:
         if self._failed:

@@ -15,14 +15,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import gzip
 import hashlib
 import os
 import re
 from typing import Any
 
+from fuel_agent_curl.octets import KIB
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.state import record
 from fuel_agent_curl.target import storage
+from tests.support import blockmaps
 from tests.support import killing
 
 #: How many copies are killed, in each way; more are for a night.
@@ -91,6 +94,44 @@ class TestKills(KillTestCase):
             *('--image-checksum', hashlib.sha256(self.content).hexdigest()),
         )
 
+    def test_gzip(self) -> None:
+        self.pack(gzip.compress(self.content, 1))
+        self.killed()
+
+    def test_gzip_with_a_spool(self) -> None:
+        self.disk()
+        self.pack(gzip.compress(self.content, 1))
+        self.killed('--spool', os.path.join(self.directory, 'spool'))
+
+    def test_xz_of_many_blocks(self) -> None:
+        self.disk()
+        self.pack(killing.members(self.content)['xz'])
+        self.killed('--verify')
+
+    def test_xz_with_a_spool(self) -> None:
+        packed = killing.members(self.content)['xz']
+        self.pack(packed)
+        self.killed(
+            *('--connections', '4', '--segment-size', '1M'),
+            *('--checksum', hashlib.sha256(packed).hexdigest()),
+            *('--spool', os.path.join(self.directory, 'spool')),
+        )
+
+    def test_block_map(self) -> None:
+        size = 64 * KIB
+        holes = range(9 * MIB // size, 13 * MIB // size)
+        ranges = [
+            (0, holes[0] - 1),
+            (holes[-1] + 1, killing.LENGTH // size - 1),
+        ]
+        path = os.path.join(self.directory, 'bmap')
+        with open(path, 'wb') as file:
+            file.write(blockmaps.document(self.content, ranges, size))
+        for packed in self.content, killing.members(self.content)['zstd']:
+            self.pack(packed)
+            self.killed('--bmap', path)
+            os.unlink(self.target)
+
     def test_power_cut(self) -> None:
         """What was written and not synced is gone, as is the boot."""
         self.disk()
@@ -115,7 +156,15 @@ class TestKills(KillTestCase):
     def test_damage(self) -> None:
         """A byte is changed after each kill: of a record, or of the target."""
         self.disk()
+        self.damaged()
 
+    def test_damage_to_what_is_packed(self) -> None:
+        """The same, or of the spool."""
+        self.disk()
+        self.pack(killing.members(self.content)['xz'])
+        self.damaged('--spool', os.path.join(self.directory, 'spool'))
+
+    def damaged(self, *argv: str) -> None:
         def damage() -> None:
             if self.read()[:4096].strip(b'\0'):
                 # The image of the last copy is there still.
@@ -127,6 +176,10 @@ class TestKills(KillTestCase):
                 path, start = os.path.join(self.state, records[0]), 0
             if start != MIB:
                 most = record.SLOTS * record.SLOT
+            spooled = argv and os.path.exists(argv[1])
+            if spooled and killing.RANDOM.random() < 0.5:
+                path, start = argv[1], 0
+                most = os.stat(path).st_size
             fd = os.open(path, os.O_RDWR)
             try:
                 for _number in range(1 if start == MIB else 40):
@@ -138,4 +191,22 @@ class TestKills(KillTestCase):
             finally:
                 os.close(fd)
 
-        self.killed(after=damage)
+        self.killed(*argv, after=damage)
+
+
+class TestFetched(KillTestCase):
+    def test_a_kill_costs_a_window(self) -> None:
+        """Of a raw image, with what is recorded every so often."""
+        length = 96 * MIB
+        self.content = killing.RANDOM.randbytes(MIB) * (length // MIB)
+        self.pack(self.content)
+        # None of the runs would come to the end by itself.
+        kills = 0
+        while (code := self.run_program(kill=250)) is None:
+            kills += 1
+            self.assertLess(kills, 9)
+        self.assertEqual(0, code, self.said)
+        self.assertLess(0, kills)
+        self.assert_whole()
+        # What one connection keeps ahead, and what is on its way to the disk.
+        self.assertLess(self.server.sent, length + kills * 48 * MIB)

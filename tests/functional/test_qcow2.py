@@ -419,6 +419,39 @@ class TestFaults(_Qcow2TestCase):
             self.assertEqual('untouched', error.target_state)
             self.assertFalse(os.path.exists(self.target))
 
+    def test_no_ranges_and_a_spool(self) -> None:
+        self.server.representations['/image'] = harmful.Representation(
+            self.content, ranges=False
+        )
+        spool = self.target + '.spool'
+        digest = 'sha256:' + hashlib.sha256(self.content).hexdigest()
+        for container in ('auto', 'qcow2'):
+            for then in (), faults.field('Accept-Ranges', 'bytes'):
+                self.server.script(then=then)
+                self.server.requests.clear()
+                self.copy(
+                    self.target,
+                    container=container,
+                    spool=spool,
+                    checksum=digest,
+                )
+                with open(self.target, 'rb') as file:
+                    self.assertTrue(file.read() == self.expected)
+                os.unlink(self.target)
+                self.assertFalse(os.path.exists(spool))
+        # It says so at once: the first answer goes on.
+        self.server.script(then=faults.field('Accept-Ranges', 'none'))
+        self.server.requests.clear()
+        self.copy(self.target, spool=spool)
+        self.assertEqual(1, len(self.server.requests))
+
+    def test_a_spool_that_is_not_needed(self) -> None:
+        spool = self.target + '.spool'
+        self.copy(self.target, spool=spool)
+        with open(self.target, 'rb') as file:
+            self.assertTrue(file.read() == self.expected)
+        self.assertFalse(os.path.exists(spool))
+
     def test_replaced_after_its_tables_were_read(self) -> None:
         other = bytearray(self.content)
         other[300] ^= 1

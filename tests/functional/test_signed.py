@@ -531,6 +531,20 @@ class TestProgram(program.ProgramTestCase):
             last['signer'],
         )
 
+    def test_goes_on_with_a_spool(self) -> None:
+        """The signature is of what was in there, too."""
+        argv = [*self.signed, '--spool', self.path('spool')]
+        argv += ['--attempts', '4', '--backoff', '0.5']
+        self.server.script(
+            faults.cut(len(IMAGE) * 3 // 4), then=faults.status(503)
+        )
+        done = self.run_program('copy', *argv, self.url, self.target)
+        self.assertIn('for another run', done.stderr)
+        self.server.script()
+        done = self.check_success(*argv, self.url)
+        self.assertIn('everything before it was in the spool', done.stderr)
+        self.assertIn('signed by %s' % gnupg.USER, done.stderr)
+
     def test_a_dry_run(self) -> None:
         done = self.run_program(
             'copy', self.url, self.target, *self.signed, '--dry-run'

@@ -131,6 +131,7 @@ class KillTestCase(base.FunctionalTestCase):
         self.target = os.path.join(self.directory, 'disk.img')
         self.backing = self.snapshot = ''
         self.boot = 0
+        self.url = ''
         self.said = ''
 
     def pack(self, packed: bytes) -> None:
@@ -155,7 +156,7 @@ class KillTestCase(base.FunctionalTestCase):
                 *(sys.executable, '-c', _COUNTED, str(kill)),
                 *(str(self.boot), self.backing, self.snapshot),
                 *('copy', '--progress', 'json', *argv),
-                *(self.server.url(), self.target),
+                *(self.url or self.server.url(), self.target),
             ],
             check=False,
             stdin=subprocess.DEVNULL,

@@ -78,6 +78,7 @@ EXIT_CODES = {
     'NotForThisSectorSize': 50,
     'TargetUnsuitable': 51,
     'CannotContinue': 52,
+    'SpoolError': 53,
 }
 
 

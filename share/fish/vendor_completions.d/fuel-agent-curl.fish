@@ -18,6 +18,7 @@ complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l verify -l n
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l in-place -l no-in-place -d 'Write over a regular file that is there, in place of a new one ...'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l continue -l no-continue -d 'Go on with what a copy of the same has left that was killed, or ...'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l state-dir -x -a '(__fish_complete_directories)' -d 'Directory of the records by which a copy is gone on with'
+complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l spool -r -F -d 'File in which the bytes are kept as the server sends them, until ...'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l dry-run -l no-dry-run -d 'Write nothing: open the target, ask the server, look at the ...'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l direct-io -l no-direct-io -d 'Write past the page cache (O_DIRECT) where the target takes it'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l wipe-leftovers -l no-wipe-leftovers -d 'Blank all that libblkid knows a whole disk by behind the image, ...'
