@@ -39,43 +39,57 @@ else:
         """Return what makes a class one of frozen values."""
 
         def make(cls: _Class) -> _Class:
-            for function in (__init__, __repr__, __eq__, __hash__):
+            for function in (__repr__, __eq__, __hash__):
                 # Its own, where it has one.
                 if function.__name__ not in vars(cls):
                     setattr(cls, function.__name__, function)
             cls.__setattr__, cls.__delattr__ = __setattr__, __delattr__
-            return dataclasses.dataclass(
+            made = dataclasses.dataclass(
                 init=False, repr=False, eq=False, kw_only=kw_only
             )(cls)
+            made.__init__ = _init(made)
+            return made
 
         return make
 
 
-def __init__(self: typing.Any, *args: object, **given: object) -> None:
-    fields = dataclasses.fields(self)
-    values = self.__dict__
-    names = (field.name for field in fields if not field.kw_only)
-    # The names last: one too many would be taken from them.
-    for value, name in zip(args, names, strict=False):
-        values[name] = value
-    if len(values) < len(args) or values.keys() & given.keys():
-        raise TypeError('%s(): too many values' % type(self).__name__)
-    values |= given
-    for field in fields:
-        if field.name in values:
-            continue
-        if field.default is not dataclasses.MISSING:
-            values[field.name] = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            values[field.name] = field.default_factory()
-        else:
-            raise TypeError(
-                '%s(): %s is missing' % (type(self).__name__, field.name)
-            )
-    if len(values) > len(fields):
-        raise TypeError('%s(): no such field' % type(self).__name__)
-    if hasattr(self, '__post_init__'):
-        self.__post_init__()
+def _init(cls: typing.Any) -> Callable[..., None]:
+    """Return its ``__init__``, which is called often: for each segment."""
+    fields = dataclasses.fields(cls)
+    names = frozenset(field.name for field in fields)
+    places = [field.name for field in fields if not field.kw_only]
+    defaults = {
+        field.name: field.default
+        for field in fields
+        if field.default is not dataclasses.MISSING
+    }
+    factories = {
+        field.name: field.default_factory
+        for field in fields
+        if field.default_factory is not dataclasses.MISSING
+    }
+    follows = hasattr(cls, '__post_init__')
+
+    def __init__(self: typing.Any, *args: object, **given: object) -> None:
+        values = self.__dict__
+        values.update(defaults)
+        values.update(zip(places, args, strict=False))
+        if len(args) > len(places):
+            raise TypeError('%s(): too many values' % cls.__name__)
+        if given:
+            if not given.keys() <= names - {*places[: len(args)]}:
+                raise TypeError('%s(): another name' % cls.__name__)
+            values.update(given)
+        for name, factory in factories.items():
+            if name not in values:
+                values[name] = factory()
+        if len(values) < len(names):
+            missing = ', '.join(sorted(names - values.keys()))
+            raise TypeError('%s(): without %s' % (cls.__name__, missing))
+        if follows:
+            self.__post_init__()
+
+    return __init__
 
 
 def __repr__(self: typing.Any) -> str:
@@ -92,11 +106,12 @@ def __repr__(self: typing.Any) -> str:
 def __eq__(self: typing.Any, other: object) -> bool:
     if type(self) is not type(other):
         return NotImplemented
-    return _values(self) == _values(other)
+    equal: bool = self.__dict__ == other.__dict__
+    return equal
 
 
 def __hash__(self: typing.Any) -> int:
-    return hash(_values(self))
+    return hash(tuple(map(self.__dict__.get, self.__dataclass_fields__)))
 
 
 def __setattr__(self: object, name: str, _value: object) -> None:
@@ -105,9 +120,3 @@ def __setattr__(self: object, name: str, _value: object) -> None:
 
 def __delattr__(self: object, name: str) -> None:
     raise dataclasses.FrozenInstanceError('%s cannot be removed' % name)
-
-
-def _values(self: typing.Any) -> tuple[object, ...]:
-    return tuple(
-        getattr(self, field.name) for field in dataclasses.fields(self)
-    )
