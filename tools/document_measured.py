@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The table and the chart of doc/source/figures.rst, from doc/source/measured.
+"""The table and the chart of the figures, from doc/source/measured.
 
 ``tools/bench.sh`` measures and puts the report there; ``tools/generate.py``
 writes the rest.
@@ -27,6 +27,7 @@ from tools import check_layers
 
 SOURCE = check_layers.ROOT / 'doc' / 'source'
 PAGE = SOURCE / 'figures.rst'
+README = check_layers.ROOT / 'README.rst'
 PICTURE = SOURCE / 'figures.svg'
 REPORTS = SOURCE / 'measured'
 
@@ -35,7 +36,7 @@ _END = '\n.. The table ends here.\n'
 
 _NOTHING = 'Nothing has been measured of this version.\n'
 _IMAGE = """\
-.. image:: figures.svg
+.. image:: %s
    :alt: Each figure as a multiple of its limit
 
 """
@@ -62,14 +63,17 @@ def lines(report: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def page(text: str) -> str:
-    """Return the page ``text`` with the tables as they are now."""
+def page(text: str, picture: str = PICTURE.name) -> str:
+    """Return the page ``text`` with the tables as they are now.
+
+    :param picture: where the chart is, for that page.
+    """
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
     found = reports()
     made = _NOTHING
     if found:
-        made = _IMAGE + '\n'.join(map(table, found))
+        made = _IMAGE % picture + '\n'.join(map(table, found))
     return before + _BEGIN + made + _END + after
 
 

@@ -61,6 +61,13 @@ def made() -> Iterator[tuple[pathlib.Path, str]]:
     yield page, document_measured.page(page.read_text())
     if document_measured.reports():
         yield document_measured.PICTURE, document_measured.draw()
+        page, picture = document_measured.README, document_measured.PICTURE
+        yield (
+            page,
+            document_measured.page(
+                page.read_text(), picture.relative_to(ROOT).as_posix()
+            ),
+        )
     yield draw_rooms.PICTURE, draw_rooms.draw()
     for picture, draw in draw_flows.PICTURES.items():
         yield picture, draw()

@@ -24,6 +24,8 @@ from tests import base
 from tools import document_measured
 
 REPORTS = document_measured.reports
+BEGIN = '.. The table is made by tools/generate.py.'
+END = '.. The table ends here.'
 
 
 def report(*lines: dict[str, Any], load: float = 0.1) -> dict[str, Any]:
@@ -78,6 +80,24 @@ class TestMeasured(base.TestCase):
         if REPORTS():
             drawn = document_measured.PICTURE.read_text()
             self.assertTrue(document_measured.draw() == drawn, mend)
+            text = document_measured.README.read_text()
+            made = document_measured.page(text, 'doc/source/figures.svg')
+            self.assertTrue(made == text, mend)
+
+    def test_the_tables_go_to_both_pages_and_nothing_else_changes(
+        self,
+    ) -> None:
+        for page, picture in (
+            (document_measured.PAGE, 'figures.svg'),
+            (document_measured.README, 'doc/source/figures.svg'),
+        ):
+            before, after = page.read_text().split(BEGIN)
+            text = document_measured.page(page.read_text(), picture)
+            self.assertTrue(text.startswith(before))
+            self.assertTrue(text.endswith(after.partition(END)[2]))
+            self.assertIn('.. image:: %s\n' % picture, text)
+            self.assertIn('   * - raw\n', text)
+            self.assertEqual(text, document_measured.page(text, picture))
 
     def test_table(self) -> None:
         table = document_measured.table(self.reports[0])
