@@ -44,7 +44,7 @@ class TestEnd(engine.EngineTestCase):
         super().setUp()
         self.assertEqual(0, network_threads())
 
-    def assert_ends(self, seconds: float = 5) -> None:
+    def assert_ends(self, seconds: float = 30) -> None:
         """The network thread ends, and with it all that it holds."""
         until = time.monotonic() + seconds
         while network_threads() and time.monotonic() < until:
@@ -59,7 +59,7 @@ class TestEnd(engine.EngineTestCase):
                 next(download)
             began = time.monotonic()
             download.close()
-            self.assertLess(time.monotonic() - began, 2)
+            self.assertLess(time.monotonic() - began, 15)
             self.assert_ends()
 
     def test_close_while_stalled(self) -> None:
@@ -68,7 +68,7 @@ class TestEnd(engine.EngineTestCase):
         next(download)
         began = time.monotonic()
         download.close()
-        self.assertLess(time.monotonic() - began, 2)
+        self.assertLess(time.monotonic() - began, 15)
         self.assert_ends()
 
     def test_close_while_backing_off(self) -> None:
@@ -77,7 +77,7 @@ class TestEnd(engine.EngineTestCase):
         self.assertTrue(self.server.wait(2))
         began = time.monotonic()
         download.close()
-        self.assertLess(time.monotonic() - began, 2)
+        self.assertLess(time.monotonic() - began, 15)
         self.assert_ends()
 
     def test_close_again(self) -> None:
@@ -287,30 +287,30 @@ class TestExit(engine.EngineTestCase):
     def test_sys_exit_is_not_delayed(self) -> None:
         code, text, seconds = self.run_program('sys.exit(3)')
         self.assertEqual((3, ''), (code, text))
-        self.assertLess(seconds, 5)
+        self.assertLess(seconds, 20)
 
     def test_end_of_the_program_is_not_delayed(self) -> None:
         code, text, seconds = self.run_program('')
         self.assertEqual((0, ''), (code, text))
-        self.assertLess(seconds, 5)
+        self.assertLess(seconds, 20)
 
     def test_error_of_the_program_is_not_delayed(self) -> None:
         code, text, seconds = self.run_program('1 / 0')
         self.assertEqual(1, code)
         self.assertIn('ZeroDivisionError', text)
-        self.assertLess(seconds, 5)
+        self.assertLess(seconds, 20)
 
     def test_ctrl_c_while_waiting(self) -> None:
         code, text, seconds = self.run_program('list(download)', signal.SIGINT)
         self.assertIn('KeyboardInterrupt', text)
         self.assertEqual(-signal.SIGINT, code)
-        self.assertLess(seconds, 5)
+        self.assertLess(seconds, 20)
 
     def test_ctrl_c_before_the_answer(self) -> None:
         self.server.script(then=faults.stall(0, in_head=True))
         _code, text, seconds = self.run_program('', signal.SIGINT)
         self.assertIn('KeyboardInterrupt', text)
-        self.assertLess(seconds, 5)
+        self.assertLess(seconds, 20)
 
     def test_handler_that_raises(self) -> None:
         # As fuel-agent's does at SIGTERM.
@@ -322,7 +322,7 @@ class TestExit(engine.EngineTestCase):
         '''
         code, _text, seconds = self.run_program(program, signal.SIGTERM)
         self.assertEqual(7, code)
-        self.assertLess(seconds, 5)
+        self.assertLess(seconds, 20)
 
 
 class TestMemory(engine.EngineTestCase):

@@ -313,7 +313,7 @@ class TestEnd(ServerTestCase):
         self.assertTrue(self.server.wait(10))
         began = time.monotonic()
         self.server.close()
-        self.assertLess(time.monotonic() - began, 2)
+        self.assertLess(time.monotonic() - began, 15)
         self.assertLess(threading.active_count(), before)
         self.server.close()
 
@@ -328,7 +328,7 @@ class TestEnd(ServerTestCase):
         time.sleep(0.2)
         began = time.monotonic()
         self.server.close()
-        self.assertLess(time.monotonic() - began, 2)
+        self.assertLess(time.monotonic() - began, 15)
 
     def test_down_and_up(self) -> None:
         port = self.server.port

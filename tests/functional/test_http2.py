@@ -156,7 +156,7 @@ class TestHTTP2(segmented.SegmentsTestCase):
         script = BySegment({3: [faults.stall(1000)]})
         began = time.monotonic()
         outcome = self.assert_arrives(then=script, low_speed_time=20)
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 15)
         self.assertEqual(0, outcome.stats.stalls)
         logged = self.nginx.requests(11)
         self.assertEqual(1, len({one.connection for one in logged}))
@@ -194,13 +194,15 @@ class TestHTTP2(segmented.SegmentsTestCase):
         script = BySegment({3: [hush]}, then=faults.trickle(200_000))
         began = time.monotonic()
         outcome = self.assert_arrives(
-            then=script, proxy='socks5://127.0.0.1:%d' % proxy.port
+            then=script,
+            proxy='socks5://127.0.0.1:%d' % proxy.port,
+            low_speed_time=3,
         )
         # A libcurl left to itself gives each segment the dead connection
         # first, and each has to be found stalled.
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 15)
         self.assertLessEqual(outcome.stats.stalls, 4)
-        self.assertLessEqual(outcome.stats.attempts, 14)
+        self.assertLessEqual(outcome.stats.attempts, 18)
         self.assertGreater(len(proxy.asked), 1)
 
     def test_one_connection_resumes(self) -> None:

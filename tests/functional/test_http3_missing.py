@@ -62,7 +62,7 @@ class TestWithoutIt(segmented.SegmentsTestCase):
         began = time.monotonic()
         self.assert_arrives(connect_timeout=20)
         self.assert_each_segment_once()
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 15)
 
     def test_certificate_fails_at_once(self) -> None:
         self.need_http_version('3')

@@ -219,7 +219,7 @@ class TestMetalink(segmented.SegmentsTestCase):
                 )
             began = time.monotonic()
             self.assert_read(low_speed_time=20)
-            self.assertLess(time.monotonic() - began, 5)
+            self.assertLess(time.monotonic() - began, 15)
 
     def test_pieces_longer_than_chunks(self) -> None:
         self.describe(piece=100_000, whole=False)

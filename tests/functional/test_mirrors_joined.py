@@ -131,7 +131,7 @@ class TestJoined(MirrorsTestCase):
             self.mirror.script(then=faults.stall(at))
             began = time.monotonic()
             self.assert_arrives(low_speed_time=20)
-            self.assertLess(time.monotonic() - began, 3)
+            self.assertLess(time.monotonic() - began, 15)
             self.assertLessEqual(len(self.mirror.requests), 4)
 
     def test_one_that_stalls_with_one_connection(self) -> None:

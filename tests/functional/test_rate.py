@@ -88,7 +88,7 @@ class TestRate(segmented.SegmentsTestCase):
             max_recv_speed=100_000,
             attempts=2,
         )
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 15)
 
     def test_each_connection_gets_its_share(self) -> None:
         # A server would hang up on one that never takes anything: they have

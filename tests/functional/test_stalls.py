@@ -200,7 +200,7 @@ class TestStalls(engine.EngineTestCase):
             deadline=1,
             low_speed_time=60,
         )
-        self.assertLess(time.monotonic() - began, 4)
+        self.assertLess(time.monotonic() - began, 15)
 
     def test_deadline_ends_an_endless_download(self) -> None:
         self.name(content=harmful.Pattern(1 << 30))
@@ -208,7 +208,7 @@ class TestStalls(engine.EngineTestCase):
         self.server.script(then=faults.trickle(20000))
         outcome = self.download(deadline=1)
         self.assertIsInstance(outcome.error, errors.DeadlineExceeded)
-        self.assertLess(time.monotonic() - began, 4)
+        self.assertLess(time.monotonic() - began, 15)
 
     def test_deadline_ends_the_attempts(self) -> None:
         began = time.monotonic()
@@ -218,7 +218,7 @@ class TestStalls(engine.EngineTestCase):
             attempts=0,
             deadline=1,
         )
-        self.assertLess(time.monotonic() - began, 4)
+        self.assertLess(time.monotonic() - began, 15)
 
     def test_unlimited_attempts_last_until_the_server_is_well(self) -> None:
         self.assert_arrives(
@@ -313,7 +313,7 @@ class TestConsumer(engine.EngineTestCase):
             time.sleep(1.5)
             began = time.monotonic()
             self.assertRaises(errors.DeadlineExceeded, list, download)
-            self.assertLess(time.monotonic() - began, 3)
+            self.assertLess(time.monotonic() - began, 15)
 
     def test_memory_is_bounded_by_the_window(self) -> None:
         length = 1 << 30
@@ -336,5 +336,5 @@ class TestConsumer(engine.EngineTestCase):
             timer.start()
             began = time.monotonic()
             self.assertRaises(errors.Error, list, download)
-            self.assertLess(time.monotonic() - began, 5)
+            self.assertLess(time.monotonic() - began, 15)
             timer.join()

@@ -206,7 +206,7 @@ class TestRetryAfter(engine.EngineTestCase):
             )
             began = time.monotonic()
             self.assert_arrives(answer, requests=2)
-            self.assertLess(time.monotonic() - began, 5.0, value)
+            self.assertLess(time.monotonic() - began, 15, value)
 
     def test_a_day_is_an_error_now(self) -> None:
         for value in (DAY, messages.http_date(DAY), '9' * 30, '9' * 400):
@@ -217,7 +217,7 @@ class TestRetryAfter(engine.EngineTestCase):
                 faults.status(503, retry_after=value),
                 requests=1,
             )
-            self.assertLess(time.monotonic() - began, 5.0)
+            self.assertLess(time.monotonic() - began, 15)
 
     def test_a_day_is_an_error_with_unlimited_attempts(self) -> None:
         self.assert_fails(
@@ -236,7 +236,7 @@ class TestRetryAfter(engine.EngineTestCase):
             deadline=20,
             backoff_max=60,
         )
-        self.assertLess(time.monotonic() - began, 5.0)
+        self.assertLess(time.monotonic() - began, 15)
 
     def test_of_a_permanent_status_it_means_nothing(self) -> None:
         self.assert_fails(

@@ -88,7 +88,7 @@ class TestTakeover(segmented.SegmentsTestCase):
             self.server.script(then=BySegment({segment: [faults.stall(500)]}))
             began = time.monotonic()
             outcome = self.download(low_speed_time=20)
-            self.assertLess(time.monotonic() - began, 3)
+            self.assertLess(time.monotonic() - began, 15)
             self.assert_same(self.content, outcome.data)
 
     def test_challenger_for_the_first_segment_that_has_no_ranges(self) -> None:
@@ -223,7 +223,7 @@ class TestPieces(segmented.SegmentsTestCase):
                 window_size=16 * MIB,
                 low_speed_time=20,
             )
-            self.assertLess(time.monotonic() - began, 3)
+            self.assertLess(time.monotonic() - began, 15)
             self.assertEqual(0, outcome.stats.stalls)
             asked = [str(request.range) for request in self.server.requests]
             whole = [
