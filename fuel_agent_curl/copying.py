@@ -36,6 +36,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl import pipeline
 from fuel_agent_curl import values
+from fuel_agent_curl.config import prefixes
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import address
 from fuel_agent_curl.engine import download
@@ -44,6 +45,7 @@ from fuel_agent_curl.image import digest
 from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import events
 from fuel_agent_curl.rules import sources
+from fuel_agent_curl.state import directory
 from fuel_agent_curl.state import journal as journal_module
 from fuel_agent_curl.state import record as record_module
 from fuel_agent_curl.target import sink as sink_module
@@ -51,6 +53,7 @@ from fuel_agent_curl.target import storage
 from fuel_agent_curl.target import writing
 
 if typing.TYPE_CHECKING:
+    from fuel_agent_curl import reusing
     from fuel_agent_curl import spooling
     from fuel_agent_curl.image import bmap as bmap_module
     from fuel_agent_curl.image import checksums
@@ -89,6 +92,9 @@ class Request:
     :ivar go_on: go on with what a copy of the same has left that was killed,
         or that failed for its network; False: start over. Records for the
         next one are left in any case.
+    :ivar reuse: read the target first, and fetch only what is not there: of a
+        raw image whose parts have hashes, by its block map or by the Metalink
+        document that ``url`` names.
     :ivar state_dir: where the records are; None: see ``state.directory``.
     :ivar spool: path of a file in which the bytes are kept as they come, until
         all is done; None: in none.
@@ -112,6 +118,7 @@ class Request:
     verify: bool = False
     in_place: bool = False
     go_on: bool = True
+    reuse: bool = False
     state_dir: str | None = None
     spool: str | None = None
     dry_run: bool = False
@@ -188,7 +195,7 @@ class Result:
         nothing. (Of a dry run, what would be; so the next one.)
     :ivar image_checksum: what was compared with those of the image.
     :ivar kept: bytes of the download that were there already, of an earlier
-        run.
+        run, or of another image.
     :ivar signer: who signed, as has been proven; None: nobody was asked for.
         Of a dry run, that of the list of checksums alone.
     """
@@ -218,7 +225,7 @@ class Copy:
     ) -> None:
         self.request = request
         self._observe = observe
-        self._source = self._new_source()
+        self._source: LazySource | reusing.Source = self._new_source()
         self._cancellation = pipeline.Cancellation()
         # The one under way, or the last: of the image, or a document.
         self._download: download.Download | None = None
@@ -235,13 +242,18 @@ class Copy:
         self._signer: gpgv.Signer | None = None
 
     @property
+    def _lazy(self) -> LazySource:
+        """The source, where nothing is reused."""
+        assert isinstance(self._source, LazySource)
+        return self._source
+
+    @property
     def length(self) -> int | None:
         """Complete length of the representation in bytes.
 
         None before the first answer, and where the server states none.
         """
-        begun = self._source.download
-        return None if begun is None else begun.length
+        return self._source.known
 
     @property
     def received(self) -> int:
@@ -265,7 +277,7 @@ class Copy:
 
     @property
     def phase(self) -> str:
-        """What it is busy with: 'copying', 'syncing' or 'verifying'."""
+        """What it is busy with: see ``sink.Sink.phase``."""
         return 'copying' if self._sink is None else self._sink.phase
 
     @property
@@ -337,6 +349,15 @@ class Copy:
             signed=signed,
         )
         plan = _Plan(self._checksum, image_checksum, bmap)
+        if request.reuse:
+            try:
+                return self._reuse(plan, began)
+            except errors.NoRanges as error:
+                LOG.warning(
+                    '%s: nothing of it is reused, and all is fetched: %s',
+                    *(request.target, error.message),
+                )
+                self._source, self._sink = self._new_source(), None
         left = self._find(plan)
         record = None
         if left is not None and request.go_on:
@@ -407,6 +428,68 @@ class Copy:
             length,
         )
 
+    def _reuse(self, plan: _Plan, began: float) -> Result:
+        """Fetch what is not on the target.
+
+        :raises errors.NoRanges: if it has to be fetched as a whole.
+        """
+        # Here, as few copies need it.
+        from fuel_agent_curl import reusing
+        from fuel_agent_curl.image import reuse
+
+        request = self.request
+        if request.spool is not None:
+            raise errors.OptionError(
+                'what is on a target is reused without a spool'
+            )
+        if request.container not in ('auto', 'raw'):
+            raise errors.OptionError(
+                'what is on a target is reused for a raw image alone, not for'
+                ' one that is packed: %s' % request.container
+            )
+        if plan.bmap is None and not prefixes.is_metalink(request.url):
+            raise _no_hashes()
+        asked = download.resolve(
+            request.url,
+            mirrors=request.mirrors,
+            checksum=_text(plan.checksum),
+            settings=self._left().settings,
+            begun=self._begun,
+        )
+        if plan.bmap is not None and plan.bmap.checked:
+            hashes = reuse.of_map(plan.bmap)
+        elif plan.bmap is None and asked.pieces and asked.expected:
+            hashes = reuse.of_pieces(asked.pieces, asked.expected)
+        else:
+            raise _no_hashes()
+        source = self._source = reusing.Source(
+            *(asked, hashes, lambda: self._left().settings, self._observe),
+            self._reusing,
+            self._checked_image if request.is_image_signed else None,
+        )
+        return self._write(plan, began, source)
+
+    def _reusing(self, missing: int, there: int) -> None:
+        """Tell what is on the target already, and what is not."""
+        request = self.request
+        left = continuing.look(request.target, request.state_dir)
+        if left is not None and left.ours and not request.dry_run:
+            # From now on it says nothing that is true.
+            directory.remove(left.path)
+        if self._observe is not None:
+            self._observe(
+                events.Event(
+                    'reused',
+                    errors.redact(self.request.url),
+                    0,
+                    self._source.known,
+                    1,
+                    self.request.settings.attempts,
+                    compared=there,
+                    missing=missing,
+                )
+            )
+
     def _find(self, plan: _Plan) -> continuing.Left | None:
         """Return what the target holds of an earlier copy.
 
@@ -434,22 +517,12 @@ class Copy:
         record: record_module.Record | None = None,
     ) -> Result:
         request = self.request
-        journal = None
-        if left is not None:
-            journal = journal_module.Journal(
-                left.path,
-                lambda: self._asked(plan),
-                errors.redact(request.url),
-                lambda: continuing.origin(self._source.found),
-                record,
-                self._spool_copy,
-            )
         urls = (request.url, *request.mirrors)
         before = kept = None
         if record is not None:
             kept = continuing.kept(record, urls)
             self._source = self._new_source(kept)
-        source: LazySource | spooling.Spooled = self._source
+        source: LazySource | spooling.Spooled = self._lazy
         self._spooled = None
         if self._spool is not None and self._spool.is_open:
             source = self._with_spool(self._spool, record, kept, urls)
@@ -462,6 +535,28 @@ class Copy:
                 lambda: source.position,
                 functools.partial(self._compared, record, kept),
             )
+        journal = None
+        if left is not None:
+            journal = journal_module.Journal(
+                left.path,
+                lambda: self._asked(plan),
+                errors.redact(request.url),
+                lambda: continuing.origin(self._lazy.found),
+                record,
+                self._spool_copy,
+            )
+        return self._write(plan, began, source, journal, before)
+
+    def _write(
+        self,
+        plan: _Plan,
+        began: float,
+        source: LazySource | spooling.Spooled | reusing.Source,
+        journal: journal_module.Journal | None = None,
+        before: pipeline.Left | None = None,
+    ) -> Result:
+        request = self.request
+        record = None if before is None else before.record
         try:
             image = pipeline.copy(
                 source,
@@ -487,16 +582,17 @@ class Copy:
                 cancellation=self._cancellation,
             )
         finally:
-            self._source.close()
+            source.close()
         # Of the network alone until here; for whoever waited, the disk
         # counts.
         seconds = time.monotonic() - began
+        kept = source.position
         return Result(
             image,
             dataclasses.replace(self._source.stats, seconds=seconds),
             self._checksum,
             plan.image_checksum,
-            self._source.position,
+            kept,
             self._signer,
         )
 
@@ -529,7 +625,7 @@ class Copy:
                     spool.path,
                     request.target,
                 )
-                return self._source
+                return self._lazy
         self._source = self._new_source(there, checked=False)
         self._spooled = spooling.Spooled(
             self._source,
@@ -600,6 +696,8 @@ class Copy:
             self._check.cancel()
         if self._parts is not None:
             self._parts.close()
+        if not isinstance(self._source, LazySource):
+            self._source.close(patience=0)
         if self._download is not None:
             self._download.close(patience=0)
 
@@ -628,13 +726,14 @@ class Copy:
             return True
         if self._spooled is not None:
             return True
-        checked = self._source.checks_all
+        source = self._lazy
+        checked = source.checks_all
         if checked and record is not None:
             raise errors.CannotContinue(
                 'its checksum is of all bytes as they are sent, and the first'
                 ' are not here'
             )
-        length = self._source.length
+        length = source.length
         if record is None and (length is None or length > _SHORT):
             LOG.info('%s', _lost(container, checked))
         return not checked
@@ -892,6 +991,11 @@ class LazySource:
         return self._begun().end_proven or self._checked is not None
 
     @property
+    def known(self) -> int | None:
+        """The same, without a request: None before the first answer."""
+        return None if self.download is None else self.download.length
+
+    @property
     def found(self) -> tuple[str, answer.Representation] | None:
         """See ``download.Download.found``."""
         return None if self.download is None else self.download.found
@@ -939,6 +1043,15 @@ class LazySource:
             self._parts.close()
         if self.download is not None:
             self.download.close()
+
+
+def _no_hashes() -> errors.OptionError:
+    return errors.OptionError(
+        'to reuse what is on a target, hashes of the parts of the image are'
+        ' needed',
+        hint='give its block map (--bmap), or the URL of a Metalink document'
+        ' that has piece hashes',
+    )
 
 
 def _text(checksum: digest.Checksum | None) -> str | None:

@@ -52,6 +52,7 @@ if typing.TYPE_CHECKING:
     from fuel_agent_curl.image import bmap as bmap_module
     from fuel_agent_curl.image import containers
     from fuel_agent_curl.image import mapping
+    from fuel_agent_curl.image import reuse
     from fuel_agent_curl.image import scatter
 
 LOG = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ Keeper = Callable[[object], Callable[[], None] | None]
 _Task = Callable[[memoryview], None]
 
 _DEFAULTS = writing.Options()
+
+_ZEROS = memoryview(bytes(octets.MIB))
 
 _Chunk = typing.TypeVar('_Chunk')
 
@@ -90,6 +93,39 @@ class PartedSource(Source, typing.Protocol):
 
     def parts(self) -> contextlib.AbstractContextManager[mapping.Parts]:
         """Return what reads parts; ``views`` begins anew after that."""
+
+
+class ReusedSource(Source, typing.Protocol):
+    """A source of a raw image, of which parts are on the target already.
+
+    :ivar hashes: of its parts.
+    :ivar checks: what all of it, as it is on the wire, is compared with; not
+        changed here.
+    :ivar is_checked: whoever reads all views is told whether they are right.
+    """
+
+    @property
+    def hashes(self) -> reuse.Hashes: ...
+
+    @property
+    def checks(self) -> Sequence[digest.Digest]: ...
+
+    @property
+    def is_checked(self) -> bool: ...
+
+    def begin(self) -> bytes:
+        """Ask for the first bytes, and return them.
+
+        :raises errors.NoRanges: if no server serves parts.
+        :raises errors.ContentError: if it is of another length.
+        """
+
+    def use(
+        self,
+        missing: Sequence[reuse.Span],
+        read: Callable[[int, int], Iterator[memoryview]],
+    ) -> None:
+        """Have ``views`` fetch what is missing, and read the rest."""
 
 
 class Cancellation:
@@ -264,6 +300,7 @@ def copy(
             mapped=bmap is not None,
             recorded=journal is not None,
             resumed=left is not None,
+            reused=_is_reused(download),
         )
         sink = opening.open_target(
             target, options, deadline=deadline, check=cancellation.check
@@ -275,7 +312,10 @@ def copy(
                     '%s is no device and no file any more' % sink.path
                 )
             sink.go_on(left.record, left.compared)
-        if bmap is None:
+        if _is_reused(download):
+            # It is written when it is known what there is of it.
+            pass
+        elif bmap is None:
             tasks.append(sink.write)
         else:
             # Here: few images have one.
@@ -290,6 +330,11 @@ def copy(
         if bmap is not None:
             sink.check_length(bmap.length)
             sink.check_space(bmap.mapped)
+        if _is_reused(download):
+            return _copy_reused(
+                *(download, sink, opened, bmap, container, tasks, check),
+                options,
+            )
         if container == 'qcow2':
             return _copy_qcow2(
                 download, sink, opened, decoder_memory, check, options
@@ -643,6 +688,133 @@ def _copy_qcow2(
     image = _Image(pieces, pieces.keep, None)
     _move(pieces, image, sink, opened, [pieces.write], None, pieces.finish)
     return Result(sink.written, 'qcow2', verified=options.verify)
+
+
+def _copy_reused(
+    download: ReusedSource,
+    sink: sink_module.Sink,
+    opened: _Target,
+    bmap: bmap_module.BlockMap | None,
+    container: str,
+    tasks: list[_Task],
+    check: digest.Digest | None,
+    options: writing.Options,
+) -> Result:
+    """As ``copy``, of a raw image of which parts are there already.
+
+    :param tasks: what is done with all bytes before they are written.
+    """
+    from fuel_agent_curl.image import containers
+    from fuel_agent_curl.image import reuse
+
+    assert isinstance(sink, storage.Storage)
+    length = download.hashes.length
+    sink.check_length(length)
+    found = containers.kind(download.begin())
+    if 'raw' not in (container, found):
+        raise errors.OptionError(
+            'what is on a target is reused for a raw image alone, and this one'
+            ' is packed: %s' % found
+        )
+    checks = list(download.checks) + ([] if check is None else [check])
+    missing = _survey(download.hashes, sink, opened, checks)
+    spans = download.hashes.spans
+    mapped = None if bmap is None else bmap.mapped
+    checked = 0 if bmap is None else bmap.checked
+    download.use(missing, sink.read_old)
+    if options.dry_run:
+        described = sink.describe()
+        sink.abort()
+        return Result(0, 'raw', mapped, length=length, target=described)
+    if not missing and sink.is_as_long(length):
+        if download.is_checked:
+            for _view in download.views():
+                opened.check()
+        sink.accept(length)
+    else:
+        if bmap is None:
+            sink.check_space(length)
+        else:
+            from fuel_agent_curl.image import bmap as bmap_module
+
+            tasks.append(bmap_module.Check(bmap).update)
+        cut = reuse.Cutter(spans), reuse.Cutter(missing)
+        tasks.append(functools.partial(_write_reused, sink, *cut))
+        unpacked = containers.open_container(download.views(), container)
+        image = _Image(unpacked.chunks, download.keep, length)
+        _move(_first(image, sink, opened), image, sink, opened, tasks, check)
+    return Result(sink.written, 'raw', mapped, checked, options.verify)
+
+
+def _survey(
+    hashes: reuse.Hashes,
+    sink: storage.Storage,
+    opened: _Target,
+    checks: Sequence[digest.Digest],
+) -> Sequence[reuse.Span]:
+    """Return what of an image is not on the target.
+
+    Where all of it is there, it is compared with the checksums, too.
+
+    :raises errors.DigestMismatch: if one is of something else.
+    """
+    from fuel_agent_curl.image import reuse
+
+    survey = reuse.Survey(hashes)
+    checks = [each.copy() for each in checks]
+    there = sink.old_length
+    at = 0
+    sink.phase = 'comparing'
+    for start, stop in hashes.spans:
+        _add_zeros(checks, start - at)
+        at = start
+        for view in sink.read_old(start, min(stop, there)):
+            opened.check()
+            survey.update(view)
+            at += len(view)
+            sink.verified += len(view)
+            if survey.missing:
+                checks = []
+            for each in checks:
+                each.update(view)
+        if at < stop:
+            break
+    survey.finish()
+    if not survey.missing:
+        _add_zeros(checks, hashes.length - at)
+        for each in checks:
+            each.verify()
+    sink.phase, sink.verified = 'copying', 0
+    return survey.missing
+
+
+def _add_zeros(checks: Sequence[digest.Digest], count: int) -> None:
+    """Add what a block map leaves out: of a sparse image, holes."""
+    while count and checks:
+        piece = _ZEROS[:count]
+        for each in checks:
+            each.update(piece)
+        count -= len(piece)
+
+
+def _write_reused(
+    sink: storage.Storage,
+    spans: reuse.Cutter,
+    missing: reuse.Cutter,
+    view: memoryview,
+) -> None:
+    for inside, piece in spans.cut(view):
+        for fetched, part in missing.cut(piece):
+            if fetched:
+                sink.write(part)
+            elif inside:
+                sink.stay(part)
+            else:
+                sink.skip(len(part))
+
+
+def _is_reused(download: Source) -> typing.TypeGuard[ReusedSource]:
+    return hasattr(download, 'hashes')
 
 
 def _is_parted(download: Source) -> typing.TypeGuard[PartedSource]:

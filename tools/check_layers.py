@@ -36,11 +36,13 @@ ROOMS = {
     '__init__': 'copying engine config',
     'ironic': 'copying pipeline engine image target config',
     'copying': (
-        'spooling continuing pipeline engine rules state image target config'
+        'spooling reusing continuing pipeline engine rules state image target '
+        'config'
     ),
     'drivers': 'artifact engine config',
     'artifact': 'pipeline engine image target config',
     'spooling': 'continuing rules state target',
+    'reusing': 'engine rules image config',
     'continuing': 'rules state target',
     'pipeline': 'state image target',
     'engine': 'rules image config',

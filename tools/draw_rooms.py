@@ -33,6 +33,7 @@ _PLAN = """
 .          drivers    cmd        .
 __init__   artifact   copying    spooling
 .          ironic     pipeline   continuing
+.          reusing    .          .
 engine     .          .          target
 rules      .          .          .
 config     image      state      harmful
@@ -52,6 +53,7 @@ _WORDS = {
     'ironic': ('the door of', 'ironic-python-agent'),
     'image': ('what the bytes are', ''),
     'pipeline': ('source, stages, sink,', 'and their order'),
+    'reusing': ('only what differs', 'is fetched'),
     'rules': ('values in,', 'decisions out'),
     'spooling': ('what was fetched', 'is kept in a file'),
     'state': ('what outlives', 'a process'),

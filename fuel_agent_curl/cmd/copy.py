@@ -97,6 +97,7 @@ def _plan(result: copying.Result | None) -> dict[str, typing.Any]:
         'container': result.image.container,
         'length': result.image.length,
         'mapped': result.image.mapped,
+        'reused': result.kept,
         'target': dataclasses.asdict(result.image.target),
     }
 
@@ -129,6 +130,8 @@ def intention(request: copying.Request, result: copying.Result) -> str:
         what = '%d bytes' % image.length
     if image.mapped is not None:
         what = '%d of %s' % (image.mapped, what)
+    if request.reuse and result.kept:
+        what += ' (%d of which are there already)' % result.kept
     if image.container != 'raw':
         what += ' (unpacked from %s)' % image.container
     return errors.one_line(
@@ -171,6 +174,8 @@ def summary(request: copying.Request, result: copying.Result) -> str:
     written = '%d bytes written to %s' % (image.written, request.target)
     if image.mapped is not None:
         written = '%d of %s' % (image.mapped, written)
+    if request.reuse and result.kept:
+        written += ', %d of which were there already' % result.kept
     parts = [
         written,
         '%d received%s in %.1f s, %s/s'

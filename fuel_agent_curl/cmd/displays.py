@@ -69,7 +69,7 @@ class LogDisplay(Display):
 
     def update(self, seen: snapshot.Snapshot) -> None:
         """Log how far it is."""
-        if seen.length is None and seen.received == 0:
+        if seen.length is None and seen.count == 0:
             return
         if is_pending(sys.stderr):
             return
@@ -125,6 +125,8 @@ class JsonDisplay(Display):
         }
         if event.kind == 'continued':
             more |= {'compared': event.compared, 'saved': event.saved}
+        if event.kind == 'reused':
+            more |= {'compared': event.compared, 'missing': event.missing}
         self._print(seen.record(event.kind) | more)
 
     def done(self, seen: snapshot.Snapshot, plan: Plan | None = None) -> None:

@@ -65,6 +65,10 @@ class Meter:
         return max(0, last - first) / (now - since)
 
 
+# What is said of the bytes in the phases in which the target is read.
+_READS = {'comparing': ' compared', 'verifying': ' read back'}
+
+
 @values.dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """One look at a copy."""
@@ -75,11 +79,12 @@ class Snapshot:
     length: int | None = None
     #: Bytes of the image written to the target.
     written: int = 0
-    #: What it is busy with: 'copying', 'syncing' or 'verifying'.
+    #: What it is busy with: 'copying', 'syncing' or 'verifying'; 'comparing'
+    #: what is on the target before the first of them, where that is reused.
     phase: str = 'copying'
-    #: Bytes of the image read back from the target.
+    #: Bytes of the image read back from the target, in this phase.
     verified: int = 0
-    #: Bytes per second received lately; or read back, while verifying.
+    #: Bytes per second received lately; or read, while comparing or verifying.
     rate: float = 0.0
     #: The last attempt heard of, counted from 1 since the last progress,
     #: 0: none yet; and the limit it counts towards, 0: none.
@@ -95,7 +100,7 @@ class Snapshot:
     @property
     def count(self) -> int:
         """Bytes done in this phase."""
-        return self.verified if self.phase == 'verifying' else self.received
+        return self.verified if self.phase in _READS else self.received
 
     @property
     def total(self) -> int | None:
@@ -123,7 +128,7 @@ class Snapshot:
         text = wording.size(self.count)
         if self.total is not None:
             text += ' of ' + wording.size(self.total)
-        return text + ' read back' if self.phase == 'verifying' else text
+        return text + _READS.get(self.phase, '')
 
     def pace(self) -> str:
         """Return '3.4 MiB/s, 1:02 left', or what is done after that."""

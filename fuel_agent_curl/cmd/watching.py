@@ -73,6 +73,13 @@ def _continued(event: events.Event) -> str:
     return 'continues at %s (everything before it was compared)%s' % (at, kept)
 
 
+def _reused(event: events.Event) -> str:
+    return '%s of the image are there already, %s are fetched' % (
+        wording.size(event.compared),
+        wording.size(event.missing) if event.missing else 'none',
+    )
+
+
 class Watch:
     """Watches a copy from a thread, and hands what it sees to a display.
 
@@ -169,6 +176,8 @@ class Watch:
         )
         if event.kind == 'continued':
             LOG.info('%s', _continued(event))
+        if event.kind == 'reused':
+            LOG.info('%s', _reused(event))
         self._display.event(event, self._measure())
 
     def _run(self) -> None:

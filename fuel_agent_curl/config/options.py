@@ -428,6 +428,14 @@ COPY: tuple[Option, ...] = (
         flags=('--continue',),
     ),
     Option(
+        'reuse',
+        'Read the target first, and fetch and write only what is not there '
+        'yet: of a raw image, by the checksums of its block map (see bmap) or '
+        'the piece hashes of the Metalink document that the URL names.',
+        subject='target',
+        preset=False,
+    ),
+    Option(
         'state_dir',
         'Directory of the records by which a copy is gone on with; by '
         'default fuel-agent-curl in $XDG_STATE_HOME, or else in /var/lib, for '

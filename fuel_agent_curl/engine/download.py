@@ -377,24 +377,68 @@ def read_parts(
     settings = settings or settings_module.Settings()
     deadline = _deadline(settings)
     asked = _resolve(url, mirrors, checksum, settings, deadline, begun)
-    return parts.Parts(
-        asked.urls,
-        settings,
-        expected=asked.expected,
-        deadline=deadline,
-        named=asked.named,
-    )
+    return parts_of(asked, settings, deadline=deadline)
 
 
 @values.dataclass(frozen=True)
-class _Asked:
-    """What is to be downloaded; see ``thread.NetworkThread``."""
+class Asked:
+    """What is to be downloaded.
+
+    :ivar checksum: 'ALGORITHM:HEX' of all of it.
+    :ivar expected: its length in bytes, None where that is not known yet.
+    :ivar pieces: hashes of its pieces.
+    :ivar named: as of ``thread.NetworkThread``.
+    """
 
     urls: Sequence[str]
     checksum: str | None = None
     expected: int | None = None
     pieces: metalink.Pieces | None = None
     named: Container[redirects.Origin] | None = None
+
+
+@errors.shortages()
+def resolve(
+    url: str,
+    *,
+    mirrors: Sequence[str] = (),
+    checksum: str | None = None,
+    settings: settings_module.Settings,
+    begun: Callable[[Download], None] | None = None,
+) -> Asked:
+    """Return what ``url`` names; a Metalink document is fetched for that.
+
+    The parameters and the errors are those of ``fetch``.
+    """
+    deadline = _deadline(settings)
+    return _resolve(url, mirrors, checksum, settings, deadline, begun)
+
+
+def parts_of(
+    asked: Asked,
+    settings: settings_module.Settings,
+    *,
+    deadline: float | None = None,
+    queue: parts.Asked | None = None,
+    checked: bool = False,
+    observe: Observer = lambda event: None,
+) -> parts.Parts:
+    """Return what reads parts of what is asked for.
+
+    :param deadline: monotonic time; None: by ``settings``, from now on.
+    :param queue: as ``asked`` of ``parts.Parts``.
+    :param checked: compare with the hashes of the pieces.
+    """
+    return parts.Parts(
+        asked.urls,
+        settings,
+        expected=asked.expected,
+        deadline=_deadline(settings) if deadline is None else deadline,
+        named=asked.named,
+        pieces=asked.pieces if checked else None,
+        asked=queue,
+        observe=observe,
+    )
 
 
 def _deadline(settings: settings_module.Settings) -> float:
@@ -411,12 +455,12 @@ def _resolve(
     settings: settings_module.Settings,
     deadline: float,
     begun: Callable[[Download], None] | None,
-) -> _Asked:
+) -> Asked:
     """Return what is asked for; a Metalink document is read for that."""
     urls = list(dict.fromkeys([url, *mirrors]))
     named = frozenset(address.read(each).origin for each in urls)
     if not prefixes.is_metalink(url):
-        return _Asked(urls, checksum)
+        return Asked(urls, checksum)
     try:
         said = _document(url, settings, deadline, begun)
         _refuse_unchecked(said, checksum)
@@ -425,7 +469,7 @@ def _resolve(
     except errors.ContentError as error:
         error.url = error.url or errors.redact(url)
         raise
-    return _Asked(
+    return Asked(
         list(dict.fromkeys([*found, *mirrors])),
         checksum or said.checksum,
         said.length,
@@ -447,7 +491,7 @@ def _document(
         chunk_size=_DOCUMENT_CHUNK,
         window_size=_DOCUMENT_WINDOW,
     )
-    with _begin(_Asked([url]), settings, deadline, None, begun) as download:
+    with _begin(Asked([url]), settings, deadline, None, begun) as download:
         return metalink.parse(download)
 
 
@@ -504,7 +548,7 @@ def gather(chunks: Iterable[bytes], most: int) -> bytes:
 
 
 def _begin(
-    asked: _Asked,
+    asked: Asked,
     settings: settings_module.Settings,
     deadline: float,
     observe: Observer | None,

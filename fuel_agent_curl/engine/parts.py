@@ -22,6 +22,7 @@ reads them compares them with the whole when that comes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Container
 from collections.abc import Sequence
 import math
@@ -30,6 +31,7 @@ import random
 import threading
 import time
 import types
+import typing
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.config import settings as settings_module
@@ -38,6 +40,7 @@ from fuel_agent_curl.engine import multi
 from fuel_agent_curl.engine import reread
 from fuel_agent_curl.engine import transfer
 from fuel_agent_curl.engine import window
+from fuel_agent_curl.image import metalink
 from fuel_agent_curl.rules import budget
 from fuel_agent_curl.rules import events
 from fuel_agent_curl.rules import redirects
@@ -48,14 +51,24 @@ from fuel_agent_curl.rules import sources
 _CLOSE_WAIT = 1.0
 
 
+#: What is asked for: where it begins and ends, and where the answer goes.
+Asked: typing.TypeAlias = (
+    'queue.SimpleQueue[tuple[int, int, '
+    'queue.SimpleQueue[bytes | BaseException]] | None]'
+)
+
+
 class _Part(window.Window):
     """A window that has room for one part, and nobody to take from it."""
 
-    def __init__(self, start: int, stop: int) -> None:
+    def __init__(
+        self, start: int, stop: int, pieces: metalink.Pieces | None = None
+    ) -> None:
         super().__init__(4 * (stop - start), stop - start, lambda: None)
         # No part goes on where an earlier download had ended.
         self.begin = 0
         self._start = start
+        self._hashes = pieces
         self.data = bytearray(stop - start)
 
     def lease(self, offset: int) -> tuple[memoryview, int, int] | None:
@@ -63,7 +76,23 @@ class _Part(window.Window):
         return memoryview(self.data), at, len(self.data) - at
 
     def commit(self, offset: int, count: int) -> bool:
-        return True
+        if self._hashes is None or not self._is_whole(offset + count):
+            return True
+        end = offset + count - self._start
+        return self._hashes.match(self._start, memoryview(self.data)[:end])
+
+    def _is_whole(self, stop: int) -> bool:
+        """Tell whether these are all bytes, and whole pieces."""
+        assert self._hashes is not None
+        if self.length is not None and stop == self.length:
+            whole = True
+        else:
+            whole = stop == self._start + len(self.data)
+            whole = whole and stop % self._hashes.size == 0
+        return whole and self._start % self._hashes.size == 0
+
+    def start_of(self, offset: int) -> int:
+        return self._start
 
     def before(self, offset: int, count: int) -> bytes:
         at = offset - self._start
@@ -85,6 +114,10 @@ class Parts:
     :param expected: the complete length, where it is known.
     :param deadline: monotonic time, infinite for none.
     :param named: as of ``thread.NetworkThread``.
+    :param pieces: hashes that a part is compared with which is whole pieces.
+    :param asked: what others read by as well: whoever has nothing to do takes
+        what was asked for first. None: nobody does.
+    :param observe: called with each event, in the thread of this.
     :ivar stats: counters of all parts.
     """
 
@@ -96,15 +129,16 @@ class Parts:
         expected: int | None = None,
         deadline: float = math.inf,
         named: Container[redirects.Origin] | None = None,
+        pieces: metalink.Pieces | None = None,
+        asked: Asked | None = None,
+        observe: Callable[[events.Event], None] = lambda event: None,
     ) -> None:
         self.stats = events.Stats()
+        self._pieces = pieces
         self._closing = False
         # An exception of a signal handler must not come out of a callback of
         # libcurl: the caller's thread only waits.
-        self._asked: queue.SimpleQueue[tuple[int, int] | None]
-        self._asked = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[bytes | BaseException]
-        self._answers = queue.SimpleQueue()
+        self._asked: Asked = asked or queue.SimpleQueue()
         self._loop = multi.Loop()
         found = exchange.sources_of(urls, self.stats, named)
         self._context = exchange.Context(
@@ -117,7 +151,7 @@ class Parts:
             checksum=True,
             deadline=deadline,
             random=random.random,
-            observe=lambda event: None,
+            observe=observe,
         )
         self._thread = threading.Thread(
             target=self._run, name='fuel-agent-curl-parts', daemon=True
@@ -137,9 +171,14 @@ class Parts:
         error: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> None:
+        self.end()
+
+    def end(self, patience: float = _CLOSE_WAIT) -> None:
+        """End it, once, and wait for its thread, in seconds."""
         self.close()
         self._asked.put(None)
-        self._thread.join(_CLOSE_WAIT)
+        if self._thread is not threading.current_thread():
+            self._thread.join(patience)
 
     @property
     def length(self) -> int | None:
@@ -152,11 +191,21 @@ class Parts:
         :raises errors.NoRanges: if no mirror serves a part.
         :raises errors.Error: for whatever ends the transfer.
         """
-        self._asked.put((start, stop))
-        answer = self._answers.get()
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+        return self.ask(start, stop)()
+
+    def ask(self, start: int, stop: int) -> Callable[[], bytes]:
+        """Begin to read; return what waits for it, as ``read`` does."""
+        answers: queue.SimpleQueue[bytes | BaseException]
+        answers = queue.SimpleQueue()
+
+        def wait() -> bytes:
+            answer = answers.get()
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+        self._asked.put((start, stop, answers))
+        return wait
 
     def close(self) -> None:
         """End what is under way; from any thread."""
@@ -168,15 +217,17 @@ class Parts:
     def _run(self) -> None:
         try:
             while (asked := self._asked.get()) is not None:
+                start, stop, answers = asked
                 try:
-                    self._answers.put(self._read(*asked))
+                    answers.put(self._read(start, stop))
                 except BaseException as error:
-                    self._answers.put(errors.shortage(error) or error)
+                    answers.put(errors.shortage(error) or error)
         finally:
             self._loop.close()
 
     def _read(self, start: int, stop: int) -> bytes:
-        part = self._context.window = _Part(start, stop)
+        part = self._context.window = _Part(start, stop, self._pieces)
+        part.length = self._context.length
         source = self._context.sources.best()
         assert source is not None
         bringing = transfer.Transfer(
@@ -208,7 +259,7 @@ class Parts:
         """Nothing but parts is any use."""
         raise errors.NoRanges(
             'the server serves no ranges, and this image has to be read out of'
-            ' order: its tables first',
+            ' order, or in parts',
             url=remaining.source.url,
         )
 

@@ -363,8 +363,7 @@ class Reception:
         cursor.view = memoryview(b'')
         cursor.at = cursor.room = self._leased = 0
         if count and not self._window.commit(begin, count):
-            size = self._window.chunk_size
-            self._base = begin // size * size
+            self._base = self._window.start_of(begin)
             self.surplus += begin + count - self._base
             raise errors.PieceMismatch(
                 'the bytes from %d to %d do not match their hashes'

@@ -170,6 +170,10 @@ class Window:
                 self._tell()
         return True
 
+    def start_of(self, offset: int) -> int:
+        """Return where what is brought again begins, if it is wrong there."""
+        return offset // self.chunk_size * self.chunk_size
+
     def before(self, offset: int, count: int) -> bytes:
         """Return up to ``count`` bytes before ``offset``, of its chunk.
 

@@ -187,6 +187,13 @@ def _found(head: bytes, complete: bool) -> str:
     return 'raw'
 
 
+def kind(head: bytes) -> str:
+    """Return which container begins with ``head``, the first bytes."""
+    if foreign.is_qcow2(head):
+        return 'qcow2'
+    return _found(head, False)
+
+
 @values.dataclass(frozen=True)
 class Boundary:
     """A place in a container at which unpacking can begin again.

@@ -78,16 +78,20 @@ class Event:
         ``offset``), 'restarted' (from 0, another representation), 'reread'
         (from 0, to be compared up to ``offset``), 'retry' (``error`` ended
         an attempt, the next starts in ``delay`` seconds), 'failover'
-        (``error`` ended one, the next asks the mirror ``url`` at once) or
+        (``error`` ended one, the next asks the mirror ``url`` at once),
         'continued' (what an earlier run has left, ``compared`` bytes of the
-        image, was found to be right: the copy goes on at ``offset``).
+        image, was found to be right: the copy goes on at ``offset``) or
+        'reused' (``compared`` bytes of the image were found on the target,
+        and ``missing`` ones are fetched).
     :ivar url: redacted.
     :ivar offset: next byte of the representation.
     :ivar length: complete length in bytes, None where unknown.
     :ivar attempt: attempts in a row without progress, from 1.
     :ivar attempts: the limit of those; 0: none.
-    :ivar compared: bytes, of 'continued' alone, as the next one.
-    :ivar saved: bytes of the representation that are not fetched again.
+    :ivar compared: bytes, of 'continued' and 'reused' alone.
+    :ivar saved: bytes of the representation that are not fetched again, of
+        'continued' alone.
+    :ivar missing: bytes, of 'reused' alone.
     """
 
     kind: str
@@ -100,3 +104,4 @@ class Event:
     delay: float = 0.0
     compared: int = 0
     saved: int = 0
+    missing: int = 0

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import stat
@@ -93,3 +94,9 @@ def create(path: str) -> int:
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     return os.open(path, flags, 0o600)
+
+
+def remove(path: str) -> None:
+    """Remove a file of ours, if it is there."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)

@@ -189,6 +189,22 @@ class Identity:
         for offset, magic in self.hidden.items():
             _overlay(view, start, magic, offset)
 
+    def restore(self, view: memoryview, start: int) -> None:
+        """Put all that is hidden into what was read at ``start``."""
+        # Another thread may hide more meanwhile.
+        for found in dict(self.old), dict(self.hidden):
+            for offset, magic in found.items():
+                _overlay(view, start, magic, offset)
+
+    def adopt(self, start: int, stop: int) -> None:
+        """Keep what was in [start, stop): the image has the same there."""
+        for offset, magic in list(self.old.items()):
+            first, last = max(start, offset), min(stop, offset + len(magic))
+            if first < last:
+                self.hidden[first] = magic[first - offset : last - offset]
+                if self._length is not None:
+                    self.put(first, self.hidden[first])
+
     def forget(self, start: int, stop: int) -> None:
         """Drop what was in [start, stop), which is the image's now."""
         for offset, magic in list(self.old.items()):

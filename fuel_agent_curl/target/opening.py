@@ -328,6 +328,11 @@ def _refuse_stream(path: str, options: writing.Options) -> None:
         raise errors.OptionError(
             '%s cannot be read back, so it cannot be verified' % path
         )
+    if options.reused:
+        raise errors.OptionError(
+            '%s has nothing that could be reused: a device or a file is needed'
+            % path
+        )
 
 
 # Block devices.
@@ -421,6 +426,8 @@ def _open_file(path: str, options: writing.Options) -> sink.Sink | None:
             made = _beside(path, real, 0o600, options)
             if made is not None:
                 return _new_file(path, made, options, real, fd)
+        if options.reused:
+            return targets.ReusedFile(path, fd, options, name=real)
         return targets.File(path, fd, options, name=real)
     except BaseException:
         os.close(fd)

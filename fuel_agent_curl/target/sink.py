@@ -95,8 +95,9 @@ class Sink(abc.ABC):
     :ivar path: as it was given, or 'standard output'.
     :ivar written: bytes of the image taken so far.
     :ivar phase: what it is busy with: 'copying', then 'syncing', then, where
-        that is asked for, 'verifying'.
-    :ivar verified: bytes read back from the medium so far.
+        that is asked for, 'verifying'; before all of them 'comparing', where
+        what is there may be reused.
+    :ivar verified: bytes read back from the medium so far, in this phase.
     :ivar life: how far the target has come.
     :ivar keeps: after ``abort``, another run is to go on with what is there,
         if that is worth it.

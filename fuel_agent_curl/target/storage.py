@@ -24,6 +24,9 @@ shorter one is written when all of it has come, and what is behind it stays.
 Where parts of the image are skipped, what the target has there stays; of the
 first mebibyte it is read before that is zeroed, and put back with the rest.
 
+What is to ``stay`` is there already; a file that is made beside another gets
+a copy of it.
+
 After ``scatter`` the image comes in any order, each byte of it once. What is
 held back is held back until all of it has come.
 """
@@ -211,6 +214,74 @@ class Storage(sink.Sink):
     def judge(self) -> None:
         self._fit()
 
+    # An image that is there already, or parts of it.
+
+    @property
+    def old_length(self) -> int:
+        """Bytes that are there, to be read by ``read_old``."""
+        fd = self._old_fd()
+        return 0 if fd is None else os.lseek(fd, 0, os.SEEK_END)
+
+    def _old_fd(self) -> int | None:
+        """Return what that is read from; None: there is nothing."""
+        return self._fd
+
+    def is_as_long(self, length: int) -> bool:
+        """Tell whether an image of that length may be there, and end there."""
+        return self.old_length >= length
+
+    def read_old(self, start: int, stop: int) -> Iterator[memoryview]:
+        """Iterate over [start, stop) of what is there, from the medium.
+
+        By a descriptor of its own, as another thread may use the sink
+        meanwhile: the bytes before the next to ``stay`` or to be written may
+        be others by then. Each view is valid until the next.
+        """
+        number = self._old_fd()
+        if number is None:
+            return
+        path = '/proc/self/fd/%d' % number
+        with self._mapped('reading'):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+            except OSError:
+                # As read_before: not every file system has it.
+                fd = os.open(path, os.O_RDONLY)
+        buffer = memoryview(mmap.mmap(-1, octets.MIB))
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            while start < stop:
+                before = start % self._alignment
+                length = min(before + stop - start, len(buffer))
+                room = buffer[: length + -length % self._alignment]
+                with self._mapped('reading'):
+                    count = os.preadv(fd, [room], start - before)
+                if count <= before:
+                    return
+                view = buffer[before : min(count, length)]
+                self._held.restore(view, start)
+                start += len(view)
+                yield view
+        finally:
+            os.close(fd)
+
+    def accept(self, length: int) -> None:
+        """The image is there already, all of it: nothing of it is written.
+
+        The errors are those of ``finish``.
+        """
+        self._reach = min(length, FIRST)
+        self.phase = 'syncing'
+        with self._mapped('syncing'):
+            os.fsync(self._fd)
+        self.written = length
+        with self._mapped('writing to'):
+            self._look_behind()
+        with self._mapped('closing'):
+            self._end()
+            self._close()
+        self._become(sink.Life.CLOSED, 'complete')
+
     # A copy that is killed, and gone on with.
 
     def keep_records(
@@ -397,14 +468,24 @@ class Storage(sink.Sink):
             self._try_direct()
 
     def write(self, buffer: octets.Buffer) -> None:
+        self._take_all(buffer)
+
+    def stay(self, buffer: octets.Buffer) -> None:
+        """Take the next bytes of the image, which are there already.
+
+        The errors are those of ``write``.
+        """
+        self._take_all(buffer, there=True)
+
+    def _take_all(self, buffer: octets.Buffer, there: bool = False) -> None:
         self.begin()
         view = memoryview(buffer)
         self._check_room(self._place + len(view))
         with self._mapped('writing to'):
             while view:
-                view = view[self._take(view) :]
+                view = view[self._take(view, there) :]
 
-    def _take(self, view: memoryview) -> int:
+    def _take(self, view: memoryview, there: bool) -> int:
         """Take the first bytes of ``view``; return how many that were."""
         place = self._place
         held, stop = self._held.part(place)
@@ -413,10 +494,12 @@ class Storage(sink.Sink):
             self._prepare(FIRST)
             if self._proof is not None:
                 self._proof.add(place, view)
+        if there and not held:
+            self._held.adopt(place, place + len(view))
         self._held.forget(place, place + len(view))
         if held:
             self._held.put(place, view)
-        else:
+        elif not there:
             self._send(view, place)
         self._place += len(view)
         self.written += len(view)

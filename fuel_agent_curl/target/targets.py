@@ -18,12 +18,14 @@ patched: written where its block map says so.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import logging
 import os
 import sys
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 from fuel_agent_curl.target import beside
 from fuel_agent_curl.target import blockdev
 from fuel_agent_curl.target import filesystem
@@ -213,6 +215,25 @@ class NewFile(File):
                 error.hint = 'make room, or have it written in place'
             raise
 
+    def _old_fd(self) -> int | None:
+        return self._old
+
+    def is_as_long(self, length: int) -> bool:
+        return self.old_length == length
+
+    def stay(self, buffer: octets.Buffer) -> None:
+        # It is there in the old file, not in this one.
+        self.write(buffer)
+
+    def accept(self, length: int) -> None:
+        old = self._old
+        assert old is not None
+        with self._mapped('syncing'):
+            os.fsync(old)
+        self.written = length
+        self.abort()
+        self._name, self._state = self._real, 'complete'
+
     def describe(self) -> sink.Description:
         way, size = 'made', None
         if self._old is not None:
@@ -301,6 +322,19 @@ class PatchedFile(File):
 
     def _empty(self) -> None:
         """Do nothing: what was not written to stays."""
+
+
+class ReusedFile(PatchedFile):
+    """A regular file of which parts stay, and which gets another length."""
+
+    def is_as_long(self, length: int) -> bool:
+        return self.old_length == length
+
+    def describe(self) -> sink.Description:
+        return dataclasses.replace(super().describe(), way='overwritten')
+
+    def _settle(self) -> None:
+        os.ftruncate(self._fd, self.written)
 
 
 class Device(storage.Storage):

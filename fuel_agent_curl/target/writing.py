@@ -54,6 +54,7 @@ class Options:
         another run to go on.
     :ivar resumed: what another run has left is gone on with: nothing of it is
         cleared away.
+    :ivar reused: what is there is read, and parts of it may stay.
     :ivar dry_run: nothing will be written: nobody has to read a pipe, and
         whoever does is not disturbed.
     """
@@ -67,6 +68,7 @@ class Options:
     mapped: bool = False
     recorded: bool = False
     resumed: bool = False
+    reused: bool = False
     dry_run: bool = False
 
     @classmethod
@@ -82,4 +84,4 @@ class Options:
     @property
     def reads(self) -> bool:
         """Whether a file is read, too."""
-        return self.verify or self.mapped or self.recorded
+        return self.verify or self.mapped or self.recorded or self.reused

@@ -40,6 +40,7 @@ from tests import base
 from tests.support import copying as support
 from tests.support import endpoints
 from tests.support import gnupg
+from tests.support import metalink
 from tests.support import program
 
 IMAGE = harmful.Pattern(3 * MIB + 17)[:]
@@ -189,6 +190,24 @@ class TestImage(_SignedTestCase):
         self.refused(
             errors.BadSignature, 'other bytes', signature=self.signature
         )
+
+    def test_what_is_there_already(self) -> None:
+        for image in IMAGE, IMAGE[:-1] + b'x':
+            # All of it, and all but its first byte.
+            for there in image, b'x' + image[1:]:
+                text = metalink.document(image, [self.server.url()], piece=MIB)
+                asked = {
+                    'url': self.serve('image.meta4', text),
+                    'signature': self.signature,
+                    'reuse': True,
+                }
+                self.serve('image', image)
+                self.write('target', there)
+                if image == IMAGE:
+                    self.arrives(**asked)
+                else:
+                    self.assertRaises(errors.BadSignature, self.copy, **asked)
+                    self.assert_target(there)
 
     def test_an_end_that_nothing_else_proves(self) -> None:
         self.server.script(faults.http_1_0())

@@ -17,6 +17,7 @@ complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -s f -s L -s S
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l verify -l no-verify -d 'Read everything back from the medium and compare, before the ...'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l in-place -l no-in-place -d 'Write over a regular file that is there, in place of a new one ...'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l continue -l no-continue -d 'Go on with what a copy of the same has left that was killed, or ...'
+complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l reuse -l no-reuse -d 'Read the target first, and fetch and write only what is not ...'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l state-dir -x -a '(__fish_complete_directories)' -d 'Directory of the records by which a copy is gone on with'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l spool -r -F -d 'File in which the bytes are kept as the server sends them, until ...'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l dry-run -l no-dry-run -d 'Write nothing: open the target, ask the server, look at the ...'
