@@ -582,17 +582,16 @@ class Copy:
                 cancellation=self._cancellation,
             )
         finally:
-            source.close()
+            self._source.close()
         # Of the network alone until here; for whoever waited, the disk
         # counts.
         seconds = time.monotonic() - began
-        kept = source.position
         return Result(
             image,
             dataclasses.replace(self._source.stats, seconds=seconds),
             self._checksum,
             plan.image_checksum,
-            kept,
+            self._source.position,
             self._signer,
         )
 

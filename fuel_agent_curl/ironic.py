@@ -34,6 +34,7 @@ import inspect
 import logging
 import os
 import ssl
+import stat
 import tempfile
 import threading
 import time
@@ -49,6 +50,7 @@ from ironic_python_agent.extensions import standby
 from oslo_config import cfg
 import requests
 
+from fuel_agent_curl import continuing
 from fuel_agent_curl import copying
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
@@ -56,9 +58,13 @@ from fuel_agent_curl import pipeline
 from fuel_agent_curl.config import opts
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import download
+from fuel_agent_curl.image import containers
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.image import qcow2
+from fuel_agent_curl.state import journal as journal_module
+from fuel_agent_curl.state import record as record_module
 from fuel_agent_curl.target import sink as sink_module
+from fuel_agent_curl.target import storage
 from fuel_agent_curl.target import writing
 
 LOG = logging.getLogger(__name__)
@@ -374,6 +380,11 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
         # Monotonic, for all of it; None: none.
         self._deadline: float | None = None
         self._checksum = _checksum_of(self)
+        self._sources: list[str] = []
+        # Of an earlier attempt, and how that is told from every other.
+        self._left: continuing.Left | None = None
+        self._record: record_module.Record | None = None
+        self._asked = ''
         # The agent compares letter by letter.
         self._expected_hash_value = str(self._expected_hash_value).lower()
         try:
@@ -384,7 +395,8 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
             raise _as_agent_error(error, image_info['id']) from error
 
     def _begin(self, urls: list[str]) -> None:
-        first, *mirrors = _sources(urls)
+        self._sources = _sources(urls)
+        first, *mirrors = self._sources
         settings = settings_for(
             self._image_info, first, self._image_info['id'], self._time
         )
@@ -393,12 +405,13 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
         if self._way is not None and self._way.container == 'qcow2':
             self._begin_parted(first, mirrors)
             return
-        self._download = download.fetch(
-            first,
-            mirrors=mirrors,
-            checksum=self._checksum,
-            settings=settings,
-        )
+        self._look(urls)
+        try:
+            self._fetch(first, mirrors, settings)
+        except errors.CannotContinue as error:
+            self._start_over(error)
+            self._fetch(first, mirrors, settings)
+        assert self._download is not None
         if self._download.stats.coding is not None:
             # We would hand on what is stored; the agent's checksum is of
             # what requests makes of it.
@@ -408,6 +421,102 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
             )
         self._expected_size = self._download.length
         self._request = types.SimpleNamespace(iter_content=self._content)
+
+    def _fetch(
+        self,
+        first: str,
+        mirrors: list[str],
+        settings: settings_module.Settings,
+    ) -> None:
+        kept = None
+        if self._record is not None:
+            kept = continuing.kept(self._record, [first, *mirrors])
+        self._download = download.fetch(
+            first,
+            mirrors=mirrors,
+            checksum=self._checksum,
+            settings=settings,
+            kept=kept,
+        )
+
+    def _look(self, urls: list[str]) -> None:
+        """Look for what an earlier attempt has left on the device."""
+        way = self._way
+        if (
+            not opts.ironic_continue(cfg.CONF)
+            or way is None
+            or self._checksum is None
+            or not os.path.exists(way.location)
+            or not stat.S_ISBLK(os.stat(way.location).st_mode)
+        ):
+            return
+        # A URL may be signed anew each time; the checksum says what it is.
+        asked = continuing.digest(repr((self._checksum, way.container)))
+        self._left = continuing.look(way.location)
+        self._asked = asked
+        if self._left is not None:
+            self._record = continuing.usable(
+                self._left,
+                way.location,
+                lambda: asked,
+                decided=lambda container: True,
+            )
+
+    def _start_over(self, error: errors.CannotContinue) -> None:
+        """Forget what an earlier attempt has left."""
+        assert self._way is not None
+        LOG.warning('%s: it starts over: %s', self._way.location, error)
+        self._close()
+        self._record = None
+
+    def _head(self) -> bytes:
+        """Fetch the first mebibyte of a raw image, which was held back."""
+        image_id = self._image_info['id']
+        first, *mirrors = self._sources
+        with download.fetch(
+            first,
+            mirrors=mirrors,
+            settings=dataclasses.replace(
+                settings_for(self._image_info, first, image_id, self._time),
+                connections=1,
+                chunk_size=64 * octets.KIB,
+                window_size=octets.MIB,
+            ),
+        ) as chunks:
+            head = bytearray()
+            for piece in containers.decompress(chunks, 'raw'):
+                head += piece
+                if len(head) >= storage.FIRST:
+                    break
+        return bytes(head[: storage.FIRST])
+
+    def _before(self) -> pipeline.Left | None:
+        """Return what is gone on with."""
+        record, source = self._record, self._download
+        if record is None or source is None:
+            return None
+        return pipeline.Left(
+            record,
+            self._head,
+            source.precede,
+            lambda: source.position,
+            lambda: LOG.info(
+                '%s: continues at byte %d; all before it was compared',
+                *(self._image_info['id'], source.position),
+            ),
+        )
+
+    def _journal(self) -> journal_module.Journal | None:
+        left, source = self._left, self._download
+        if left is None or source is None:
+            return None
+        return journal_module.Journal(
+            left.path,
+            lambda: self._asked,
+            errors.redact(self._sources[0]),
+            lambda: continuing.origin(source.found),
+            self._record,
+        )
 
     def _begin_parted(self, first: str, mirrors: list[str]) -> None:
         def asked() -> dict[str, Any]:
@@ -481,23 +590,17 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
                 self._interrupt,
             )
         try:
-            values = opts.settings_from(cfg.CONF, opts.IRONIC)
-            with _Progress(image_id, self._download) as progress:
-                result = pipeline.copy(
-                    source,
-                    way.location,
-                    container=way.container,
-                    decoder_memory=values.decoder_memory,
-                    decoder_threads=values.decoder_threads,
-                    trailing_data=values.trailing_data,
-                    options=writing.Options.chosen(
-                        values,
-                        in_use=opts.ironic_busy(cfg.CONF),
-                        in_place=True,
-                    ),
-                    deadline=self._deadline,
-                    observe=progress.watch,
+            try:
+                result, line = self._write(source, way)
+            except errors.CannotContinue as error:
+                self._start_over(error)
+                first, *mirrors = self._sources
+                settings = settings_for(
+                    self._image_info, first, image_id, self._time
                 )
+                self._fetch(first, mirrors, settings)
+                assert self._download is not None
+                result, line = self._write(self._download, way)
         except errors.DigestMismatch as error:
             raise agent_errors.ImageChecksumError(
                 image_location, image_id, self._expected_hash_value, str(error)
@@ -507,7 +610,33 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
         finally:
             self._close()
         self._bytes_transferred = result.written
-        LOG.info('%s; complete', progress.line())
+        LOG.info('%s; complete', line)
+
+    def _write(
+        self, source: pipeline.Source, way: _Way
+    ) -> tuple[pipeline.Result, str]:
+        """Bring the image; return what that did, and in words."""
+        values = opts.settings_from(cfg.CONF, opts.IRONIC)
+        with _Progress(self._image_info['id'], self._download) as progress:
+            result = pipeline.copy(
+                source,
+                way.location,
+                container=way.container,
+                decoder_memory=values.decoder_memory,
+                decoder_threads=values.decoder_threads,
+                trailing_data=values.trailing_data,
+                options=writing.Options.chosen(
+                    values,
+                    in_use=opts.ironic_busy(cfg.CONF),
+                    in_place=True,
+                ),
+                deadline=self._deadline,
+                observe=progress.watch,
+                journal=self._journal(),
+                left=self._before(),
+                worth=lambda container: container == 'raw',
+            )
+        return result, progress.line()
 
     def _decoded(self) -> Iterator[bytes]:
         """Yield what the agent itself receives, and hashes."""

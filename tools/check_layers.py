@@ -34,7 +34,7 @@ ROOMS = {
         'harmful'
     ),
     '__init__': 'copying engine config',
-    'ironic': 'copying pipeline engine image target config',
+    'ironic': 'copying continuing pipeline engine state image target config',
     'copying': (
         'spooling reusing continuing pipeline engine rules state image target '
         'config'

@@ -532,4 +532,4 @@ COPY: tuple[Option, ...] = (
 ALL = (*OPTIONS, MIRRORS, *COPY)
 
 #: What may stand there for ironic-python-agent, and has no effect here.
-IRONIC = ('ironic', 'ironic_busy', 'ironic_stream_qcow2')
+IRONIC = ('ironic', 'ironic_busy', 'ironic_stream_qcow2', 'ironic_continue')

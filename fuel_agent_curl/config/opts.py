@@ -141,7 +141,14 @@ IRONIC_QCOW2: cfg.Opt = cfg.BoolOpt(
     'ironic-python-agent would download all of it into memory first. It '
     'inspects the head of the image, as it does the image.',
 )
-IRONIC_OPTS = [IRONIC_WANTED, IRONIC_BUSY, IRONIC_QCOW2]
+IRONIC_CONTINUE: cfg.Opt = cfg.BoolOpt(
+    'ironic_continue',
+    default=False,
+    help='Go on, in ironic-python-agent, with a raw image that an earlier '
+    'attempt has begun to write to the same disk: the records of that are in '
+    'the ramdisk, and on the disk.',
+)
+IRONIC_OPTS = [IRONIC_WANTED, IRONIC_BUSY, IRONIC_QCOW2, IRONIC_CONTINUE]
 
 
 @values.dataclass(frozen=True)
@@ -213,6 +220,11 @@ def ironic_busy(conf: cfg.ConfigOpts) -> bool:
 def ironic_stream_qcow2(conf: cfg.ConfigOpts) -> bool:
     """Tell whether qcow2 images are to go straight onto the disk."""
     return bool(_read(conf, IRONIC_QCOW2, GROUP))
+
+
+def ironic_continue(conf: cfg.ConfigOpts) -> bool:
+    """Tell whether what an earlier attempt has written is gone on with."""
+    return bool(_read(conf, IRONIC_CONTINUE, GROUP))
 
 
 def settings_from(

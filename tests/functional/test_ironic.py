@@ -36,6 +36,7 @@ from testtools import matchers
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.octets import MIB
+from fuel_agent_curl.target import storage
 from tests import base
 from tests.support import endpoints
 from tests.support import loop
@@ -464,6 +465,40 @@ class TestStream(_AgentTestCase):
                 text='[fuel_agent_curl]\nironic_busy = write\n',
             )
             self.assert_deployed(there, device)
+
+    def test_a_second_attempt_goes_on(self) -> None:
+        text = '[fuel_agent_curl]\nironic_continue = true\n'
+        for wanted in (True, False):
+            device = self.make_device()
+            how: dict[str, Any] = {'text': text} if wanted else {}
+            self.server.script(
+                faults.cut(_LENGTH - MIB), then=faults.status(503)
+            )
+            # So that what has come is written meanwhile.
+            options = {'image_download_connection_retry_interval': 2}
+            failed = self.deploy(device, options=options, **how)
+            self.assertEqual('ImageDownloadFatalError', failed.kind)
+            self.assert_blank_but_for_a_record(device)
+            self.server.script()
+            self.server.requests.clear()
+            # A URL that was signed anew, as Swift makes them.
+            url = self.server.url('/image?signature=2')
+            self.server.representations['/image?signature=2'] = (
+                self.server.representations['/image']
+            )
+            again = self.deploy(device, urls=[url], **how)
+            self.assert_deployed(again, device)
+            self.assertEqual(wanted, 'continues at byte' in again.log)
+            starts = [
+                int((each or 'bytes=0-')[6:].partition('-')[0])
+                for each in self.server.ranges
+            ]
+            self.assertEqual(wanted, max(starts) > MIB, str(starts))
+
+    def assert_blank_but_for_a_record(self, device: loop.LoopDevice) -> None:
+        self.assertEqual(
+            bytes(storage.RECORDS), device.read()[: storage.RECORDS]
+        )
 
     def test_turned_off(self) -> None:
         device = self.make_device()
