@@ -48,6 +48,7 @@ else:
                 init=False, repr=False, eq=False, kw_only=kw_only
             )(cls)
             made.__init__ = _init(made)
+            made.__signature__ = _Signature()
             return made
 
         return make
@@ -90,6 +91,31 @@ def _init(cls: typing.Any) -> Callable[..., None]:
             self.__post_init__()
 
     return __init__
+
+
+class _Signature:
+    """What ``help`` and the documentation show in place of ``*args``."""
+
+    def __get__(self, _value: object, cls: typing.Any) -> typing.Any:
+        # No copy of an image asks for it.
+        import inspect
+
+        def parameter(field: typing.Any) -> inspect.Parameter:
+            kind = (
+                inspect.Parameter.KEYWORD_ONLY
+                if field.kw_only
+                else inspect.Parameter.POSITIONAL_OR_KEYWORD
+            )
+            default = inspect.Parameter.empty
+            for each in field.default, field.default_factory:
+                if each is not dataclasses.MISSING:
+                    default = each
+            return inspect.Parameter(
+                field.name, kind, default=default, annotation=field.type
+            )
+
+        parameters = map(parameter, dataclasses.fields(cls))
+        return inspect.Signature(sorted(parameters, key=lambda one: one.kind))
 
 
 def __repr__(self: typing.Any) -> str:

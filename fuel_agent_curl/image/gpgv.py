@@ -35,6 +35,7 @@ import urllib.parse
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 from fuel_agent_curl.image import openpgp
 
 LOG = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ _UNKNOWN_ALGORITHM = ('4', '5')
 _NO_KEY = '9'
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Signer:
     """Who signed.
 
@@ -170,7 +171,7 @@ def _not_checked(rest: Sequence[str]) -> errors.SignatureError:
     return errors.BadSignature('the signature cannot be checked')
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Verifier:
     """What it takes to check a signature.
 

@@ -23,11 +23,11 @@ from __future__ import annotations
 import binascii
 import codecs
 from collections.abc import Iterator
-import dataclasses
 import re
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
+from fuel_agent_curl import values
 
 #: The longest signature taken, and the longest keyring, in bytes. Those of
 #: distributions have some hundred bytes, and some ten thousand.
@@ -77,7 +77,7 @@ _KEYBOX = slice(8, 12)
 _KEYBOX_MAGIC = b'KBXf'
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class Packet:
     """One packet; ``tag`` is its type ID."""
 
@@ -175,7 +175,7 @@ def _no_keyring(why: str) -> errors.SignatureError:
     )
 
 
-@dataclasses.dataclass(frozen=True)
+@values.dataclass(frozen=True)
 class ClearSigned:
     """Text, and the signature that is of it.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 
 from fuel_agent_curl import values
 from tests import base
@@ -96,6 +97,17 @@ class ValuesTest(base.TestCase):
         self.assertEqual(
             "Ours(number=1, text='a', many={})", repr(Ours(1, 'a', 'secret'))
         )
+
+    def test_signature(self) -> None:
+        for kind, expected in (
+            (
+                Ours,
+                "(number: 'int', text: 'str' = 'text', secret: 'str' = '',"
+                " many: 'dict[int, str]' = <class 'dict'>)",
+            ),
+            (Named, "(*, number: 'int', text: 'str | None' = None)"),
+        ):
+            self.assertEqual(expected, str(inspect.signature(kind)))
 
     def test_frozen(self) -> None:
         made = Ours(1)
