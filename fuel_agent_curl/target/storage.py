@@ -406,6 +406,9 @@ class Storage(sink.Sink):
         """Make a record, if it is time for one."""
         if self._journal is None or self._offset - self._recorded < _RECORD:
             return
+        if self._before is not None and not self._is_compared:
+            # What there is says more, and may be needed again.
+            return
         now = time.monotonic()
         if (
             self._unsynced >= _SYNC_AT_LEAST

@@ -89,6 +89,16 @@ class TestContinuing(killing.KillTestCase):
             self.assertEqual(2, len(self.server.requests))
             self.assertFalse(self.status()['unfinished'])
 
+    def test_killed_while_it_compares(self) -> None:
+        """What was there before is there still, by the record, too."""
+        self.disk()
+        self.stop()
+        before = self.status()['written']
+        self.assertIsNone(self.run_program(kill=8), self.said)
+        self.assertLessEqual(before, self.status()['written'])
+        self.arrives()
+        self.assertLess(before - 2 * MIB, self.continued())
+
     def test_packed(self) -> None:
         """Unpacking goes on at the last boundary that is on the target."""
         self.disk()
