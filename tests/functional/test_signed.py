@@ -23,8 +23,10 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 import threading
 import time
+import types
 from typing import Any
 
 import fixtures
@@ -64,6 +66,15 @@ def _wait_until(condition: Callable[[], Any]) -> Any:
     while not (found := condition()):
         time.sleep(0.01)
     return found
+
+
+def _is_in(code: types.CodeType) -> bool:
+    """Tell whether the main thread runs that, or what it has called."""
+    ident = threading.main_thread().ident
+    frame = sys._current_frames()[ident] if ident else None
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return frame is not None
 
 
 class _SignedTestCase(base.FunctionalTestCase):
@@ -336,22 +347,39 @@ class TestImage(_SignedTestCase):
         copy = copying.Copy(self.request(signature=self.signature))
 
         def cancel() -> None:
-            _wait_until(_children)
+            _wait_until(lambda: _is_in(gpgv.Check._wait.__code__))
             copy.cancel()
 
         canceller = threading.Thread(target=cancel)
         canceller.start()
+        began = time.monotonic()
         self.assertRaises(errors.Cancelled, copy.run)
+        self.assertLess(time.monotonic() - began, gpgv.PATIENCE / 2)
         canceller.join()
         self.assertEqual([], _children())
 
     def test_it_is_never_gone_on_with(self) -> None:
-        self.server.script(faults.cut(2 * MIB), then=faults.status(503))
-        error = self.refused(
-            errors.AttemptsExhausted, '', signature=self.signature
-        )
-        self.assertEqual('untouched', error.target_state)
+        # It fails before anybody sees that this is not what was signed; by
+        # then, as much is written as there has to be for a record.
+        given = {
+            'url': self.serve('long', harmful.Pattern(33 * MIB)[:]),
+            'settings': settings.Settings(attempts=2, backoff=2.0),
+        }
+        self.server.script(faults.cut(32 * MIB), then=faults.status(503))
+        signed = given | {'signature': self.signature}
+        self.refused(errors.AttemptsExhausted, '', **signed)
         self.assertFalse(os.path.exists(self.state))
+        self.server.script(faults.cut(32 * MIB), then=faults.status(503))
+        unsigned = given | {'keyring': None}
+        error = self.assertRaises(
+            errors.AttemptsExhausted, self.copy, **unsigned
+        )
+        self.assertIsNotNone(error.continues_at)
+        # What another copy has left is of no use to one that is signed.
+        self.server.script()
+        self.assertRaises(errors.BadSignature, self.copy, **signed)
+        self.assert_target(b'old')
+        self.assertNotIn('target.fuel-agent-curl', os.listdir(self.directory))
 
     def test_a_dry_run(self) -> None:
         result = self.copy(signature=self.signature, dry_run=True)
@@ -608,9 +636,11 @@ class TestProgram(program.ProgramTestCase):
             ],
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         (verifier,) = _wait_until(lambda: _children(running.pid))
-        running.send_signal(signal.SIGINT)
+        # As a terminal does: to all of the group.
+        os.killpg(running.pid, signal.SIGINT)
         said = running.communicate(timeout=200)[1]
         self.assertEqual(-signal.SIGINT, running.returncode, said)
         self.assertIn('is untouched', said)
