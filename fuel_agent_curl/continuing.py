@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import contextlib
 import logging
 import os
 import stat
@@ -103,6 +104,17 @@ def look(target: str, state_dir: str | None = None) -> Left | None:
     for name in names:
         there = there or _read(name)
     return Left(path, directory.read(path), there)
+
+
+def forget(target: str, state_dir: str | None = None) -> None:
+    """Remove the record of what is not on the target any more.
+
+    A copy that leaves none of its own has been there.
+    """
+    left = look(target, state_dir)
+    if left is not None and left.ours is not None and left.there is None:
+        with contextlib.suppress(OSError):
+            os.unlink(left.path)
 
 
 def _read(path: str) -> record_module.Record | None:

@@ -323,6 +323,9 @@ class Copy:
                 return self._copy()
             finally:
                 self._end_check()
+                if self._sink is not None and not self.request.dry_run:
+                    request = self.request
+                    continuing.forget(request.target, request.state_dir)
 
     def _copy(self) -> Result:
         began = time.monotonic()

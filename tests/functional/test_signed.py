@@ -380,6 +380,8 @@ class TestImage(_SignedTestCase):
         self.assertRaises(errors.BadSignature, self.copy, **signed)
         self.assert_target(b'old')
         self.assertNotIn('target.fuel-agent-curl', os.listdir(self.directory))
+        # Nor does anything say that there is an unfinished copy.
+        self.assertEqual([], os.listdir(self.state))
 
     def test_a_dry_run(self) -> None:
         result = self.copy(signature=self.signature, dry_run=True)

@@ -129,6 +129,23 @@ class TestLook(base.TestCase):
         assert left is not None
         self.assertEqual((None, _RECORD), (left.ours, left.there))
 
+    def test_what_is_forgotten(self) -> None:
+        path = directory.path_of(self.state, self.target)
+        # There is nothing, and that is no matter.
+        continuing.forget(self.target, self.state)
+        fd = directory.create(path)
+        os.pwrite(fd, test_record.packed(), record_module.SLOT)
+        os.close(fd)
+        beside = self.target + '.fuel-agent-curl'
+        with open(beside, 'wb') as file:
+            file.seek(storage.RECORDS)
+            file.write(test_record.packed())
+        continuing.forget(self.target, self.state)
+        self.assertTrue(os.path.exists(path))
+        os.unlink(beside)
+        continuing.forget(self.target, self.state)
+        self.assertFalse(os.path.exists(path))
+
     def test_names(self) -> None:
         names = set()
         for what in (
