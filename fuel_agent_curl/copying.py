@@ -262,13 +262,24 @@ class Copy:
 
     @property
     def written(self) -> int:
-        """Bytes of the image that the target has taken.
+        """Bytes of the image that the kernel was given for the target.
 
-        They are on its medium when ``run`` has returned.
+        Those that were there already, or that a block map skips, are among
+        them. They are on the medium when ``run`` has returned.
         """
         if self._sink is None or self.request.dry_run:
             return 0
-        return self._sink.written
+        return self._sink.given
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes of the image that were taken for the target."""
+        return 0 if self._sink is None else self._sink.written
+
+    @property
+    def stats(self) -> events.Stats:
+        """Counters of the requests for the image; now, as a copy."""
+        return self._source.stats
 
     @property
     def verified(self) -> int:

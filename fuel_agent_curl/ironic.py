@@ -805,7 +805,7 @@ class _Progress:
 
         The length is of what is received, which may be packed.
         """
-        written = self._sink.written if self._sink else 0
+        written = self._sink.given if self._sink else 0
         rate = written / max(time.monotonic() - self._began, 1e-3)
         line = 'Image %s: %d bytes written, %.1f MiB/s' % (
             self._image_id,

@@ -12,8 +12,9 @@
 
 """Write everything that is made from the code, or check that it is current.
 
-That is the sample configuration, the table of errors, the pictures, the
-manual pages, and what the shells complete::
+That is the sample configuration, the tables of errors and events, the JSON
+Schema of these, the pictures, the manual pages, and what the shells
+complete::
 
     python tools/generate.py            # writes what has changed
     python tools/generate.py --check    # says what has, and fails
@@ -33,6 +34,7 @@ sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 from tools import check_layers  # noqa: E402
 from tools import document_errors  # noqa: E402
+from tools import document_events  # noqa: E402
 from tools import document_measured  # noqa: E402
 from tools import draw_flows  # noqa: E402
 from tools import draw_rooms  # noqa: E402
@@ -57,6 +59,9 @@ def made() -> Iterator[tuple[pathlib.Path, str]]:
     yield ROOT / 'etc' / 'fuel-agent-curl.conf.sample', _sample()
     page = document_errors.PAGE
     yield page, document_errors.page(page.read_text())
+    page = document_events.PAGE
+    yield page, document_events.page(page.read_text())
+    yield SHARE / document_events.SCHEMA, document_events.schema()
     page = document_measured.PAGE
     yield page, document_measured.page(page.read_text())
     if document_measured.reports():

@@ -33,6 +33,8 @@ PROG = parsers.PROG
 # A URL, or what was meant to be one; a path may begin with './'.
 _URL = re.compile(r'[a-z][a-z0-9+.-]*:/|[^/]*:[^/]*@', re.IGNORECASE)
 
+_DESCRIPTOR = re.compile('[0-9]{1,9}')
+
 _FLAG = re.compile(r'--?[a-z][a-z0-9-]{0,31}|-.')
 
 # What other programs call what we have, or have no need of.
@@ -102,12 +104,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return after
 
 
-def is_json_wanted(argv: Sequence[str]) -> bool:
-    """Tell whether ``argv``, which may be wrong, asks for JSON."""
-    return any(
-        word == '--progress=json' or (before, word) == ('--progress', 'json')
-        for before, word in itertools.pairwise(['', *argv])
-    )
+def json_descriptor(argv: Sequence[str]) -> int | None:
+    """Return where ``argv``, which may be wrong, asks for JSON; None: no."""
+    found = None
+    for before, word in itertools.pairwise(['', *argv]):
+        name, equals, value = word.partition('=')
+        if not equals:
+            name, value = before, word
+        if name == '--progress-fd' and _DESCRIPTOR.fullmatch(value):
+            return int(value)
+        if (name, value) == ('--progress', 'json'):
+            found = 1
+    return found
 
 
 def given(arguments: argparse.Namespace) -> dict[str, typing.Any]:

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 import dataclasses
 import logging
 import typing
@@ -24,11 +25,13 @@ from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import configuration
 from fuel_agent_curl.cmd import displays
 from fuel_agent_curl.cmd import ending
+from fuel_agent_curl.cmd import output
 from fuel_agent_curl.cmd import signals
 from fuel_agent_curl.cmd import snapshot
 from fuel_agent_curl.cmd import watching
 from fuel_agent_curl.cmd import wording
 from fuel_agent_curl.config import options
+from fuel_agent_curl.image import digest
 from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import sink
 
@@ -42,19 +45,21 @@ def run(
     arguments: argparse.Namespace,
     found: configuration.Configuration,
     shown: displays.Display,
+    descriptor: int | None = None,
 ) -> int:
     """Copy; return 0.
 
     :param shown: what shows how far it is, and the end.
+    :param descriptor: what ``json_on`` has returned.
     :raises errors.Error: for whatever went wrong.
     :raises signals.Interrupted: with how far it got in its ``detail``.
     """
-    with watching.Watch(shown, found.settings.attempts) as watch:
+    with watching.Watch(
+        shown, found.settings.attempts, url=arguments.url
+    ) as watch:
         try:
             request = make_request(arguments, found)
-            check_output(
-                request.target, found.copy['progress'], bool(arguments.output)
-            )
+            check_output(request.target, descriptor, arguments.output)
             result, text = _copy(request, watch)
             signals.too_late()
         except BaseException as error:
@@ -63,7 +68,7 @@ def run(
                 error.detail = _how_far(watch.look())
             watch.failed(ending.of(error, arguments.target))
             raise
-        watch.done(_plan(result) if request.dry_run else None)
+        watch.done(_outcome(request, result))
     LOG.info('%s', text)
     return 0
 
@@ -89,9 +94,30 @@ def _copy(
     return result, summary(request, result)
 
 
-def _plan(result: copying.Result | None) -> dict[str, typing.Any]:
-    """Return what a dry run has found out, for JSON."""
-    assert result is not None
+def _outcome(
+    request: copying.Request, result: copying.Result | None
+) -> displays.Outcome:
+    """Return what was done, for a display."""
+    if result is None:
+        return {'container': None, 'checked': None, 'plan': None}
+    return {
+        'container': result.image.container,
+        'checked': {
+            'checksum': _algorithm(result.checksum),
+            'image_checksum': _algorithm(result.image_checksum),
+            'ranges': result.image.checked,
+            'read_back': request.verify,
+        },
+        'plan': _plan(result) if request.dry_run else None,
+    }
+
+
+def _algorithm(checksum: digest.Checksum | None) -> str | None:
+    return None if checksum is None else checksum.algorithm
+
+
+def _plan(result: copying.Result) -> dict[str, typing.Any]:
+    """Return what a dry run has found out."""
     assert result.image.target is not None
     return {
         'container': result.image.container,
@@ -227,16 +253,39 @@ def _checks(
     return ', '.join(done) or 'no checksum given'
 
 
-def check_output(target: str, progress: str, named: bool) -> None:
+def json_on(
+    arguments: argparse.Namespace, found: configuration.Configuration
+) -> int | None:
+    """Return the descriptor that objects are printed to; None: there is none.
+
+    :raises errors.OptionError: if it cannot be written to.
+    """
+    given: int | None = arguments.progress_fd
+    if given is not None:
+        output.check_descriptor(given)
+    elif found.copy['progress'] == 'json':
+        return 1
+    return given
+
+
+def check_output(
+    target: str, descriptor: int | None, named: Sequence[str]
+) -> None:
     """Refuse to spoil what somebody reads.
 
-    :param named: the target was given by ``-o``.
+    :param descriptor: what objects are printed to; None: there are none.
+    :param named: the target, if it was given by ``-o``.
     :raises errors.OptionError: if an image and its progress would be printed
         to the same place, or an image on a terminal.
     """
-    if progress == 'json' and opening.is_standard_output(target):
+    if descriptor is not None and opening.is_open_on(target, descriptor):
         raise errors.OptionError(
-            'the image and --progress json cannot both go to standard output'
+            'the image and its progress cannot both go to %s'
+            % (
+                'standard output'
+                if descriptor == 1
+                else 'descriptor %d' % descriptor
+            )
         )
     if named and target == opening.STDOUT:
         return

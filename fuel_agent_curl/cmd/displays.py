@@ -33,8 +33,9 @@ LOG = logging.getLogger(__name__)
 _PATIENCE = 1.0
 
 
-#: What a dry run has found out.
-Plan = dict[str, typing.Any]
+#: What a copy has done: the ``container``, what was ``checked``, and the
+#: ``plan`` of a dry run; see ``records.DONE``.
+Outcome = dict[str, typing.Any]
 
 
 class Display:
@@ -51,8 +52,8 @@ class Display:
     def event(self, event: events.Event, seen: snapshot.Snapshot) -> None:
         """Show that something happened (the kinds of ``events.Event``)."""
 
-    def done(self, seen: snapshot.Snapshot, plan: Plan | None = None) -> None:
-        """Show the successful end: of a copy, or of its ``plan``."""
+    def done(self, seen: snapshot.Snapshot, outcome: Outcome) -> None:
+        """Show the successful end."""
 
     def failed(self, seen: snapshot.Snapshot, end: ending.Ending) -> None:
         """Show the other end."""
@@ -109,47 +110,51 @@ class JsonDisplay(Display):
 
     def __init__(self, descriptor: int = 1) -> None:
         self._output = output.Output(descriptor, 'ascii')
+        if descriptor > 2:
+            # It is ours, and no child's.
+            os.set_inheritable(descriptor, False)
         self._ended = False
         self._warned = False
 
     def update(self, seen: snapshot.Snapshot) -> None:
         """Print a progress object."""
         if not self._output.pending:
-            self._print(seen.record('progress'))
+            self._print('progress', seen)
 
     def event(self, event: events.Event, seen: snapshot.Snapshot) -> None:
         """Print what happened."""
-        more: dict[str, typing.Any] = {
-            'offset': event.offset,
-            'delay': round(event.delay, 3),
-        }
-        if event.kind == 'continued':
-            more |= {'compared': event.compared, 'saved': event.saved}
-        if event.kind == 'reused':
-            more |= {'compared': event.compared, 'missing': event.missing}
-        self._print(seen.record(event.kind) | more)
+        self._print(
+            event.kind,
+            seen,
+            offset=event.offset,
+            delay=round(event.delay, 3),
+            compared=event.compared,
+            saved=event.saved,
+            missing=event.missing,
+        )
 
-    def done(self, seen: snapshot.Snapshot, plan: Plan | None = None) -> None:
+    def done(self, seen: snapshot.Snapshot, outcome: Outcome) -> None:
         """Print the last object of a copy that succeeded."""
         end: dict[str, typing.Any] = {
+            'error': None,
             'exit_code': 0,
-            'target_state': 'complete' if plan is None else 'untouched',
+            'target_state': (
+                'complete' if outcome['plan'] is None else 'untouched'
+            ),
             'signer': seen.signer and dataclasses.asdict(seen.signer),
         }
-        if plan is not None:
-            end['plan'] = plan
-        self._print(seen.record('done') | end)
+        self._print('done', seen, **end, **outcome)
         self._ended = True
 
     def failed(self, seen: snapshot.Snapshot, end: ending.Ending) -> None:
         """Print the last object of a copy that failed."""
         self._print(
-            seen.record('failed')
-            | {
-                'error': end.text,
-                'exit_code': end.exit_code,
-                'target_state': end.target_state,
-            }
+            'failed',
+            seen,
+            error=end.text,
+            exit_code=end.exit_code,
+            target_state=end.target_state,
+            continues_at=end.continues_at,
         )
         self._ended = True
 
@@ -160,11 +165,15 @@ class JsonDisplay(Display):
         self._warn()
         self._output.close()
 
-    def _print(self, record: dict[str, typing.Any]) -> None:
-        import json
+    def _print(
+        self, event: str, seen: snapshot.Snapshot, **more: typing.Any
+    ) -> None:
+        # Here: nothing else needs it.
+        from fuel_agent_curl.cmd import records
 
         if not self._ended:
-            self._output.write(json.dumps(record) + '\n')
+            values = seen.values() | more
+            self._output.write(records.line('copy', event, values) + '\n')
             self._warn()
 
     def _warn(self) -> None:
@@ -235,6 +244,46 @@ class BarDisplay(Display):
         self._redirect.__exit__(None, None, None)
 
 
+class Several(Display):
+    """Shows it in several ways at the same time."""
+
+    def __init__(self, *displays: Display) -> None:
+        self._displays = displays
+        known = [each.interval for each in displays if each.interval]
+        self.interval = min(known, default=None)
+        self._shortest = self.interval or 1.0
+        self._turn = 0
+
+    def update(self, seen: snapshot.Snapshot) -> None:
+        """Have each show it as often as it wants to."""
+        for each in self._displays:
+            wanted = each.interval
+            if wanted and self._turn % round(wanted / self._shortest) == 0:
+                each.update(seen)
+        self._turn += 1
+
+    def event(self, event: events.Event, seen: snapshot.Snapshot) -> None:
+        """Have each show it."""
+        for each in self._displays:
+            each.event(event, seen)
+
+    def done(self, seen: snapshot.Snapshot, outcome: Outcome) -> None:
+        """Have each show it."""
+        for each in self._displays:
+            each.done(seen, outcome)
+
+    def failed(self, seen: snapshot.Snapshot, end: ending.Ending) -> None:
+        """Have each show it."""
+        for each in self._displays:
+            each.failed(seen, end)
+
+    def close(self) -> None:
+        """Close each."""
+        super().close()
+        for each in self._displays:
+            each.close()
+
+
 def is_pending(stream: typing.TextIO) -> bool:
     """Tell whether what was written to ``stream`` has not been read yet."""
     return getattr(stream, 'pending', False)
@@ -262,10 +311,17 @@ def _is_dumb() -> bool:
     return os.environ.get('TERM') == 'dumb'
 
 
-def display(kind: str) -> Display:
-    """Return the display for a value of ``--progress``."""
-    if kind == 'json':
-        return JsonDisplay()
+def display(kind: str, json_on: int | None = None) -> Display:
+    """Return the display for a value of ``--progress``.
+
+    :param json_on: the descriptor that objects are printed to; None: there
+        is none. On standard error there is nothing else then.
+    """
+    if json_on is not None:
+        if kind in ('json', 'none') or json_on == 2:
+            return JsonDisplay(json_on)
+        shown = display(kind)
+        return Several(shown, JsonDisplay(json_on))
     if kind == 'none':
         return Display()
     if kind == 'bar' or (sys.stderr.isatty() and not _is_dumb()):

@@ -36,11 +36,14 @@ class Ending:
     :ivar text: one line: what happened, where, which attempt, what to do,
         and what the target is like now.
     :ivar target_state: 'untouched', 'blank', 'incomplete' or 'complete'.
+    :ivar continues_at: the byte of the image that the same copy goes on at;
+        None: it starts over.
     """
 
     text: str
     exit_code: int
     target_state: str
+    continues_at: int | None = None
 
 
 def of(error: BaseException, target: str | None = None) -> Ending:
@@ -50,13 +53,13 @@ def of(error: BaseException, target: str | None = None) -> Ending:
     """
     state = getattr(error, 'target_state', None) or 'untouched'
     text, exit_code = _said(error)
+    at = getattr(error, 'continues_at', None)
     if target is not None:
         name = 'standard output' if target == opening.STDOUT else target
         text = errors.one_line('%s; %s is %s' % (text, name, state))
-        at = getattr(error, 'continues_at', None)
         if at is not None:
             text += '; run again, it continues at %s' % wording.size(at)
-    return Ending(text, exit_code, state)
+    return Ending(text, exit_code, state, at)
 
 
 def _said(error: BaseException) -> tuple[str, int]:

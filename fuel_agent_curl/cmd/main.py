@@ -124,8 +124,9 @@ class _Run:
             from fuel_agent_curl.cmd import copy
             from fuel_agent_curl.cmd import displays
 
-            self._shown = displays.display(progress)
-            copy.run(parsed, found, self._shown)
+            descriptor = copy.json_on(parsed, found)
+            self._shown = displays.display(progress, descriptor)
+            copy.run(parsed, found, self._shown, descriptor)
         elif parsed.verb == 'probe':
             from fuel_agent_curl.cmd import probe
 
@@ -159,28 +160,43 @@ class _Run:
 
     def _tell_reader(self, end: ending.Ending) -> None:
         """Print the last object for whoever reads JSON, if nobody has."""
-        if 'probe' in self._argv and '--json' in self._argv:
-            _print_object({'error': end.text, 'exit_code': end.exit_code})
-            return
+        if '--json' in self._argv:
+            for verb in ('probe', 'status'):
+                if verb in self._argv:
+                    _print_failure(verb, end)
+                    return
         from fuel_agent_curl.cmd import arguments
         from fuel_agent_curl.cmd import displays
         from fuel_agent_curl.cmd import snapshot
 
-        if self._shown is None and arguments.is_json_wanted(self._argv):
-            self._shown = displays.JsonDisplay()
+        if self._shown is None:
+            descriptor = arguments.json_descriptor(self._argv)
+            if descriptor is not None and _is_open(descriptor):
+                self._shown = displays.JsonDisplay(descriptor)
         if self._shown is not None and not self._shown.closed:
             self._shown.failed(snapshot.Snapshot(), end)
             self._shown.close()
 
 
-def _print_object(record: dict[str, typing.Any]) -> None:
-    import json
-
+def _is_open(descriptor: int) -> bool:
     from fuel_agent_curl import errors
     from fuel_agent_curl.cmd import output
 
     try:
-        output.say(json.dumps(record))
+        output.check_descriptor(descriptor)
+    except errors.OptionError:
+        return False
+    return True
+
+
+def _print_failure(verb: str, end: ending.Ending) -> None:
+    from fuel_agent_curl import errors
+    from fuel_agent_curl.cmd import output
+    from fuel_agent_curl.cmd import records
+
+    values = {'error': end.text, 'exit_code': end.exit_code}
+    try:
+        output.say(records.line(verb, 'failed', values))
     except (OSError, errors.DeviceError):
         # Nobody reads it: the exit code tells.
         pass

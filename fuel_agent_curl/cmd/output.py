@@ -21,6 +21,7 @@ imported.
 from __future__ import annotations
 
 import collections
+import fcntl
 import io
 import os
 import select
@@ -52,6 +53,28 @@ def say(text: str) -> None:
         # complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _raise(error)
+
+
+def check_descriptor(descriptor: int) -> None:
+    """Refuse to write to a descriptor that nobody has given to the program.
+
+    :raises errors.OptionError: if it was not given, or is not for writing,
+        or is standard input.
+    """
+    try:
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFD)
+        mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+    except OSError:
+        flags, mode = fcntl.FD_CLOEXEC, os.O_RDONLY
+    # What was opened since then, by whatever there is in this process, is
+    # closed by execve(2), which what was given to us has got past.
+    if not descriptor or flags & fcntl.FD_CLOEXEC or mode == os.O_RDONLY:
+        from fuel_agent_curl import errors
+
+        raise errors.OptionError(
+            'descriptor %d is not open for writing' % descriptor,
+            hint='have the shell open it, as by 3>FILE for descriptor 3',
+        )
 
 
 def _raise(error: OSError) -> typing.NoReturn:

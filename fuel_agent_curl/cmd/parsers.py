@@ -199,6 +199,13 @@ def copy() -> Parser:
         default=argparse.SUPPRESS,
         help='The same as --progress none.',
     )
+    groups['output'].add_argument(
+        '--progress-fd',
+        type=_descriptor,
+        metavar='N',
+        help='Write what --progress json prints to the file descriptor N,'
+        ' which has to be open; what is shown besides is as --progress says.',
+    )
     _add_debug(groups['output'])
     parser.add_argument(
         *('-f', '-L', '-S'),
@@ -366,6 +373,12 @@ def _add_option(
     group.add_argument(
         *flags, type=_converter(option), metavar=_metavar(option), **how
     )
+
+
+def _descriptor(text: str) -> int:
+    if not re.fullmatch('[0-9]{1,9}', text):
+        raise argparse.ArgumentTypeError('not the number of a descriptor')
+    return int(text)
 
 
 def _shown(option: options.Option) -> str:

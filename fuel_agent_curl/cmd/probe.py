@@ -16,17 +16,28 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import typing
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import output
+from fuel_agent_curl.cmd import records
 from fuel_agent_curl.cmd import wording
 from fuel_agent_curl.config import settings
 from fuel_agent_curl.engine import probe as prober
 
 _SECTOR = 512
+
+# Of a qcow2 image that cannot be written.
+_NOTHING_OF_IT: dict[str, typing.Any] = {
+    'container': 'qcow2',
+    'length': None,
+    'allocated': None,
+    'compressed': None,
+    'snapshots': None,
+    'features': None,
+    'memory': None,
+}
 
 # In the order in which they end; the value of each is counted from the start.
 _PHASES = (
@@ -46,13 +57,13 @@ def run(arguments: argparse.Namespace, values: settings.Settings) -> int:
     guard = _try_if_range(arguments.url, values, found)
     image = _look(arguments.url, values, found)
     if arguments.json:
-        record = dataclasses.asdict(found)
-        output.say(
-            json.dumps(
-                record
-                | {'if_range': guard, 'resume': resume(found), 'image': image}
-            )
-        )
+        record = dataclasses.asdict(found) | {
+            'exit_code': 0,
+            'if_range': guard,
+            'resume': resume(found),
+            'image': image,
+        }
+        output.say(records.line('probe', 'done', record))
     else:
         lines = describe(found, guard, values.first_byte_timeout)
         if image is not None:
@@ -81,11 +92,12 @@ def _look(
                 return None
             said = mapping.load(parts, values.decoder_memory)
     except errors.ContentError as error:
-        return {'container': 'qcow2', 'error': str(error)}
+        return _NOTHING_OF_IT | {'error': str(error)}
     except errors.Error:
         return None
     return {
         'container': 'qcow2',
+        'error': None,
         'length': said.header.length,
         'allocated': said.allocated,
         'compressed': said.compressed << said.header.cluster_bits,
@@ -97,7 +109,7 @@ def _look(
 
 def _what(image: dict[str, typing.Any]) -> str:
     """Return what ``_look`` has found, for a human."""
-    if 'error' in image:
+    if image['error'] is not None:
         return 'qcow2, which cannot be written: %s' % image['error']
     return (
         'qcow2: a virtual disk of %d bytes (%s), %s of them allocated, %s'

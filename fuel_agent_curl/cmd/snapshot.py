@@ -19,12 +19,14 @@ and durations are seconds.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import math
 import typing
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import values
 from fuel_agent_curl.cmd import wording
+from fuel_agent_curl.rules import events
 
 if typing.TYPE_CHECKING:
     from fuel_agent_curl.image import gpgv
@@ -77,7 +79,9 @@ class Snapshot:
     received: int = 0
     #: Its complete length; None: the server states none.
     length: int | None = None
-    #: Bytes of the image written to the target.
+    #: Bytes of the image that have been taken for the target, and those of
+    #: them that the kernel was given.
+    unpacked: int = 0
     written: int = 0
     #: What it is busy with: 'copying', 'syncing' or 'verifying'; 'comparing'
     #: what is on the target before the first of them, where that is reused.
@@ -96,6 +100,13 @@ class Snapshot:
     delay: float = 0.0
     #: Who signed what had to be signed; None: nobody has, yet.
     signer: gpgv.Signer | None = None
+    #: What the last event was about, or what was given, redacted; None:
+    #: nothing could be made of the command line.
+    url: str | None = None
+    #: Since the copy began.
+    seconds: float = 0.0
+    #: Counters of the requests so far.
+    stats: events.Stats = dataclasses.field(default_factory=events.Stats)
 
     @property
     def count(self) -> int:
@@ -105,7 +116,7 @@ class Snapshot:
     @property
     def total(self) -> int | None:
         """Bytes to do in this phase; None: nobody knows."""
-        return self.written if self.phase == 'verifying' else self.length
+        return self.unpacked if self.phase == 'verifying' else self.length
 
     @property
     def left(self) -> float | None:
@@ -153,16 +164,23 @@ class Snapshot:
             wording.brief(self.error),
         )
 
-    def record(self, event: str) -> dict[str, typing.Any]:
-        """Return the object that ``--progress json`` prints."""
+    def values(self) -> dict[str, typing.Any]:
+        """Return what ``--progress json`` prints of it in every object."""
         return {
-            'event': event,
+            'url': self.url,
+            'seconds': round(self.seconds, 3),
             'phase': self.phase,
             'bytes': self.received,
             'length': self.length,
+            'unpacked': self.unpacked,
             'written': self.written,
             'verified': self.verified,
             'rate': round(self.rate),
+            'requests': self.stats.attempts,
+            'resumes': self.stats.resumes,
+            'stalls': self.stats.stalls,
+            'transferred': self.stats.received,
             'attempt': self.attempt,
+            'attempts': self.attempts,
             'error': None if self.error is None else str(self.error),
         }

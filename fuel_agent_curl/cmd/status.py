@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import typing
 
 from fuel_agent_curl import continuing
@@ -24,6 +23,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import configuration
 from fuel_agent_curl.cmd import output
 from fuel_agent_curl.cmd import parsers
+from fuel_agent_curl.cmd import records
 from fuel_agent_curl.cmd import wording
 from fuel_agent_curl.state import journal
 
@@ -43,22 +43,27 @@ def run(
             hint='nothing is left of a copy to anything else',
         )
     if arguments.json:
-        output.say(json.dumps(as_object(target, left)))
+        output.say(records.line('status', 'done', values(target, left)))
     else:
         output.say('\n'.join(map(errors.one_line, describe(target, left))))
     return 0
 
 
-def as_object(target: str, left: continuing.Left) -> dict[str, typing.Any]:
+def values(target: str, left: continuing.Left) -> dict[str, typing.Any]:
     """Return it for a program."""
     record = left.record
     if record is None:
-        return {'target': target, 'unfinished': False}
+        found: dict[str, typing.Any] = {
+            key.name: None for key in records.STATUS
+        }
+        return found | {'exit_code': 0, 'target': target, 'unfinished': False}
     return {
+        'exit_code': 0,
         'target': target,
         'unfinished': True,
         'url': record.url,
         'container': record.container,
+        'bytes': record.written.wire,
         'length': record.origin.length,
         'written': record.written.stop,
         'synced': record.synced.stop if record.synced else 0,

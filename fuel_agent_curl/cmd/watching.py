@@ -26,6 +26,7 @@ import time
 import types
 import typing
 
+from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import displays
 from fuel_agent_curl.cmd import ending
 from fuel_agent_curl.cmd import snapshot
@@ -48,6 +49,9 @@ class Watched(typing.Protocol):
     def received(self) -> int: ...
 
     @property
+    def unpacked(self) -> int: ...
+
+    @property
     def written(self) -> int: ...
 
     @property
@@ -58,6 +62,9 @@ class Watched(typing.Protocol):
 
     @property
     def signer(self) -> gpgv.Signer | None: ...
+
+    @property
+    def stats(self) -> events.Stats: ...
 
 
 def _continued(event: events.Event) -> str:
@@ -84,6 +91,7 @@ class Watch:
     """Watches a copy from a thread, and hands what it sees to a display.
 
     :param clock: returns seconds that only grow.
+    :param url: of what is copied; a secret in it is not shown.
     """
 
     def __init__(
@@ -91,12 +99,17 @@ class Watch:
         shown: displays.Display,
         attempts: int,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        url: str | None = None,
     ) -> None:
         self._display = shown
         self._clock = clock
         self._meter = snapshot.Meter()
         self._phase = 'copying'
-        self._last = snapshot.Snapshot(attempts=attempts)
+        self._began = clock()
+        self._last = snapshot.Snapshot(
+            attempts=attempts, url=None if url is None else errors.redact(url)
+        )
         self._retry_at = 0.0
         self._copy: Watched | None = None
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = (
@@ -128,12 +141,9 @@ class Watch:
         """Note an event of the download; from any thread, never blocks."""
         self._queue.put(lambda: self._note(event))
 
-    def done(self, plan: displays.Plan | None = None) -> None:
-        """Tell that the copy has succeeded.
-
-        :param plan: nothing was to be written, but this found out.
-        """
-        self._queue.put(lambda: self._display.done(self._measure(), plan))
+    def done(self, outcome: displays.Outcome) -> None:
+        """Tell that the copy has succeeded."""
+        self._queue.put(lambda: self._display.done(self._measure(), outcome))
 
     def failed(self, end: ending.Ending) -> None:
         """Tell that the copy has not succeeded."""
@@ -145,16 +155,19 @@ class Watch:
             self._last,
             rate=self._meter.rate,
             delay=max(0.0, self._retry_at - self._clock()),
+            seconds=self._clock() - self._began,
         )
         if self._copy is None:
             return seen
         return dataclasses.replace(
             seen,
             received=self._copy.received,
+            unpacked=self._copy.unpacked,
             written=self._copy.written,
             verified=self._copy.verified,
             phase=self._copy.phase,
             signer=self._copy.signer,
+            stats=self._copy.stats,
         )
 
     def _measure(self) -> snapshot.Snapshot:
@@ -169,6 +182,7 @@ class Watch:
         self._retry_at = self._clock() + (event.delay or 0.0)
         self._last = dataclasses.replace(
             self._last,
+            url=event.url,
             length=event.length,
             attempt=event.attempt,
             attempts=event.attempts,

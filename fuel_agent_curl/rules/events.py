@@ -62,7 +62,8 @@ def together(all_of_them: Iterable[Stats]) -> Stats:
         found.received += each.received
         found.seconds += each.seconds
         found.coding = found.coding or each.coding
-        for url, mirror in each.mirrors.items():
+        # All at once: the network thread may be about to add one.
+        for url, mirror in list(each.mirrors.items()):
             sums = found.mirrors.setdefault(url, MirrorStats())
             sums.attempts += mirror.attempts
             sums.received += mirror.received
@@ -75,7 +76,8 @@ class Event:
     """Something that happened to a download.
 
     :ivar kind: 'started' (the first usable head is here), 'resumed' (at
-        ``offset``), 'restarted' (from 0, another representation), 'reread'
+        ``offset``), 'restarted' (from 0: there was no byte yet, or those that
+        there were are of another representation), 'reread'
         (from 0, to be compared up to ``offset``), 'retry' (``error`` ended
         an attempt, the next starts in ``delay`` seconds), 'failover'
         (``error`` ended one, the next asks the mirror ``url`` at once),

@@ -284,17 +284,17 @@ def is_terminal(path: str) -> bool:
     return stat.S_ISCHR(status.st_mode) and _is_terminal(status.st_rdev)
 
 
-def is_standard_output(path: str) -> bool:
-    """Return whether ``path``, as a target, is what stdout is open on.
+def is_open_on(path: str, descriptor: int) -> bool:
+    """Return whether ``path``, as a target, is what a descriptor is open on.
 
     Not if that is a terminal or /dev/null, where nothing is spoiled.
     """
     try:
-        stdout = os.fstat(1)
-        there = stdout if path == STDOUT else os.stat(path)
+        ours = os.fstat(descriptor)
+        there = os.fstat(1) if path == STDOUT else os.stat(path)
     except OSError:
         return False
-    return os.path.samestat(there, stdout) and not stat.S_ISCHR(there.st_mode)
+    return os.path.samestat(there, ours) and not stat.S_ISCHR(there.st_mode)
 
 
 def _is_terminal(number: int) -> bool:

@@ -138,6 +138,11 @@ class Sink(abc.ABC):
         self.life = life
         self.state = state or _WORDS.get(life, self.state)
 
+    @property
+    def given(self) -> int:
+        """Bytes of the image that the kernel has, or had, by now."""
+        return self.written
+
     @abc.abstractmethod
     def check_length(self, length: int) -> None:
         """Refuse an image of ``length`` bytes, before anything is written.

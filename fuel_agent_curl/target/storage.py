@@ -144,6 +144,7 @@ class Storage(sink.Sink):
         # Where the next byte of the image goes.
         self._place = 0
         self._scattered = False
+        self._given = 0
         self._inspect: Inspector | None = None
         self._unsynced = 0
         # The run of zeros that ends there: where it began.
@@ -176,6 +177,13 @@ class Storage(sink.Sink):
         self._before: record_module.Mark | None = None
         self._is_compared = False
         self._on_compared: Callable[[], None] = _nothing
+
+    @property
+    def given(self) -> int:
+        # What is held back is given in the end, all at once.
+        if self.state == 'complete':
+            return self.written
+        return min(self._given, self.written)
 
     # What the kinds do in their own ways.
 
@@ -521,6 +529,7 @@ class Storage(sink.Sink):
                 self._prepare(FIRST)
         self._place += length
         self.written += length
+        self._given += length
 
     def scatter(self, inspect: Inspector | None = None) -> None:
         """Take the image in any order from now on: before its first byte.
@@ -562,6 +571,7 @@ class Storage(sink.Sink):
                     if self.life is sink.Life.BLANK:
                         self._become(sink.Life.WRITTEN)
                     self._write_zeros(start, end)
+                    self._given += end - start
                 self.written += end - start
                 start = end
 
@@ -638,6 +648,7 @@ class Storage(sink.Sink):
         for zeros, run in runs:
             self._go_on()
             view = self._pass_by(run)
+            self._given += len(run) - len(view)
             if not view:
                 continue
             if zeros:
@@ -646,6 +657,7 @@ class Storage(sink.Sink):
                 self._flush_zeros()
                 self._pwrite(view, self._offset)
                 self._unsynced += len(view)
+                self._given += len(view)
             if self._journal is not None:
                 self._count(view)
             self._offset += len(view)
@@ -669,13 +681,18 @@ class Storage(sink.Sink):
         if self._zeros_from is None:
             self._zeros_from = self._offset
         elif self._offset + length - self._zeros_from > _ZERO_RUN_MAX:
-            self._write_zeros(self._zeros_from, self._offset)
+            self._give_zeros()
             self._zeros_from = self._offset
 
     def _flush_zeros(self) -> None:
         if self._zeros_from is not None:
-            self._write_zeros(self._zeros_from, self._offset)
-            self._zeros_from = None
+            self._give_zeros()
+
+    def _give_zeros(self) -> None:
+        assert self._zeros_from is not None
+        start, self._zeros_from = self._zeros_from, None
+        self._write_zeros(start, self._offset)
+        self._given += self._offset - start
 
     def _flush(self) -> None:
         """Have everything that was taken on the target."""

@@ -36,6 +36,7 @@ complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l trailing-da
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l allow-unproven-end -l no-allow-unproven-end -d 'Take a raw image from a server that states no length and ends by ...'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l progress -x -a 'auto bar json none' -d 'What is shown of a copy: bar, on a terminal'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -s s -l silent -d 'The same as --progress none'
+complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l progress-fd -x -d 'Write what --progress json prints to the file descriptor N, ...'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -s v -l verbose -l debug -d 'Log what is done, on standard error'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l low-speed-limit -x -d 'A transfer that is slower than this for low_speed_time is stalled'
 complete -c fuel-agent-curl -n '__fish_seen_subcommand_from copy' -l low-speed-time -x -d 'How long a transfer may stay below low_speed_limit (in seconds)'

@@ -120,7 +120,7 @@ class TestOutput(base.TestCase):
         self.patch(os, 'isatty', lambda _fd: False)
         self.patch(opening, 'is_terminal', lambda _path: False)
         for target in ('/dev/stdout', '-'):
-            copy.check_output(target, 'json', False)
+            copy.check_output(target, 1, [])
 
     def test_a_pipe_takes_one_of_both(self) -> None:
         self.assertRaises(errors.OptionError, self.check, 0o010600)
@@ -131,12 +131,12 @@ class TestOutput(base.TestCase):
     def test_a_terminal_is_filled_only_on_demand(self) -> None:
         self.patch(opening, 'is_terminal', lambda _path: True)
         for target, named in (
-            ('-', False),
-            ('/dev/stdout', True),
-            ('/dev/tty', True),
+            ('-', []),
+            ('/dev/stdout', ['/dev/stdout']),
+            ('/dev/tty', ['/dev/tty']),
         ):
             error = self.assertRaises(
-                errors.OptionError, copy.check_output, target, 'auto', named
+                errors.OptionError, copy.check_output, target, None, named
             )
             self.assertIn('-o -', str(error))
-        copy.check_output('-', 'auto', True)
+        copy.check_output('-', None, ['-'])

@@ -36,6 +36,18 @@ from tests import base
 
 URL = 'http://server/image'
 
+#: Of a copy that nothing was to be compared in.
+OUTCOME = {
+    'container': 'raw',
+    'checked': {
+        'checksum': None,
+        'image_checksum': None,
+        'ranges': 0,
+        'read_back': False,
+    },
+    'plan': None,
+}
+
 #: Of a pipe that ``fill`` has filled.
 PIPE = 65536
 
@@ -66,35 +78,61 @@ class TestJson(base.TestCase):
     def test_objects(self) -> None:
         display = displays.JsonDisplay(self.writer)
         seen = snapshot.Snapshot(
-            received=5, length=9, written=4, rate=2.6, attempt=1, attempts=31
+            received=5,
+            length=9,
+            unpacked=6,
+            written=4,
+            rate=2.6,
+            attempt=1,
+            attempts=31,
+            url=URL,
+            seconds=1.23456,
+            stats=events.Stats(attempts=2, resumes=1, received=7),
         )
         display.update(seen)
-        display.done(seen)
+        display.done(seen, OUTCOME)
         # Whatever comes after the last one is too late.
         display.update(seen)
         display.close()
-        common = {
-            'phase': 'copying',
-            'bytes': 5,
-            'length': 9,
-            'written': 4,
-            'verified': 0,
-            'rate': 3,
-            'attempt': 1,
-            'error': None,
-        }
-        end = {'exit_code': 0, 'target_state': 'complete', 'signer': None}
-        self.assertEqual(
-            [
-                {'event': 'progress', **common},
-                {'event': 'done', **common, **end},
-            ],
-            self.printed(),
-        )
+        progress, done = self.printed()
+        self.assertEqual('progress', progress['event'])
+        self.assertEqual('done', done['event'])
+        for record in progress, done:
+            self.assertThat(
+                record,
+                matchers.ContainsDict(
+                    {
+                        name: matchers.Equals(value)
+                        for name, value in {
+                            'url': URL,
+                            'seconds': 1.235,
+                            'phase': 'copying',
+                            'bytes': 5,
+                            'length': 9,
+                            'unpacked': 6,
+                            'written': 4,
+                            'verified': 0,
+                            'rate': 3,
+                            'requests': 2,
+                            'resumes': 1,
+                            'stalls': 0,
+                            'transferred': 7,
+                            'attempt': 1,
+                            'attempts': 31,
+                            'error': None,
+                        }.items()
+                    }
+                ),
+            )
+        self.assertEqual(0, done['exit_code'])
+        self.assertEqual('complete', done['target_state'])
+        self.assertIsNone(done['plan'])
+        self.assertIsNone(done['signer'])
 
     def test_who_signed(self) -> None:
         display = displays.JsonDisplay(self.writer)
-        display.done(snapshot.Snapshot(signer=gpgv.Signer('AB12', 'A <a@b>')))
+        seen = snapshot.Snapshot(signer=gpgv.Signer('AB12', 'A <a@b>'))
+        display.done(seen, OUTCOME)
         display.close()
         (record,) = self.printed()
         self.assertEqual(
@@ -103,8 +141,14 @@ class TestJson(base.TestCase):
 
     def test_a_plan(self) -> None:
         display = displays.JsonDisplay(self.writer)
-        plan = {'container': 'gzip', 'length': None}
-        display.done(snapshot.Snapshot(), plan)
+        target = {'kind': 'device', 'way': 'written', 'size': 9, 'free': None}
+        plan = {
+            'container': 'gzip',
+            'length': None,
+            'mapped': None,
+            'target': target,
+        }
+        display.done(snapshot.Snapshot(), OUTCOME | {'plan': plan})
         display.close()
         (record,) = self.printed()
         self.assertEqual('done', record['event'])
@@ -116,7 +160,7 @@ class TestJson(base.TestCase):
         error = errors.StatusError('503', url='http://u:p@h/?key=secret')
         seen = snapshot.Snapshot(attempt=2, error=error, delay=1.2345)
         display.event(event('retry', offset=7, delay=1.2345), seen)
-        display.failed(seen, ending.Ending('gave up', 26, 'blank'))
+        display.failed(seen, ending.Ending('gave up', 26, 'blank', 5))
         display.close()
         retry, failed = self.printed()
         self.assertEqual('retry', retry['event'])
@@ -127,6 +171,7 @@ class TestJson(base.TestCase):
         self.assertEqual('gave up', failed['error'])
         self.assertEqual(26, failed['exit_code'])
         self.assertEqual('blank', failed['target_state'])
+        self.assertEqual(5, failed['continues_at'])
 
     def test_a_reader_that_went_away_ends_the_printing_alone(self) -> None:
         display = displays.JsonDisplay(self.writer)
@@ -135,7 +180,7 @@ class TestJson(base.TestCase):
         display.close()
         display = displays.JsonDisplay(self.writer)
         display.event(event('started'), snapshot.Snapshot())
-        display.done(snapshot.Snapshot())
+        display.done(snapshot.Snapshot(), OUTCOME)
         display.close()
         self.assertEqual(2, self.log.output.count('cannot be printed'))
 
@@ -147,7 +192,7 @@ class TestJson(base.TestCase):
         for _turn in range(100):
             display.update(seen)
         self.empty()
-        display.done(seen)
+        display.done(seen, OUTCOME)
         display.close()
         self.assertEqual(
             ['started', 'done'], [each['event'] for each in self.printed()]
@@ -190,7 +235,7 @@ class TestLogLines(base.TestCase):
             snapshot.Snapshot(
                 received=MIB,
                 length=MIB,
-                written=4 * MIB,
+                unpacked=4 * MIB,
                 verified=MIB,
                 phase='verifying',
             )
@@ -247,7 +292,7 @@ class TestBar(base.TestCase):
             snapshot.Snapshot(
                 received=MIB,
                 length=MIB,
-                written=4 * MIB,
+                unpacked=4 * MIB,
                 verified=MIB,
                 phase='verifying',
             )
@@ -273,12 +318,14 @@ class TestBar(base.TestCase):
 
 
 class TestChoice(base.TestCase):
-    def display(self, kind: str, terminal: bool, term: str) -> str:
+    def display(
+        self, kind: str, terminal: bool, term: str, json_on: int | None = None
+    ) -> str:
         stream = io.StringIO()
         self.patch(stream, 'isatty', lambda: terminal)
         self.patch(sys, 'stderr', stream)
         self.useFixture(fixtures.EnvironmentVariable('TERM', term))
-        found = displays.display(kind)
+        found = displays.display(kind, json_on)
         self.addCleanup(found.close)
         return type(found).__name__
 
@@ -289,6 +336,50 @@ class TestChoice(base.TestCase):
             ('auto', False, 'xterm', 'LogDisplay'),
             ('bar', False, 'dumb', 'BarDisplay'),
             ('none', True, 'xterm', 'Display'),
-            ('json', True, 'xterm', 'JsonDisplay'),
         ):
             self.assertEqual(expected, self.display(kind, terminal, term))
+
+    def descriptor(self) -> int:
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        self.addCleanup(os.close, writer)
+        return writer
+
+    def test_by_the_descriptor(self) -> None:
+        for kind, descriptor, expected in (
+            ('json', 1, 'JsonDisplay'),
+            ('auto', 2, 'JsonDisplay'),
+            ('none', self.descriptor(), 'JsonDisplay'),
+            ('auto', 1, 'Several'),
+        ):
+            self.assertEqual(
+                expected, self.display(kind, True, 'xterm', descriptor)
+            )
+
+
+class Counter(displays.Display):
+    def __init__(self, interval: float | None) -> None:
+        self.interval = interval
+        self.count = 0
+
+    def update(self, seen: snapshot.Snapshot) -> None:
+        self.count += 1
+
+
+class TestSeveral(base.TestCase):
+    def test_each_in_its_own_time(self) -> None:
+        often, seldom, never = Counter(0.2), Counter(1.0), Counter(None)
+        several = displays.Several(seldom, often, never)
+        self.assertEqual(0.2, several.interval)
+        for _turn in range(11):
+            several.update(snapshot.Snapshot())
+        self.assertEqual((11, 3, 0), (often.count, seldom.count, never.count))
+
+    def test_nothing_to_show(self) -> None:
+        self.assertIsNone(displays.Several(Counter(None)).interval)
+
+    def test_all_are_closed(self) -> None:
+        one, other = displays.Display(), displays.Display()
+        several = displays.Several(one, other)
+        several.close()
+        self.assertTrue(one.closed and other.closed and several.closed)

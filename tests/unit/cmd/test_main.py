@@ -254,7 +254,7 @@ class TestMain(base.TestCase):
         self.addCleanup(os.close, reader)
         self.addCleanup(os.close, writer)
         make = displays.JsonDisplay
-        self.patch(displays, 'JsonDisplay', lambda: make(writer))
+        self.patch(displays, 'JsonDisplay', lambda descriptor: make(writer))
         code, _out, err = self.run_main(
             'copy', '--progress', 'json', URL, '/nonexistent/disk'
         )

@@ -101,7 +101,8 @@ class TestSnapshot(base.TestCase):
         seen = snapshot.Snapshot(
             received=MIB,
             length=MIB,
-            written=8 * MIB,
+            unpacked=8 * MIB,
+            written=7 * MIB,
             verified=2 * MIB,
             rate=MIB,
             phase='verifying',

@@ -40,7 +40,9 @@ class Copy:
 
     def __init__(self, received: Iterable[int]) -> None:
         self._received = iter(received)
+        self.unpacked = 35
         self.written = 30
+        self.stats = events.Stats(attempts=1)
         self.verified = 0
         self.phase = 'copying'
         self.signer: gpgv.Signer | None = None
@@ -95,7 +97,13 @@ class TestWatch(base.TestCase):
         self.assertThat(
             started,
             matchers.MatchesStructure.byEquality(
-                received=40, written=30, length=100, error=None
+                received=40,
+                unpacked=35,
+                written=30,
+                length=100,
+                error=None,
+                url=URL,
+                seconds=0.0,
             ),
         )
         self.assertThat(
@@ -110,6 +118,12 @@ class TestWatch(base.TestCase):
                 attempt=3, error=None, delay=0.0
             ),
         )
+
+    def test_the_url_that_was_given(self) -> None:
+        watch = watching.Watch(
+            Recorder(), 31, FakeClock(), url='http://u:p@server/given?key=1'
+        )
+        self.assertEqual('http://server/given?***', watch.look().url)
 
     def test_a_display_that_is_due_is_updated(self) -> None:
         updated = threading.Event()

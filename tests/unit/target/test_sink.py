@@ -62,6 +62,34 @@ class LifeTest(base.TestCase):
                 self.assertIs(before, target.life)
 
 
+class GivenTest(copying.FileTestCase):
+    """What is in our memory alone was not given to the kernel."""
+
+    def test_of_a_file(self) -> None:
+        target = opening.open_target(self.path, options=writing.Options())
+        self.addCleanup(target.abort)
+        target.write(b'x' * MIB)
+        self.assertEqual((MIB, 0), (target.written, target.given))
+        # Less than is staged.
+        target.write(b'x' * 1000)
+        self.assertEqual(0, target.given)
+        target.write(b'x' * 3 * MIB)
+        self.assertEqual(3 * MIB, target.given)
+        # A run of zeros that has not ended.
+        target.write(bytes(2 * MIB))
+        self.assertEqual(3 * MIB, target.given - target.given % MIB)
+        target.write(b'x' * 2 * MIB)
+        self.assertLess(5 * MIB, target.given)
+        target.finish()
+        self.assertEqual(8 * MIB + 1000, target.given)
+
+    def test_of_a_stream(self) -> None:
+        target = sink.Stream('x', os.open('/dev/null', os.O_WRONLY))
+        target.write(b'x' * MIB)
+        self.assertEqual(MIB, target.given)
+        target.finish()
+
+
 class StateTest(copying.FileTestCase):
     def _open(self, *, in_place: bool = False) -> sink.Sink:
         target = opening.open_target(
