@@ -126,6 +126,11 @@ class _Run:
 
             descriptor = copy.json_on(parsed, found)
             self._shown = displays.display(progress, descriptor)
+            if 'NOTIFY_SOCKET' in os.environ:
+                # Here: it takes a socket, which is imported for nothing else.
+                from fuel_agent_curl.cmd import notify
+
+                self._shown = notify.beside(self._shown)
             copy.run(parsed, found, self._shown, descriptor)
         elif parsed.verb == 'probe':
             from fuel_agent_curl.cmd import probe

@@ -1,0 +1,115 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""What is in contrib/ for systemd and Ansible does what it says."""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+import yaml
+
+from fuel_agent_curl.cmd import parsers
+from fuel_agent_curl.cmd import records
+from tests.support import program
+from tools import check_layers
+
+_CONTRIB = check_layers.ROOT / 'contrib'
+_UNIT = _CONTRIB / 'systemd' / 'fuel-agent-curl@.service'
+_ROLE = _CONTRIB / 'ansible' / 'roles' / 'fuel_agent_curl'
+
+
+class TestUnit(program.ProgramTestCase):
+    def test_systemd_understands_it(self) -> None:
+        self.need_program('systemd-analyze')
+        # It looks for the program, which is installed elsewhere.
+        text = _UNIT.read_text().replace(
+            'ExecStart=fuel-agent-curl', 'ExecStart=' + sys.executable
+        )
+        path = pathlib.Path(self.path('fuel-agent-curl@image.service'))
+        path.write_text(text)
+        done = subprocess.run(
+            ['systemd-analyze', '--man=no', 'verify', str(path)],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual((0, ''), (done.returncode, done.stderr))
+
+    def test_its_command(self) -> None:
+        """As systemd would run it, with the two files of an instance."""
+        unit = configparser.RawConfigParser()
+        unit.optionxform = str  # type: ignore[assignment,method-assign]
+        unit.read(_UNIT)
+        service = unit['Service']
+        self.assertEqual(
+            'options:/etc/fuel-agent-curl/%i.conf', service['LoadCredential']
+        )
+        checksum = hashlib.sha256(self.image).hexdigest()
+        with open(self.path('options'), 'w') as options:
+            options.write(
+                '[fuel_agent_curl]\nimage_checksum = sha256:%s\n' % checksum
+            )
+        known = {
+            'CREDENTIALS_DIRECTORY': self.directory,
+            'URL': self.url,
+            'TARGET': self.target,
+        }
+        name, *argv = [
+            re.sub(r'\$\{(\w+)\}', lambda match: known[match[1]], word)
+            for word in shlex.split(service['ExecStart'])
+        ]
+        self.assertEqual(parsers.PROG, name)
+        done = self.run_program(*argv, env={**os.environ, **known})
+        self.assertEqual((0, ''), (done.returncode, done.stderr))
+        self.assertEqual(self.image, self.content())
+
+
+class TestRole(program.ProgramTestCase):
+    """Ansible itself is run by tools/try_ansible.sh."""
+
+    def read(self, path: pathlib.Path) -> Any:
+        return yaml.safe_load(path.read_text())
+
+    def test_tasks(self) -> None:
+        tasks = self.read(_ROLE / 'tasks' / 'main.yml')
+        (command,) = [
+            task['ansible.builtin.command']['argv']
+            for task in tasks
+            if 'ansible.builtin.command' in task
+        ]
+        flags = set(re.findall("'(--?[a-z-]+)'", command))
+        self.assertIn('--image-checksum', flags)
+        self.assertEqual(set(), flags - set(parsers.copy().flags()))
+        text = (_ROLE / 'tasks' / 'main.yml').read_text()
+        used = set(re.findall(r'image_result\.(\w+)', text))
+        known = {key.name for key in records.SHAPES['copy', 'failed'].keys}
+        self.assertEqual({'error'}, used & known)
+        self.assertEqual(set(), used - known)
+
+    def test_every_variable_is_given_or_has_a_default(self) -> None:
+        tasks = (_ROLE / 'tasks' / 'main.yml').read_text()
+        used = set(re.findall(r'\bimage_\w+', tasks))
+        made = set(re.findall(r'register: (\w+)', tasks)) | {'image_result'}
+        defaults = set(self.read(_ROLE / 'defaults' / 'main.yml'))
+        (play,) = self.read(_CONTRIB / 'ansible' / 'image.yml')
+        given = set(play['tasks'][0]['vars'])
+        self.assertEqual(used - made, defaults | given)
