@@ -58,7 +58,17 @@ _BLOCK = re.compile(
 
 #: What changes from one run to the next.
 _VARIES = (
+    # How far a copy is, every ten seconds: on a machine that is busy.
+    (
+        re.compile(
+            r'^[\d:]{8} INFO [\d.]+ [KMG]?i?B(?: of [\d.]+ [KMG]?i?B)?'
+            r'(?: read back)?(?: \(\d+%\))?, .*\n',
+            re.MULTILINE,
+        ),
+        '',
+    ),
     (re.compile(r'\b\d\d:\d\d:\d\d\b'), '00:00:00'),
+    (re.compile(r'(continues at) \d+\.\d MiB'), r'\1 1.0 MiB'),
     (re.compile(r'/dev/loop\d+'), '/dev/loop0'),
     (re.compile(r'\b\d+(\.\d+)? [KMG]?i?B/s'), '1.0 MiB/s'),
     (re.compile(r'\b\d+\.\d+ (s|ms)\b'), '1.0 s'),

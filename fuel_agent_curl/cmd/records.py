@@ -131,8 +131,17 @@ HAPPENED = (
 
 #: Of a copy that goes on with what an earlier one has left.
 CONTINUED = (
-    Key('compared', 'integer', 'bytes that are there and right'),
-    Key('saved', 'integer', 'bytes that are not fetched again'),
+    Key(
+        'compared',
+        'integer',
+        'bytes of the image that are there and right; 0 where only the spool'
+        ' has some',
+    ),
+    Key(
+        'saved',
+        'integer',
+        'bytes received before, which are not fetched again',
+    ),
 )
 
 #: Of a copy that fetches only what differs.
