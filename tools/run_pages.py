@@ -68,7 +68,6 @@ _VARIES = (
         '',
     ),
     (re.compile(r'\b\d\d:\d\d:\d\d\b'), '00:00:00'),
-    (re.compile(r'(continues at) \d+\.\d MiB'), r'\1 1.0 MiB'),
     (re.compile(r'/dev/loop\d+'), '/dev/loop0'),
     (re.compile(r'\b\d+(\.\d+)? [KMG]?i?B/s'), '1.0 MiB/s'),
     (re.compile(r'\b\d+\.\d+ (s|ms)\b'), '1.0 s'),
