@@ -60,11 +60,14 @@ class NotifyDisplay(displays.Display):
         self._turns = round(_INTERVAL / self.interval)
         self._turn = 0
         self._is_ready_due = False
+        self._has_ended = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
     def update(self, seen: snapshot.Snapshot) -> None:
         """Tell how far it is, and that we are here."""
+        if self._has_ended:
+            return
         if self._is_ready_due:
             self._tell_ready()
         if self._is_watched:
@@ -80,12 +83,14 @@ class NotifyDisplay(displays.Display):
 
     def done(self, seen: snapshot.Snapshot, outcome: displays.Outcome) -> None:
         """Tell that it is done."""
+        self._has_ended = True
         self._tell(
             'STOPPING=1', _status('%s written' % wording.size(seen.written))
         )
 
     def failed(self, seen: snapshot.Snapshot, end: ending.Ending) -> None:
         """Tell why it has failed."""
+        self._has_ended = True
         self._tell('STOPPING=1', _status(end.text))
 
     def close(self) -> None:

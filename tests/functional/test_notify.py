@@ -15,8 +15,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import os
 import socket
+import threading
 
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.octets import MIB
@@ -32,12 +35,32 @@ class TestNotify(program.ProgramTestCase):
         return manager
 
     def heard(self, manager: socket.socket) -> list[str]:
+        """Return what is in the queue, which takes few datagrams."""
         found = []
         while True:
             try:
                 found.append(manager.recv(4096).decode())
             except BlockingIOError:
                 return found
+
+    @contextlib.contextmanager
+    def hearing(self, manager: socket.socket) -> Iterator[list[str]]:
+        """Have all of it heard in this block, as it comes."""
+        found: list[str] = []
+        ended = threading.Event()
+
+        def hear() -> None:
+            while not ended.wait(0.05):
+                found.extend(self.heard(manager))
+
+        thread = threading.Thread(target=hear)
+        thread.start()
+        try:
+            yield found
+        finally:
+            ended.set()
+            thread.join()
+            found.extend(self.heard(manager))
 
     def told(self, name: str, **more: str) -> dict[str, str]:
         return {**os.environ, 'NOTIFY_SOCKET': name, **more}
@@ -51,13 +74,13 @@ class TestNotify(program.ProgramTestCase):
             self.server.script(
                 faults.reset(MIB + 1), faults.status(503, retry_after=1)
             )
-            self.check_success(
-                *program.QUICK,
-                *('--attempts', '3'),
-                self.url,
-                env=self.told(name, WATCHDOG_USEC='600000'),
-            )
-            heard = self.heard(manager)
+            with self.hearing(manager) as heard:
+                self.check_success(
+                    *program.QUICK,
+                    *('--attempts', '3'),
+                    self.url,
+                    env=self.told(name, WATCHDOG_USEC='600000'),
+                )
             self.assertEqual(1, heard.count('READY=1'))
             self.assertLess(2, heard.count('WATCHDOG=1'))
             self.assertTrue(
@@ -69,13 +92,13 @@ class TestNotify(program.ProgramTestCase):
     def test_of_a_failure(self) -> None:
         path = self.path('notify')
         manager = self.listen(path)
-        done = self.run_program(
-            'copy',
-            *(self.server.url('/none'), self.target),
-            env=self.told(path),
-        )
+        with self.hearing(manager) as heard:
+            done = self.run_program(
+                'copy',
+                *(self.server.url('/none'), self.target),
+                env=self.told(path),
+            )
         self.assertEqual(19, done.returncode)
-        heard = self.heard(manager)
         self.assertNotIn('READY=1', heard)
         self.assertIn('STOPPING=1\nSTATUS=the server answered 404', heard[-1])
 
