@@ -146,6 +146,7 @@ class TestJson(base.TestCase):
             'container': 'gzip',
             'length': None,
             'mapped': None,
+            'reused': 0,
             'target': target,
         }
         display.done(snapshot.Snapshot(), OUTCOME | {'plan': plan})
