@@ -43,7 +43,7 @@ from fuel_agent_curl.harmful.messages import Step
 Answer = faults.Fault | Iterable[faults.Fault]
 
 _HEAD_MAX = 64 * 1024
-_FLUSH_MAX = 1.0
+_FLUSH_MAX = 5.0
 
 
 class Server:
