@@ -48,9 +48,10 @@ SHARE = ROOT / 'share'
 _MAN = ROOT / 'doc' / 'source' / 'man'
 
 # Of a page as Sphinx writes it: the version and the date, which change with
-# every commit, and a space where groff and mandoc want none.
+# every commit, and space where groff and mandoc, or the checks, want none.
 _TITLE = re.compile(r'^(\.TH "[^"]*" "1") .*$', re.MULTILINE)
 _SPACE = re.compile(r'^(\.S[HS] .*)\n\.sp$', re.MULTILINE)
+_TRAILING = re.compile(r'[ \t]+$', re.MULTILINE)
 _PREAMBLE = re.compile(r'\A\.\\" Man page generated[^\n]*\n[^\n]*\n')
 
 
@@ -117,7 +118,8 @@ def _manual() -> Iterator[tuple[pathlib.Path, str]]:
         for page in pathlib.Path(directory).glob('*.1'):
             text = _PREAMBLE.sub('', page.read_text())
             text = _TITLE.sub(r'\1 "" "" "fuel-agent-curl"', text)
-            yield SHARE / 'man' / 'man1' / page.name, _SPACE.sub(r'\1', text)
+            text = _TRAILING.sub('', _SPACE.sub(r'\1', text))
+            yield SHARE / 'man' / 'man1' / page.name, text
 
 
 def _run(*module: str) -> None:
