@@ -231,6 +231,8 @@ class Copy:
         self._download: download.Download | None = None
         self._parts: parts.Parts | None = None
         self._sink: sink_module.Sink | None = None
+        # Of the target, by the sinks before this one.
+        self._state = 'untouched'
         self._spool: spool_module.Spool | None = None
         # The source, while the spool is used.
         self._spooled: spooling.Spooled | None = None
@@ -294,7 +296,9 @@ class Copy:
     @property
     def target_state(self) -> str:
         """What the target is like: see ``sink.Sink.state``."""
-        return 'untouched' if self._sink is None else self._sink.state
+        if self._sink is None or self._sink.state == 'untouched':
+            return self._state
+        return self._sink.state
 
     @property
     def signer(self) -> gpgv.Signer | None:
@@ -371,7 +375,7 @@ class Copy:
                     '%s: nothing of it is reused, and all is fetched: %s',
                     *(request.target, error.message),
                 )
-                self._source, self._sink = self._new_source(), None
+                self._begin_anew()
         left = self._find(plan)
         record = None
         if left is not None and request.go_on:
@@ -425,7 +429,12 @@ class Copy:
                 elif spool is not None and spool.length >= before:
                     # Else what was damaged is gone, and the rest is right.
                     spool.reset()
-                self._source, self._sink = self._new_source(), None
+                self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Forget what is under way, but not what it has done to the target."""
+        self._state = self.target_state
+        self._source, self._sink = self._new_source(), None
 
     def _leave(self, spool: spool_module.Spool, error: BaseException) -> None:
         """Leave what another run can go on with."""

@@ -207,6 +207,21 @@ class TestContinuing(killing.KillTestCase):
             disk.write(b'x')
         self.starts_over('what is on %s is not what was' % self.target)
 
+    def test_what_was_done_before_it_started_over(self) -> None:
+        """The word on the target is of all attempts, not of the last."""
+        self.disk()
+        self.stop()
+        with open(self.target, 'r+b') as disk:
+            disk.seek(3 * MIB)
+            disk.write(b'x')
+        before = self.read()
+        self.server.script((), (), then=faults.status(404))
+        self.assertEqual(19, self.run_program())
+        self.assertIn('starts over', self.said)
+        self.assertNotEqual(before, self.read())
+        self.assertIn('is incomplete', self.said)
+        self.assertEqual('incomplete', self.events[-1]['target_state'])
+
     def test_the_file_is_gone(self) -> None:
         self.stop()
         os.unlink(self.target + '.fuel-agent-curl')
