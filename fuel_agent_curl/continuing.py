@@ -157,7 +157,8 @@ def usable(
     LOG.warning(
         '%s: a copy of %s was begun and not ended; it starts over: %s',
         target,
-        record.url,
+        # It may be anybody's.
+        errors.one_line(record.url),
         why,
     )
     return None

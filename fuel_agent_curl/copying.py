@@ -416,8 +416,18 @@ class Copy:
             before = 0 if spool is None else spool.length
             try:
                 return self._go(plan, began, left, record)
-            except errors.CannotContinue as error:
-                if record is None and not before:
+            except (errors.CannotContinue, errors.ContentError) as error:
+                # What comes of a record that anybody may have put there says
+                # nothing of the image.
+                is_foreign = (
+                    record is not None
+                    and left is not None
+                    and not left.is_trusted
+                )
+                if not is_foreign and (
+                    not isinstance(error, errors.CannotContinue)
+                    or (record is None and not before)
+                ):
                     raise
                 LOG.warning(
                     '%s: it starts over: %s',
@@ -479,7 +489,12 @@ class Copy:
             settings=self._left().settings,
             begun=self._begun,
         )
-        if plan.bmap is not None and plan.bmap.checked:
+        if plan.bmap is not None and (
+            plan.is_mapped_all
+            or (plan.bmap.checked and plan.checks_all)
+            or (plan.bmap.checked and request.is_image_signed)
+        ):
+            # Else parts without a hash might be of different images.
             hashes = reuse.of_map(plan.bmap)
         elif plan.bmap is None and asked.pieces and asked.expected:
             hashes = reuse.of_pieces(asked.pieces, asked.expected)
@@ -518,12 +533,16 @@ class Copy:
 
         None where this one is not to be gone on with, either: parts that a
         block map has skipped are not there to be compared with a checksum,
-        and a signature is checked of the first byte on.
+        and a signature is checked of the first byte on. Nor does anything
+        prove the first mebibyte, which is fetched by itself, of a map that
+        has no checksum of some range.
         """
         request = self.request
         if request.dry_run or request.is_image_signed:
             return None
-        if plan.bmap is not None and (plan.checksum or plan.image_checksum):
+        if plan.bmap is not None and (
+            plan.checks_all or not plan.is_mapped_all
+        ):
             return None
         return continuing.look(request.target, request.state_dir)
 
@@ -821,7 +840,12 @@ class Copy:
                     begun=self._begun,
                 )
                 chunks = stack.enter_context(fetched)
-            for piece in containers.decompress(chunks, container):
+            for piece in containers.decompress(
+                chunks,
+                container,
+                decoder_memory=settings.decoder_memory,
+                decoder_threads=settings.decoder_threads,
+            ):
                 head += piece
                 if len(head) >= storage.FIRST:
                     break
@@ -885,6 +909,17 @@ class _Plan:
     image_checksum: digest.Checksum | None
     bmap: bmap_module.BlockMap | None
 
+    @property
+    def checks_all(self) -> bool:
+        """Whether there is a checksum of the image, packed or not."""
+        return bool(self.checksum or self.image_checksum)
+
+    @property
+    def is_mapped_all(self) -> bool:
+        """Whether each range of a block map has a checksum."""
+        bmap = self.bmap
+        return bmap is not None and bmap.checked == len(bmap.ranges)
+
     def decides(self, container: str) -> bool:
         """Tell whether that proves all of the image that is written.
 
@@ -893,7 +928,7 @@ class _Plan:
         if self.image_checksum is not None:
             return True
         if self.bmap is not None:
-            return self.bmap.checked == len(self.bmap.ranges)
+            return self.is_mapped_all
         return self.checksum is not None and container == 'raw'
 
 
@@ -1071,8 +1106,8 @@ def _no_hashes() -> errors.OptionError:
     return errors.OptionError(
         'to reuse what is on a target, hashes of the parts of the image are'
         ' needed',
-        hint='give its block map (--bmap), or the URL of a Metalink document'
-        ' that has piece hashes',
+        hint='give its block map (--bmap) with a checksum of each range, or'
+        ' the URL of a Metalink document that has piece hashes',
     )
 
 

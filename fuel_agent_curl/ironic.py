@@ -459,7 +459,9 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
                 self._left,
                 way.location,
                 lambda: asked,
-                decided=lambda container: True,
+                # It is recorded of a raw image alone, and the checksum that
+                # the agent has is of that.
+                decided=lambda container: container == 'raw',
             )
 
     def _start_over(self, error: errors.CannotContinue) -> None:

@@ -65,6 +65,8 @@ Keeper = Callable[[object], Callable[[], None] | None]
 
 _Task = Callable[[memoryview], None]
 
+# That tells what an image comes in, at the most.
+_MAGIC = octets.KIB
 _DEFAULTS = writing.Options()
 
 _ZEROS = memoryview(bytes(octets.MIB))
@@ -393,7 +395,7 @@ def copy(
                 chunks = _marked(unpacked, sink)
         if left is not None:
             assert isinstance(sink, storage.Storage)
-            chunks = _all(left, sink, chunks)
+            chunks = _all(left, sink, chunks, container)
         # A container has an end of its own, a block map the length.
         if found == 'raw' and not (
             allow_unproven_end or image_checksum is not None or bmap
@@ -612,11 +614,15 @@ def _marked(
 
 
 def _all(
-    left: Left, sink: storage.Storage, rest: Iterator[octets.Buffer]
+    left: Left,
+    sink: storage.Storage,
+    rest: Iterator[octets.Buffer],
+    container: str,
 ) -> Iterator[octets.Buffer]:
     """Iterate over an image, of which the first bytes are there.
 
     :param rest: what the source brings of it.
+    :param container: that was asked for.
     """
     at, position = 0, left.position()
     is_raw = left.record.container == 'raw'
@@ -625,6 +631,15 @@ def _all(
         assert sink.before is not None
         position = sink.before.image
     head = memoryview(left.head())
+    if is_raw and container == 'auto':
+        from fuel_agent_curl.image import containers
+
+        # A record on a disk may be anybody's, and a checksum of the download
+        # does not tell whether it is to be unpacked.
+        if containers.kind(bytes(head[:_MAGIC])) != 'raw':
+            raise errors.CannotContinue(
+                'its record says raw, and the image is packed'
+            )
     # What the source brings once more: the digest of all is of that, so it
     # has to be what is there.
     twice = bytearray()

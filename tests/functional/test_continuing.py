@@ -25,7 +25,10 @@ from typing import Any
 
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.octets import MIB
+from fuel_agent_curl.state import directory
+from fuel_agent_curl.state import record
 from fuel_agent_curl.target import storage
+from tests.support import blockmaps
 from tests.support import killing
 from tests.support import program
 
@@ -198,6 +201,41 @@ class TestContinuing(killing.KillTestCase):
             self.assertEqual(goes_on, self.continued() > 0, self.said)
             if not goes_on:
                 self.assertIn('anybody may have put it', self.said)
+
+    def test_a_record_that_somebody_has_made_up(self) -> None:
+        """It costs the time that it takes to see that, and no more."""
+        self.disk()
+        checksum = ['--image-checksum', 'sha256:' + self.sha256()]
+        for container in 'gzip', 'xz', 'zstd', 'bzip2':
+            self.stop(*checksum)
+            shutil.rmtree(self.state)
+            with open(self.target, 'r+b') as disk:
+                found = directory.read_slots(
+                    disk.fileno(), storage.RECORDS, self.target
+                )
+                assert found is not None
+                made = record.pack(
+                    dataclasses.replace(
+                        found, container=container, number=found.number + 1
+                    )
+                )
+                assert made is not None
+                for place in 0, record.SLOT:
+                    disk.seek(storage.RECORDS + place)
+                    disk.write(made)
+            self.starts_over('', *checksum)
+
+    def test_a_block_map_without_a_checksum(self) -> None:
+        """Nothing would prove the first mebibyte, which is not there."""
+        path = os.path.join(self.directory, 'bmap')
+        blocks = len(self.content) // 4096 - 1
+        document = blockmaps.document(self.content, [(0, 999), (1000, blocks)])
+        for number in 1, 2:
+            with open(path, 'wb') as file:
+                file.write(blockmaps.without(document, number))
+            self.stop('--bmap', path)
+            self.arrives('--bmap', path)
+            self.assertEqual(0, self.continued())
 
     def test_somebody_has_written_there(self) -> None:
         self.disk()

@@ -313,6 +313,15 @@ class TestReuseRefused(ReuseTestCase):
         self.publish(piece=None)
         self.refused('hashes of the parts of the image are needed')
 
+    def test_a_range_without_a_hash(self) -> None:
+        """Parts of it might be of different images."""
+        mapped = self.map()
+        with open(mapped[1], 'rb') as file:
+            document = file.read()
+        with open(mapped[1], 'wb') as file:
+            file.write(blockmaps.without(document, 2))
+        self.refused('hashes of the parts of the image are needed', *mapped)
+
     def test_a_packed_image(self) -> None:
         mapped = self.map()
         self.refused('for a raw image alone', '--container', 'gzip')

@@ -278,6 +278,8 @@ class TestVerify(_IronicTestCase):
         image._image_info = {'id': 'an-image'}
         image._way = ironic._Way(target, 'raw') if target else None
         image._parted = None
+        image._left = image._record = None
+        image._asked = ''
         image._time = time.time()
         image._hash_algo = hashlib.sha256()
         image._expected_hash_value = hashlib.sha256(b'something').hexdigest()

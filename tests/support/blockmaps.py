@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 #: First and last block of a range.
 Blocks = tuple[int, int]
@@ -70,6 +71,23 @@ def listed(
             first if first == last else '%d-%d' % (first, last),
         )
     return '<BlockMap>\n%s</BlockMap>\n' % text
+
+
+def without(document: bytes, number: int) -> bytes:
+    """Return the document without the checksum of its ``number``-th range."""
+    text, ranges = document.decode(), 0
+
+    def drop(found: re.Match[str]) -> str:
+        nonlocal ranges
+        ranges += 1
+        return '<Range>' if ranges == number else found[0]
+
+    text = re.sub('<Range [^>]*>', drop, text)
+    old = re.search('<BmapFileChecksum> *([0-9a-f]+)', text)
+    assert old is not None
+    nothing = text.replace(old[1], '0' * len(old[1]))
+    new = hashlib.sha256(nothing.encode()).hexdigest()
+    return nothing.replace('0' * len(old[1]), new).encode()
 
 
 def document(

@@ -36,12 +36,19 @@ class Sink:
 
 
 class TestAll(base.TestCase):
-    def all(self, position: int, rest: bytes, size: int = 7) -> bytes:
+    def all(
+        self,
+        position: int,
+        rest: bytes,
+        size: int = 7,
+        head: bytes = _IMAGE[:20],
+        container: str = 'raw',
+    ) -> bytes:
         """Return the image; what has passed the digest is checked."""
         passed = bytearray()
         left = pipeline.Left(
             test_record.RECORD,
-            lambda: _IMAGE[:20],
+            lambda: head,
             passed.extend,
             lambda: position,
             lambda: None,
@@ -51,7 +58,9 @@ class TestAll(base.TestCase):
             for at in range(0, len(rest), size)
         )
         sink: Any = Sink()
-        found = b''.join(map(bytes, pipeline._all(left, sink, views)))
+        found = b''.join(
+            map(bytes, pipeline._all(left, sink, views, container))
+        )
         self.assertEqual(_IMAGE[:position], bytes(passed))
         return found
 
@@ -71,3 +80,15 @@ class TestAll(base.TestCase):
                 self.assertRaises(
                     errors.CannotContinue, self.all, position, bytes(rest)
                 )
+
+    def test_a_record_does_not_say_what_the_image_comes_in(self) -> None:
+        """A checksum of the download is right of a packed image, too."""
+        rest = _IMAGE[100:]
+        self.assertEqual(_IMAGE, self.all(100, rest, container='auto'))
+        for magic in b'\x1f\x8b\x08', b'\xfd7zXZ\0', b'QFI\xfb\0\0\0\3':
+            self.assertRaises(
+                errors.CannotContinue,
+                *(self.all, 100, rest),
+                head=magic.ljust(20, b'x'),
+                container='auto',
+            )
