@@ -53,9 +53,13 @@ check() {
     fi
 }
 
+dry='{"image_options": ["--dry-run"]}'
 play --check --extra-vars "image_url=$image"
-check 'a dry run' 'changed=[12] .*failed=0'
+check 'a check' 'changed=1 .*failed=0'
+play --extra-vars "image_url=$image" --extra-vars "$dry"
+check 'a dry run' 'changed=1 .*failed=0'
 [ ! -e "$made/disk" ]
+[ ! -e "$made/note" ]
 
 play --extra-vars "image_url=$url/nothing"
 check 'a failure' 'failed=1'
@@ -67,4 +71,19 @@ echo "${checksum#sha256:}  $made/disk" | sha256sum --check --quiet
 
 play --extra-vars "image_url=$image"
 check 'once more' 'changed=0 .*failed=0'
+
+again='{"image_again": true}'
+play --check --extra-vars "image_url=$image" --extra-vars "$again"
+check 'a check of what is there' 'failed=0'
+play --extra-vars "image_url=$image" --extra-vars "$again" \
+    --extra-vars "$dry"
+check 'a dry run of what is there' 'changed=1 .*failed=0'
+[ -e "$made/note" ]
+
+play --extra-vars "image_url=$url/nothing" --extra-vars "$again"
+check 'a failure of what was there' 'failed=1'
+[ ! -e "$made/note" ]
+play --extra-vars "image_url=$image"
+check 'a copy after that' 'changed=2 .*failed=0'
+[ -e "$made/note" ]
 echo 'all is well'

@@ -40,6 +40,9 @@ _SHORTEST = 0.05
 # As much of a line of status is sent.
 _LONGEST = 500
 
+# The kinds of events that tell that an image has begun to come.
+_BEGINNINGS = ('started', 'reused')
+
 
 class NotifyDisplay(displays.Display):
     """Tells a service manager when the image begins, and how far it is.
@@ -59,7 +62,8 @@ class NotifyDisplay(displays.Display):
         # A status is due at the first of so many turns.
         self._turns = round(_INTERVAL / self.interval)
         self._turn = 0
-        self._is_ready_due = False
+        # It has come to that, and it was told.
+        self._is_ready = self._is_ready_told = False
         self._has_ended = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
@@ -68,8 +72,7 @@ class NotifyDisplay(displays.Display):
         """Tell how far it is, and that we are here."""
         if self._has_ended:
             return
-        if self._is_ready_due:
-            self._tell_ready()
+        self._tell_ready()
         if self._is_watched:
             self._tell('WATCHDOG=1')
         if self._turn % self._turns == 0:
@@ -77,13 +80,18 @@ class NotifyDisplay(displays.Display):
         self._turn += 1
 
     def event(self, event: events.Event, seen: snapshot.Snapshot) -> None:
-        """Tell that the image has begun to come."""
-        if event.kind == 'started':
+        """Tell that the image has begun to come, or is there in part."""
+        if event.kind in _BEGINNINGS:
+            self._is_ready = True
             self._tell_ready()
 
     def done(self, seen: snapshot.Snapshot, outcome: displays.Outcome) -> None:
         """Tell that it is done."""
         self._has_ended = True
+        # Where all was in the spool, no answer has begun. A datagram of its
+        # own: of READY and STOPPING in one, the last is taken.
+        self._is_ready = True
+        self._tell_ready()
         self._tell(
             'STOPPING=1', _status('%s written' % wording.size(seen.written))
         )
@@ -99,8 +107,9 @@ class NotifyDisplay(displays.Display):
         self._socket.close()
 
     def _tell_ready(self) -> None:
-        # Again, if its queue is full: a start may wait for that one.
-        self._is_ready_due = not self._tell('READY=1')
+        """Tell it once; again, if the queue was full: a start may wait."""
+        if self._is_ready and not self._is_ready_told:
+            self._is_ready_told = self._tell('READY=1')
 
     def _tell(self, *lines: str) -> bool:
         """Send it; return whether it was taken."""

@@ -55,6 +55,17 @@ Objects = list[dict[str, Any]]
 
 
 class EventsTestCase(program.ProgramTestCase):
+    """Compares what is printed with the tables.
+
+    :ivar seen: the kinds of the objects of copies so far.
+    :ivar phases: the phases that they were in.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.seen: set[str] = set()
+        self.phases: set[str] = set()
+
     def objects(self, verb: str, text: str) -> Objects:
         """Return what was printed, when it has been compared."""
         self.assertTrue(text.isascii() and text.endswith('\n'), text)
@@ -84,6 +95,8 @@ class EventsTestCase(program.ProgramTestCase):
                 'fuel-agent-curl: error: ' + last['error'],
                 done.stderr.splitlines()[-1],
             )
+        self.seen |= self.kinds(found)
+        self.phases |= {each['phase'] for each in found}
         moments = [each['seconds'] for each in found]
         self.assertEqual(sorted(moments), moments)
         return found
@@ -95,8 +108,35 @@ class EventsTestCase(program.ProgramTestCase):
         return {each['event'] for each in found}
 
 
-class TestCopy(EventsTestCase):
-    def test_done(self) -> None:
+class TestKinds(EventsTestCase):
+    """Every kind of object is seen in a run, and every phase."""
+
+    def test_all_of_them(self) -> None:
+        for check in (
+            self.check_done,
+            self.check_begun_again,
+            self.check_continued,
+            self.check_mirrors,
+            self.check_reused,
+        ):
+            self.publish(program.LENGTH)
+            check()
+        self.assertEqual(
+            {name for verb, name in records.SHAPES if verb == 'copy'},
+            self.seen,
+        )
+        (phase,) = [key for key in records.COMMON if key.name == 'phase']
+        self.assertEqual(set(phase.values), self.phases)
+
+    def publish(self, length: int) -> None:
+        """Have an image of this length, on a server without faults."""
+        self.image = harmful.Pattern(length)[:]
+        self.server.representations['/image'] = harmful.Representation(
+            self.image
+        )
+        self.server.script()
+
+    def check_done(self) -> None:
         checksum = 'sha256:' + hashlib.sha256(self.image).hexdigest()
         self.server.script(
             faults.reset(MIB + 1),
@@ -130,23 +170,17 @@ class TestCopy(EventsTestCase):
         retry = next(each for each in found if each['event'] == 'retry')
         self.assertEqual((1, 3), (retry['attempt'], retry['attempts']))
 
-    def lengthen(self) -> None:
-        self.image = harmful.Pattern(_LONG)[:]
-        self.server.representations['/image'] = harmful.Representation(
-            self.image
-        )
-
-    def test_begun_again(self) -> None:
+    def check_begun_again(self) -> None:
         # Less than is handed on at once, and then more than is kept.
         for at, event in ((100, 'restarted'), (_LONG - MIB, 'reread')):
-            self.lengthen()
+            self.publish(_LONG)
             self.server.script(faults.reset(at), then=faults.ignore_range())
             found = self.copy(self.url, self.target)
             self.assertIn(event, self.kinds(found))
             self.assertEqual('done', found[-1]['event'])
 
-    def test_continued(self) -> None:
-        self.lengthen()
+    def check_continued(self) -> None:
+        self.publish(_LONG)
         self.server.script(faults.reset(_LONG - MIB), then=faults.status(503))
         last = self.copy(self.url, self.target)[-1]
         self.assertEqual('failed', last['event'])
@@ -173,7 +207,7 @@ class TestCopy(EventsTestCase):
         self.assertEqual(0, done.returncode, done.stderr)
         return found
 
-    def test_mirrors(self) -> None:
+    def check_mirrors(self) -> None:
         self.server.script(then=faults.status(404))
         other = self.useFixture(
             endpoints.HarmfulServer(harmful.Representation(self.image))
@@ -184,6 +218,28 @@ class TestCopy(EventsTestCase):
         self.assertIn('failover', self.kinds(found))
         self.assertEqual(other.url() + '?***', found[-1]['url'])
 
+    def check_reused(self) -> None:
+        self.server.representations['/image.meta4'] = harmful.Representation(
+            metalink.document(self.image, [self.url], piece=MIB)
+        )
+        with open(self.target, 'wb') as file:
+            file.write(self.image[: 2 * MIB])
+        asked = '--reuse', self.server.url('/image.meta4'), self.target
+        found = self.copy(*asked)
+        (reused,) = [e for e in found if e['event'] == 'reused']
+        self.assertEqual(2 * MIB, reused['compared'])
+        self.assertEqual(len(self.image) - 2 * MIB, reused['missing'])
+        self.assertEqual('done', found[-1]['event'])
+        self.assertEqual(len(self.image), found[-1]['written'])
+        self.assertEqual(self.image, self.content())
+        # All of it is there now: it fails before anything else is done.
+        last = self.copy('--checksum', 'sha256:' + '0' * 64, *asked)[-1]
+        self.assertEqual(34, last['exit_code'])
+        self.assertEqual('comparing', last['phase'])
+        self.assertEqual('untouched', last['target_state'])
+
+
+class TestCopy(EventsTestCase):
     def test_several_connections(self) -> None:
         found = self.copy(
             *('--connections', '3', '--segment-size', '1M'),

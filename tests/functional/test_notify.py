@@ -21,8 +21,10 @@ import os
 import socket
 import threading
 
+from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.octets import MIB
+from tests.support import metalink
 from tests.support import program
 
 
@@ -88,6 +90,24 @@ class TestNotify(program.ProgramTestCase):
             )
             self.assertEqual('STOPPING=1\nSTATUS=3.0 MiB written', heard[-1])
             os.unlink(self.target)
+
+    def test_of_what_is_there_already(self) -> None:
+        path = self.path('notify')
+        manager = self.listen(path)
+        self.server.representations['/image.meta4'] = harmful.Representation(
+            metalink.document(self.image, [self.url], piece=MIB)
+        )
+        for content in (self.image[:MIB], self.image):
+            with open(self.target, 'wb') as target:
+                target.write(content)
+            with self.hearing(manager) as heard:
+                self.check_success(
+                    '--reuse',
+                    self.server.url('/image.meta4'),
+                    env=self.told(path),
+                )
+            self.assertEqual(1, heard.count('READY=1'))
+            self.assertEqual('STOPPING=1\nSTATUS=3.0 MiB written', heard[-1])
 
     def test_of_a_failure(self) -> None:
         path = self.path('notify')

@@ -28,6 +28,9 @@ from tests.support import endpoints
 
 PROGRAM = [sys.executable, '-m', 'fuel_agent_curl.cmd.main']
 
+#: Of the image, in bytes.
+LENGTH = 3 * MIB + 17
+
 # Quick to notice, to come back and to give up.
 QUICK = (
     *('--attempts', '2', '--backoff', '0.1'),
@@ -44,7 +47,7 @@ class ProgramTestCase(base.FunctionalTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.image = harmful.Pattern(3 * MIB + 17)[:]
+        self.image = harmful.Pattern(LENGTH)[:]
         self.server = self.useFixture(
             endpoints.HarmfulServer(harmful.Representation(self.image))
         ).server

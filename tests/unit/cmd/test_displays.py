@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from typing import Any
 
 import fixtures
@@ -28,8 +29,10 @@ from testtools import matchers
 from fuel_agent_curl import errors
 from fuel_agent_curl.cmd import displays
 from fuel_agent_curl.cmd import ending
+from fuel_agent_curl.cmd import output
 from fuel_agent_curl.cmd import snapshot
 from fuel_agent_curl.image import gpgv
+from fuel_agent_curl.octets import KIB
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.rules import events
 from tests import base
@@ -198,6 +201,29 @@ class TestJson(base.TestCase):
         self.assertEqual(
             ['started', 'done'], [each['event'] for each in self.printed()]
         )
+
+    def test_a_reader_that_is_far_behind_loses_the_oldest(self) -> None:
+        display = displays.JsonDisplay(self.writer)
+        fill(self.writer)
+        for number in range(1000):
+            display.event(event('retry', offset=number), snapshot.Snapshot())
+        display.done(snapshot.Snapshot(), OUTCOME)
+        self.empty()
+        closing = threading.Thread(target=display.close)
+        closing.start()
+        text = b''
+        while b'"done"' not in text or not text.endswith(b'\n'):
+            text += os.read(self.reader, PIPE)
+        closing.join()
+        os.close(self.reader)
+        found = [json.loads(line) for line in text.splitlines()]
+        numbers = [each['offset'] for each in found[:-1]]
+        self.assertEqual(sorted(numbers), numbers)
+        self.assertLess(len(numbers), 1000)
+        self.assertEqual(999, numbers[-1])
+        self.assertEqual('done', found[-1]['event'])
+        # As the page says.
+        self.assertEqual(256 * KIB, output._MOST)
 
     def empty(self) -> None:
         """Read what ``fill`` has put there."""

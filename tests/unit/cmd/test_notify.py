@@ -85,6 +85,36 @@ class TestDisplay(NotifyTestCase):
             self.told(display),
         )
 
+    def test_ready_is_told_once(self) -> None:
+        for kinds, early in (
+            (('started', 'retry', 'started'), 1),
+            (('reused', 'resumed'), 1),
+            # Of a copy whose bytes are all in the spool.
+            (('continued',), 0),
+            ((), 0),
+        ):
+            display = self.display('/run/notify')
+            seen = snapshot.Snapshot(written=MIB)
+            for kind in kinds:
+                display.event(events.Event(kind, URL, 0, MIB, 1, 31), seen)
+            display.update(seen)
+            told = self.told(display)
+            self.assertEqual(early, told.count('READY=1'), str(kinds))
+            display.done(seen, {})
+            told += self.told(display)
+            self.assertEqual(1, told.count('READY=1'), str(kinds))
+            # The last word of one datagram is what counts.
+            self.assertEqual('STOPPING=1\nSTATUS=1.0 MiB written', told[-1])
+
+    def test_a_copy_that_fails_first_is_not_ready(self) -> None:
+        display = self.display('/run/notify')
+        display.event(
+            events.Event('retry', URL, 0, None, 1, 2), snapshot.Snapshot()
+        )
+        end = ending.Ending('gave up', 26, 'untouched')
+        display.failed(snapshot.Snapshot(), end)
+        self.assertNotIn('READY=1', self.told(display))
+
     def test_ready_is_told_until_it_is_taken(self) -> None:
         display = self.display('/run/notify')
         event = events.Event('started', URL, 0, MIB, 1, 31)
