@@ -65,6 +65,9 @@ LOG = logging.getLogger(__name__)
 # As much is fetched again without a word.
 _SHORT = 16 * octets.MIB
 
+# What is wrong there is the program that checks, not what it checks.
+_OF_GPGV = (errors.SignatureError, errors.NoVerifier)
+
 # What the first mebibyte of an image is received in.
 _HEAD_CHUNK = 64 * octets.KIB
 
@@ -109,8 +112,8 @@ class Request:
     url: str = dataclasses.field(repr=False)
     target: str
     mirrors: tuple[str, ...] = dataclasses.field(default=(), repr=False)
-    checksum: str | None = None
-    image_checksum: str | None = None
+    checksum: str | None = dataclasses.field(default=None, repr=False)
+    image_checksum: str | None = dataclasses.field(default=None, repr=False)
     signature: str | None = dataclasses.field(default=None, repr=False)
     keyring: str | None = None
     container: str = 'auto'
@@ -449,7 +452,8 @@ class Copy:
     def _leave(self, spool: spool_module.Spool, error: BaseException) -> None:
         """Leave what another run can go on with."""
         wrong = errors.ContentError, errors.RepresentationChanged
-        if isinstance(error, wrong) or not spool.length:
+        is_wrong = isinstance(error, wrong) and type(error) not in _OF_GPGV
+        if is_wrong or not spool.length:
             # That would be wrong again.
             spool.remove()
             return
@@ -621,6 +625,7 @@ class Copy:
                 left=before,
                 worth=lambda found: self._is_worth(found, record),
                 observe=self._opened,
+                vouch=self._vouch,
                 cancellation=self._cancellation,
             )
         finally:
@@ -719,6 +724,7 @@ class Copy:
         from fuel_agent_curl.image import gpgv
 
         self._end_check()
+        self._signer = None
         check = self._check = gpgv.Check(verifier, self._deadline)
         # Before that is looked at: see ``Cancellation.ask``.
         self._cancellation.check()
@@ -727,6 +733,14 @@ class Copy:
             yield view
         self._signer = check.finish()
         LOG.info('signed by %s', self._signer)
+
+    def _vouch(self) -> None:
+        """Hold that who signed is known where it was asked for.
+
+        :raises RuntimeError: if not: that is a bug.
+        """
+        if self.request.keyring is not None and self._signer is None:
+            raise RuntimeError('the signature was not checked')
 
     def _end_check(self) -> None:
         if self._check is not None:
@@ -1170,7 +1184,7 @@ def load_checksum(
     try:
         if signed is not None:
             listed = signed(listed)
-        found = checksums.find(listed, path, given)
+        found = checksums.find(listed, path, given, signed=signed is not None)
     except errors.SignatureError as error:
         error.url = errors.redact(given.location)
         raise
@@ -1220,7 +1234,9 @@ def load_verifier(
             begun,
         )
         try:
-            signature = openpgp.signature(found)
+            signature = openpgp.signature(
+                found, of_image=request.is_image_signed
+            )
         except errors.SignatureError as error:
             error.url = errors.redact(request.signature)
             raise

@@ -71,6 +71,11 @@ _DEFAULTS = writing.Options()
 
 _ZEROS = memoryview(bytes(octets.MIB))
 
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
 _Chunk = typing.TypeVar('_Chunk')
 
 
@@ -238,6 +243,7 @@ def copy(
     left: Left | None = None,
     worth: Callable[[str], bool] = lambda container: True,
     observe: Observer | None = None,
+    vouch: Callable[[], None] = _nothing,
     cancellation: Cancellation | None = None,
 ) -> Result:
     """Unpack ``download`` and write it to ``target``.
@@ -273,6 +279,8 @@ def copy(
         use.
     :param observe: called once, with the sink: what it has written, and what
         the target is like, can be looked at from any thread.
+    :param vouch: called when all of the image is there, but for a dry run;
+        what it raises keeps the target from looking complete.
     :param cancellation: by which another thread can end all of this. Whoever
         does that ends the download, too.
     :raises errors.CannotContinue: if what was left is not what it should be;
@@ -285,7 +293,7 @@ def copy(
     """
     cancellation = cancellation or Cancellation()
     with (
-        _Target(download.close, deadline, cancellation) as opened,
+        _Target(download.close, deadline, cancellation, vouch) as opened,
         contextlib.ExitStack() as stack,
     ):
         tasks: list[_Task] = []
@@ -448,6 +456,7 @@ class _Target:
     :param deadline: as of ``copy``; what the source says after it, when it
         has been cancelled, is not the cause.
     :param cancellation: likewise.
+    :param vouch: as of ``copy``.
     :ivar is_idle: no thread is in a call on the sink. Else it is neither
         cleared nor closed: that call may still do what it was made for.
     """
@@ -457,12 +466,14 @@ class _Target:
         cancel: Callable[[], None],
         deadline: float | None = None,
         cancellation: Cancellation | None = None,
+        vouch: Callable[[], None] = _nothing,
     ) -> None:
         self.sink: sink_module.Sink | None = None
         self.is_idle = True
         self.cancel = cancel
         self.deadline = deadline
         self.cancellation = cancellation or Cancellation()
+        self.vouch = vouch
         self._aborting: relay.Call | None = None
         self._timer: threading.Timer | None = None
         self._is_late = False
@@ -745,6 +756,7 @@ def _copy_reused(
         if download.is_checked:
             for _view in download.views():
                 opened.check()
+        opened.vouch()
         sink.accept(length)
     else:
         if bmap is None:
@@ -918,10 +930,6 @@ class _Pieces:
             self._sink.zero(*self._zeros.popleft())
 
 
-def _nothing() -> None:
-    """Do nothing."""
-
-
 def _write_mapped(
     sink: storage.Storage, cutter: bmap_module.Cutter, view: memoryview
 ) -> None:
@@ -1070,6 +1078,7 @@ def _move(
             )
         if check is not None:
             check.verify()
+        opened.vouch()
 
     # Whatever waits for the medium is done in the sink's thread, where neither
     # a signal nor the deadline has to wait for it.

@@ -239,7 +239,7 @@ DONE = (
         'signer',
         'object',
         'whose signature was asked for and is right',
-        null='none was asked for, or this was a dry run',
+        null='none was asked for, or this was a dry run of a signed image',
         keys=(
             Key(
                 'fingerprint',

@@ -52,6 +52,9 @@ _STRONGEST_FIRST = (
     'md5',
 )
 
+# By these, two files that are different can be made the same.
+_WEAK = ('sha1', 'md5')
+
 # By the number of hexadecimal digits, where nothing else tells: the programs
 # of GNU coreutils that everybody uses.
 _BY_DIGITS = {
@@ -175,7 +178,9 @@ class _Entry:
     name: str
 
 
-def find(document: bytes, path: str, where: Reference) -> digest.Checksum:
+def find(
+    document: bytes, path: str, where: Reference, *, signed: bool = False
+) -> digest.Checksum:
     """Return the checksum that a list has for a file.
 
     Where it has several, the one by the strongest algorithm.
@@ -183,10 +188,15 @@ def find(document: bytes, path: str, where: Reference) -> digest.Checksum:
     :param path: of the file; its last part is what lines are found by. Those
         before it count where several lines have that.
     :param where: the list came from.
+    :param signed: what counts of it is who signed it: it has to name the
+        file, and to have it by an algorithm that proves something.
     :raises errors.ContentError: for a list without a line for the file, with
         different ones, or of algorithms that are not known.
+    :raises errors.UntrustedSignature: for a signed one that does not.
     """
     entries = [*_entries(_decoded(document), where)]
+    if signed:
+        entries = _named(entries)
     name = path.rpartition('/')[2]
     fitting = [each for each in entries if name and _last(each.name) == name]
     if not fitting and all(each.name in _NAMELESS for each in entries):
@@ -204,6 +214,12 @@ def find(document: bytes, path: str, where: Reference) -> digest.Checksum:
                     % (algorithm, name),
                     hint='give the right one itself',
                 )
+        if same and signed and algorithm in _WEAK:
+            raise errors.UntrustedSignature(
+                'the signed list has %r by %s alone, which proves nothing any'
+                ' more' % (name, algorithm),
+                hint='ask whoever signs for one by SHA-256 or SHA-512',
+            )
         if same:
             return digest.Checksum(algorithm, same[0].hex)
     raise errors.ContentError(
@@ -211,6 +227,23 @@ def find(document: bytes, path: str, where: Reference) -> digest.Checksum:
         % name,
         hint='known are %s' % ', '.join(digest.ALGORITHMS),
     )
+
+
+def _named(entries: Sequence[_Entry]) -> list[_Entry]:
+    """Return those that say what they are of.
+
+    The others of a signed list would be of whatever is fetched.
+
+    :raises errors.UntrustedSignature: if there are only others.
+    """
+    named = [each for each in entries if each.name not in _NAMELESS]
+    if entries and not named:
+        raise errors.UntrustedSignature(
+            'the signed list does not name what its checksum is of: it may be'
+            ' of another image',
+            hint='ask whoever signs for a list with the names of its files',
+        )
+    return named
 
 
 def is_list(text: str, complete: bool) -> bool:

@@ -60,9 +60,13 @@ _UNTRUSTED = {
     'REVKEYSIG': 'the key of %s, who signed, has been revoked',
 }
 # The reasons of ERRSIG: GPG_ERR_PUBKEY_ALGO and GPG_ERR_DIGEST_ALGO, and
-# GPG_ERR_NO_PUBKEY.
+# GPG_ERR_BAD_PUBKEY, GPG_ERR_NO_PUBKEY.
 _UNKNOWN_ALGORITHM = ('4', '5')
+_BAD_KEY = '6'
 _NO_KEY = '9'
+
+# What it exits with when it has come to a verdict: good, bad, none of these.
+_VERDICTS = (0, 1, 2)
 
 
 @values.dataclass(frozen=True)
@@ -168,6 +172,12 @@ def _not_checked(rest: Sequence[str]) -> errors.SignatureError:
         return errors.UntrustedSignature(
             'the signature is by an algorithm that this gpgv does not know'
         )
+    if reason == _BAD_KEY:
+        return errors.UntrustedSignature(
+            'the key cannot be used: it may be newer than the clock of this'
+            ' machine',
+            hint='check the clock: date',
+        )
     return errors.BadSignature('the signature cannot be checked')
 
 
@@ -263,6 +273,9 @@ class Check:
             raise self._failed('')
         said = os.pread(self._said, _SAID_MAX, 0).decode(errors='replace')
         LOG.debug('gpgv: %s', errors.one_line(said))
+        if code not in _VERDICTS:
+            # Killed, or not begun: the signature may be good.
+            raise self._failed('gpgv has failed (%d)' % code)
         status = os.pread(self._status, _SAID_MAX, 0).decode(errors='replace')
         signer = judge(status)
         if code:

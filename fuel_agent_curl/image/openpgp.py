@@ -58,11 +58,11 @@ _SECRET = (5, 7)
 _OF_KEYRINGS = frozenset((2, _PUBLIC_KEY, 10, 12, 13, 14, 17, 21))
 
 # Section 5.2.1: of a document, binary or text.
-_OF_DOCUMENTS = (0x00, 0x01)
+_OF_BYTES, _OF_TEXT = 0x00, 0x01
 # Where the hash algorithm is in the body, by version (5.2.2, 5.2.3); 5 is that
-# of LibrePGP, as GnuPG 2.4 makes it.
-_HASH_AT = {3: 16, 4: 3, 5: 3, 6: 3}
-_TYPE_AT = {3: 2, 4: 1, 5: 1, 6: 1}
+# of LibrePGP, as GnuPG 2.4 makes it. No gpgv knows 6.
+_HASH_AT = {3: 16, 4: 3, 5: 3}
+_TYPE_AT = {3: 2, 4: 1, 5: 1}
 
 # Section 6.2. The tail of the line is white space at most.
 _BEGIN = re.compile(rb'-----BEGIN (PGP [A-Z0-9 ,/]{1,40})-----[ \t\r]*')
@@ -89,11 +89,14 @@ class Malformed(errors.BadSignature):
     """The bytes are not what they are said to be; the message says how."""
 
 
-def signature(document: bytes) -> bytes:
+def signature(document: bytes, *, of_image: bool = False) -> bytes:
     """Return the one signature in a file, not armored.
 
+    :param of_image: every byte of what it is of counts, as it does not where
+        a signature is of text (section 5.2.1.2): there, the ends of lines are
+        all the same, and gpgv leaves out what is beyond 19995 bytes of one.
     :raises errors.BadSignature: for what is none, more than one, or cut
-        short.
+        short; or of text, where that does not do.
     :raises errors.UntrustedSignature: for one by a weak hash.
     """
     data = _unarmored(document, _SIGNATURE_BLOCK, 'signature')
@@ -111,20 +114,26 @@ def signature(document: bytes) -> bytes:
             if found
             else 'the signature is empty'
         )
-    _check(found[0].body)
+    _check(found[0].body, of_image)
     return data
 
 
-def _check(body: bytes) -> None:
+def _check(body: bytes, of_image: bool) -> None:
     """Refuse what does not sign a document, or does so by a weak hash."""
     version = body[0] if body else 0
     if version not in _HASH_AT:
         raise Malformed('the signature is of version %d' % version)
     if len(body) <= _HASH_AT[version]:
         raise Malformed('the signature is cut short')
-    if body[_TYPE_AT[version]] not in _OF_DOCUMENTS:
+    kind = body[_TYPE_AT[version]]
+    if kind not in (_OF_BYTES, _OF_TEXT):
         raise Malformed(
             'the signature is of a key, or of nothing, and not of a document'
+        )
+    if of_image and kind != _OF_BYTES:
+        raise Malformed(
+            'the signature is of text: the ends of its lines do not count',
+            hint='an image is signed by gpg --detach-sign, without --textmode',
         )
     number = body[_HASH_AT[version]]
     if number in _WEAK:

@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -237,6 +238,7 @@ class TestImage(_SignedTestCase):
             (signatures['revoked key'], keyrings['revoked'], 'been revoked'),
             (signatures['expired'], self.made.keyring, 'has expired'),
             (signatures['sha1'], self.made.keyring, 'by SHA-1'),
+            (signatures['new key'], keyrings['new'], 'newer than the clock'),
         ):
             error = self.refused(
                 errors.UntrustedSignature,
@@ -259,6 +261,11 @@ class TestImage(_SignedTestCase):
                 errors.BadSignature,
                 'there are 2 signatures',
                 {'signature': self.made.signatures['two']},
+            ),
+            (
+                errors.BadSignature,
+                'is of text',
+                {'signature': self.made.signatures['text']},
             ),
             (errors.SignatureError, 'cut short', {'keyring': keyring[:-1]}),
             (errors.SignatureError, 'no public key', {'keyring': good}),
@@ -322,6 +329,66 @@ class TestImage(_SignedTestCase):
             self.refused(
                 errors.BadSignature, 'finds no', signature=self.signature
             )
+
+    def test_one_that_dies(self) -> None:
+        """That says nothing of the signature, nor of what was fetched."""
+        program = shutil.which('gpgv')
+        given = {
+            'signature': self.signature,
+            'spool': os.path.join(self.directory, 'spool'),
+        }
+        for script, code in (
+            ('cat >/dev/null; kill -9 $$', -9),
+            ('exit 127', 127),
+        ):
+            self._instead(script)
+            error = self.assertRaises(
+                errors.SignatureError, self.copy, **given
+            )
+            self.assertEqual(59, error.exit_code)
+            self.assertIn('gpgv has failed (%d)' % code, str(error))
+            self.assert_target(b'old')
+            self.assertTrue(os.path.getsize(given['spool']))
+        self._instead('exec %s "$@"' % program)
+        # And then hardly a byte is fetched again.
+        self.assertLess(len(IMAGE) - MIB, self.copy(**given).kept)
+        self.assert_target(IMAGE)
+        self.assertFalse(os.path.exists(given['spool']))
+
+    def test_one_that_was_not_asked(self) -> None:
+        """A bug of ours, which nothing but this would show."""
+        self.patch(copying.Copy, '_checked_image', lambda _self, views: views)
+        url = self.serve(
+            'image.meta4',
+            metalink.document(IMAGE, [self.server.url()], piece=MIB),
+        )
+        for given, there in (
+            ({}, b'old'),
+            ({'url': url, 'reuse': True}, IMAGE),
+            ({'url': url, 'reuse': True}, b'x' + IMAGE[1:]),
+        ):
+            self.write('target', there)
+            error = self.assertRaises(
+                RuntimeError, self.copy, signature=self.signature, **given
+            )
+            self.assertIn('was not checked', str(error))
+            self.assert_target(there)
+        # Nobody says who has signed, of a dry run.
+        self.copy(signature=self.signature, dry_run=True)
+
+    def test_what_has_no_way_back(self) -> None:
+        self.server.script(faults.flip(2 * MIB))
+        error = self.assertRaises(
+            errors.BadSignature,
+            self.copy,
+            signature=self.signature,
+            in_place=True,
+        )
+        assert isinstance(error, errors.BadSignature)
+        self.assertEqual('blank', error.target_state)
+        self.assertEqual(
+            b'', pathlib.Path(self.target).read_bytes()[:MIB].strip(b'\0')
+        )
 
     def test_one_that_does_nothing(self) -> None:
         # Neither reads, or reads all and does not come to an end.
@@ -432,6 +499,14 @@ class TestList(_SignedTestCase):
             checksum=self.write('SUMS', LIST),
             signature=signature,
         )
+
+    def test_of_text(self) -> None:
+        """The ends of its lines say nothing, so they need not count."""
+        signature = self.write('SUMS.sig', self.made.signatures['text'])
+        for content in LIST, LIST.replace(b'\n', b'\r\n'):
+            self.arrives(
+                checksum=self.write('SUMS', content), signature=signature
+            )
 
     def test_clear_signed(self) -> None:
         signed = self.made.clear_signed

@@ -24,6 +24,11 @@ import tempfile
 # what was to expire has expired since.
 _FIRST = '20200101T000000'
 _THEN = '20200101T120000'
+# When it is not yet.
+_LATER = '20990101T000000'
+
+# What gpg takes of a line, in bytes.
+_LINE_MAX = 19990
 
 #: Who made the good ones.
 USER = 'Images <images@example.org>'
@@ -38,11 +43,13 @@ class Made:
     :ivar keyring: the public key of whom to trust, binary.
     :ivar keyrings: the same in other forms: 'armored', 'keybox', 'two' (one
         armored block after the other, the good one last); and of others:
-        'other', 'expired', 'revoked', and 'secret'.
+        'other', 'expired', 'revoked', 'new' (of a time to come), and 'secret'.
     :ivar fingerprint: of that key.
     :ivar good: a detached signature, binary.
-    :ivar signatures: others: 'armored', 'sha1', 'expired', 'two'; by other
-        keys: 'expired key', 'revoked key'.
+    :ivar signatures: others: 'armored', 'sha1', 'expired', 'two', and 'text',
+        to which the ends of lines are all the same (of a document without
+        lines too long for gpg); by other keys: 'expired
+        key', 'revoked key', 'new key'.
     :ivar clear_signed: the document, within what is of no matter.
     """
 
@@ -88,10 +95,10 @@ class _Home:
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout
 
-    def key(self, user: str, expires: str = '0') -> str:
+    def key(self, user: str, expires: str = '0', made: str = _FIRST) -> str:
         """Make a key; return its fingerprint."""
         self.gpg(
-            *('--faked-system-time', _FIRST),
+            *('--faked-system-time', made),
             *('--quick-generate-key', user, 'ed25519', 'sign', expires),
         )
         listed = self.gpg('--with-colons', '--list-keys', '=' + user)
@@ -108,6 +115,7 @@ class _Home:
         keybox = (self.home / 'pubring.kbx').read_bytes()
         other, revoked = self.key('Somebody else'), self.key('Revoked')
         expired = self.key('Expired', '1d')
+        new = self.key('New', made=_LATER)
         signatures = {
             'armored': self.sign(document, good, '--armor'),
             'sha1': self.sign(document, good, '--digest-algo', 'SHA1'),
@@ -115,7 +123,11 @@ class _Home:
             'two': self.sign(document, good, '-u', other),
             'expired key': self.sign(document, expired),
             'revoked key': self.sign(document, revoked),
+            'new key': self.sign(document, new, '--faked-system-time', _LATER),
         }
+        if max(map(len, document.split(b'\n'))) < _LINE_MAX:
+            text = self.sign(document, good, '--textmode')
+            signatures['text'] = text
         self._revoke(revoked)
         exported = {
             name: self.gpg('--export', key)
@@ -123,6 +135,7 @@ class _Home:
                 'other': other,
                 'expired': expired,
                 'revoked': revoked,
+                'new': new,
             }.items()
         }
         armored = self.gpg('--export', '--armor', good)

@@ -162,6 +162,19 @@ class TestChecksum(base.TestCase):
             )
             self.assertEqual(digest.Checksum('sha256', expected), found)
 
+    def test_what_is_signed(self) -> None:
+        with open(self.path, 'w') as file:
+            file.write('%s\n' % self.image)
+        self.assertIsNotNone(self._load(self.path))
+        error = self.assertRaises(
+            errors.UntrustedSignature,
+            copying.load_checksum,
+            _request(),
+            self.path,
+            signed=lambda listed: listed,
+        )
+        self.assertIn('SHA256SUMS', str(error))
+
     def test_no_line(self) -> None:
         request = copying.Request(url='http://h/o.img', target='disk')
         error = self.assertRaises(
@@ -346,6 +359,10 @@ class TestRequest(base.TestCase):
             target='disk',
             mirrors=('http://me:hush@b/',),
             bmap='http://me:hush@c/',
+            checksum='http://me:hush@d/',
+            image_checksum='http://me:hush@d/',
+            signature='http://me:hush@e/',
+            keyring='k',
             settings=settings.Settings(headers=('X: hush',)),
         )
         self.assertNotIn('hush', repr(request))

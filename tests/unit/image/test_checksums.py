@@ -87,11 +87,13 @@ def find(
     path: str = '/images/i.img',
     location: str = '/SHA256SUMS',
     algorithm: str | None = None,
+    *,
+    signed: bool = False,
 ) -> str:
     if isinstance(document, str):
         document = document.encode()
     where = checksums.Reference(location, algorithm)
-    return str(checksums.find(document, path, where))
+    return str(checksums.find(document, path, where, signed=signed))
 
 
 class ParseTest(base.TestCase):
@@ -309,6 +311,50 @@ class FindTest(base.TestCase):
         ):
             error = self.assertRaises(errors.ContentError, find, text, path)
             self.assertIn('--image-checksum of what is in it', str(error))
+
+    def test_a_signed_list_names_the_file(self) -> None:
+        for look, text in LISTS.items():
+            if not look.startswith(('one digest', 'openssl of')):
+                found = find(text, signed=True)
+                self.assertEqual('sha256:' + SHA256, found, look)
+                continue
+            for path in '/i.img', '/-', '/stdin', '/':
+                error = self.assertRaises(
+                    errors.UntrustedSignature, find, text, path, signed=True
+                )
+                self.assertIn('does not name', str(error), look)
+        # One that has others, too.
+        self.assertRaises(
+            errors.ContentError,
+            *(find, SHA256 + '  -\n%s  o.img\n' % OTHER),
+            signed=True,
+        )
+        for text in '', '# nothing\n':
+            none = self.assertRaises(
+                errors.ContentError, find, text, signed=True
+            )
+            self.assertIn('no line has one', str(none))
+
+    def test_a_signed_list_proves_something(self) -> None:
+        weak = '%s  i.img\n%s  i.img\n' % (MD5, SHA1)
+        for text, algorithm, name in (
+            (weak, None, 'sha1'),
+            (weak, 'md5', 'md5'),
+            (MD5 + '  i.img', None, 'md5'),
+            (weak + SHA256 + '  o.img', None, 'sha1'),
+            (weak + SHA256 + '  i.img', 'sha1', 'sha1'),
+        ):
+            self.assertIn(name, find(text, algorithm=algorithm))
+            error = self.assertRaises(
+                errors.UntrustedSignature,
+                *(find, text),
+                algorithm=algorithm,
+                signed=True,
+            )
+            self.assertIn("'i.img' by %s alone" % name, str(error))
+        self.assertEqual(
+            'sha256:' + SHA256, find(weak + SHA256 + '  i.img', signed=True)
+        )
 
     def test_a_url_that_names_nothing(self) -> None:
         for path in '', '/', '/images/':

@@ -56,6 +56,7 @@ class TestJudge(base.TestCase):
             ('REVKEYSIG %s A <a@b>', 'key of A <a@b>, who signed, has been'),
             ('ERRSIG %s 22 8 00 17 9 ' + _SUBKEY, 'not in the keyring: 0123'),
             ('ERRSIG %s 22 8 00 17 9', 'not in the keyring: E288'),
+            ('ERRSIG %s 22 8 00 17 6 ' + _SUBKEY, 'newer than the clock'),
             ('ERRSIG %s 99 8 00 17 4', 'does not know'),
             ('ERRSIG %s 22 99 00 17 5', 'does not know'),
         ):

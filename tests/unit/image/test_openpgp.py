@@ -107,6 +107,7 @@ class TestSignature(base.TestCase):
             (armor(SIGNATURE, tail='?\n'), 'armor is damaged'),
             (packet(2, b''), 'of version 0'),
             (packet(2, b'\x02' + BODY[1:]), 'of version 2'),
+            (packet(2, b'\x06' + BODY[1:]), 'of version 6'),
             (packet(2, BODY[:3]), 'cut short'),
             (packet(2, b'\x04\x10' + BODY[2:]), 'is of a key'),
         ):
@@ -115,12 +116,31 @@ class TestSignature(base.TestCase):
             )
             self.assertIn(part, str(error), repr(document))
 
+    def test_of_text(self) -> None:
+        """That will do for a list, and not for an image."""
+        old = bytes((3, 5, 1)) + bytes(13) + b'\x08' + bytes(20)
+        for body in b'\x04\x01' + BODY[2:], b'\x05\x01' + BODY[2:], old:
+            text = packet(2, body)
+            self.assertEqual(text, openpgp.signature(text))
+            for document in text, armor(text):
+                error = self.assertRaises(
+                    openpgp.Malformed,
+                    openpgp.signature,
+                    document,
+                    of_image=True,
+                )
+                self.assertIn('the signature is of text', str(error))
+                self.assertIn('without --textmode', str(error.hint))
+        self.assertEqual(
+            SIGNATURE, openpgp.signature(SIGNATURE, of_image=True)
+        )
+
     def test_weak_hashes(self) -> None:
         old = bytes((3, 5, 0)) + bytes(12) + b'\x01'
         for number, name in (1, 'MD5'), (2, 'SHA-1'), (3, 'RIPEMD-160'):
             new = bytes((0, 22, number))
             for body in (
-                *(bytes([version]) + new for version in (4, 5, 6)),
+                *(bytes([version]) + new for version in (4, 5)),
                 old + bytes([number]),
             ):
                 error = self.assertRaises(
