@@ -457,13 +457,14 @@ class Copy:
             # That would be wrong again.
             spool.remove()
             return
-        length = spool.length
         spool.close()
-        LOG.info(
-            '%s keeps the first %d bytes of the download for another run',
-            spool.path,
-            length,
-        )
+        # There may have been no room for the last of them.
+        if spool.length:
+            LOG.info(
+                '%s keeps the first %d bytes of the download for another run',
+                spool.path,
+                spool.length,
+            )
 
     def _reuse(self, plan: _Plan, began: float) -> Result:
         """Fetch what is not on the target.

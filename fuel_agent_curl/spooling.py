@@ -106,7 +106,11 @@ def open_spool(
             and os.stat(os.path.dirname(real)).st_dev == status.st_rdev
         ):
             raise errors.SpoolError('the spool %s is on the target' % path)
-    return spool_module.open_spool(real)
+    # Its own name is not followed: it may be a link that somebody else made.
+    parent, name = os.path.split(path)
+    return spool_module.open_spool(
+        os.path.join(os.path.realpath(parent), name)
+    )
 
 
 def kept(

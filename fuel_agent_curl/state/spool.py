@@ -24,6 +24,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import logging
 import mmap
@@ -82,12 +83,21 @@ def open_spool(path: str) -> Spool:
             )
             try:
                 if _is_ours(path, fd):
-                    return Spool(path, fd, _read_head(path, fd))
+                    record = _read_head(path, fd)
+                    # Not before: what is no spool is left as it is.
+                    _keep_private(path, fd)
+                    return Spool(path, fd, record)
             except BaseException:
                 os.close(fd)
                 raise
             os.close(fd)
     except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            # Whoever made it may want us to write to what is ours alone.
+            raise errors.SpoolError(
+                '%s is a symbolic link, so it is no spool' % path,
+                hint='remove it, or name another file',
+            ) from exc
         raise errors.SpoolError(
             '%s cannot be opened as a spool: %s' % (path, exc.strerror)
         ) from exc
@@ -140,6 +150,17 @@ def _read_head(path: str, fd: int) -> record_module.Record | None:
             hint='remove it, or name another file',
         )
     return found
+
+
+def _keep_private(path: str, fd: int) -> None:
+    """Have nobody else read what comes, whoever made the file."""
+    if not os.fstat(fd).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return
+    try:
+        os.fchmod(fd, 0o600)
+    except OSError as exc:
+        # Not every file system has modes.
+        LOG.info('%s: its mode stays as it is: %s', path, exc.strerror)
 
 
 class Spool:
@@ -203,6 +224,8 @@ class Spool:
             self._tell(dataclasses.replace(record, origin=origin))
 
     def _tell(self, record: record_module.Record) -> None:
+        if not self.is_open:
+            return
         record = dataclasses.replace(
             record, number=record.number + 1, saved=time.time()
         )
@@ -265,8 +288,10 @@ class Spool:
             at = _PAGE + self._filled
             piece = view[: BLOCK - self._filled]
             self._block[at : at + len(piece)] = piece
-            self._filled += len(piece)
+            # In this order: whatever ends it in between, no block is taken
+            # for the one before it.
             self.length += len(piece)
+            self._filled += len(piece)
             view = view[len(piece) :]
             if self._filled == BLOCK:
                 self._write()
@@ -325,8 +350,13 @@ class Spool:
         From the medium, past the page cache.
 
         :raises errors.CannotContinue: at a block that is damaged; that and
-            all behind it is dropped.
+            all behind it is dropped. Or if it was given up.
         """
+        self.flush()
+        if not self.is_open:
+            raise errors.CannotContinue(
+                'the spool %s was given up' % self.path
+            )
         at = start - start % BLOCK
         for block in self._blocks(start // BLOCK, -(-stop // BLOCK)):
             yield block[max(0, start - at) : stop - at]

@@ -194,8 +194,11 @@ class Storage(sink.Sink):
     def _blanked(self) -> None:
         """Do what is left after the target was blanked."""
 
-    def _fit(self) -> None:
-        """Refuse an image, by what is held back of it, that does not fit."""
+    def _fit(self, *, whole: bool = False) -> None:
+        """Refuse an image, by what is held back of it, that does not fit.
+
+        :param whole: the rest of it is on the target.
+        """
 
     def _look_behind(self) -> None:
         """See to what the target is known by behind the image."""
@@ -278,17 +281,25 @@ class Storage(sink.Sink):
 
         The errors are those of ``finish``.
         """
-        self._reach = min(length, FIRST)
+        self.written, self._reach = length, min(length, FIRST)
+        self._judge_old()
         self.phase = 'syncing'
         with self._mapped('syncing'):
             os.fsync(self._fd)
-        self.written = length
         with self._mapped('writing to'):
             self._look_behind()
         with self._mapped('closing'):
             self._end()
             self._close()
         self._become(sink.Life.CLOSED, 'complete')
+
+    def _judge_old(self) -> None:
+        """Refuse an image that is there, as one that comes is refused."""
+        at = 0
+        for piece in self.read_old(0, self._reach):
+            self._held.put(at, piece)
+            at += len(piece)
+        self._fit(whole=True)
 
     # A copy that is killed, and gone on with.
 
@@ -510,7 +521,9 @@ class Storage(sink.Sink):
         self._held.forget(place, place + len(view))
         if held:
             self._held.put(place, view)
-        elif not there:
+        elif there:
+            self._given += len(view)
+        else:
             self._send(view, place)
         self._place += len(view)
         self.written += len(view)
@@ -752,7 +765,7 @@ class Storage(sink.Sink):
         elif self._proof is not None:
             self.phase = 'verifying'
             self._compare(self._proof, self._read_image)
-        self._fit()
+        self._fit(whole=True)
         self._publish()
         with self._mapped('writing to'):
             self._look_behind()

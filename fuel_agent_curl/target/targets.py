@@ -230,6 +230,12 @@ class NewFile(File):
         assert old is not None
         with self._mapped('syncing'):
             os.fsync(old)
+        if not beside.is_at(self._real, old):
+            raise oserrors.refusal(
+                errors.TargetVanished,
+                '%s was removed or replaced while it was being compared'
+                % self.path,
+            )
         self.written = length
         self.abort()
         self._name, self._state = self._real, 'complete'
@@ -414,14 +420,14 @@ class Device(storage.Storage):
                 )
         self._pwrite_zeros(start, stop)
 
-    def _fit(self) -> None:
+    def _fit(self, *, whole: bool = False) -> None:
         if self._options.any_sector_size or partitions.is_partition(self._fd):
             return
         table = self._held.table()
         if table is None:
             return
         size = table.sector_size
-        if size is None and self.life is sink.Life.WRITTEN:
+        if size is None and whole:
             size = self._guess(table)
         if size not in (None, self._sector):
             raise errors.NotForThisSectorSize(

@@ -26,8 +26,10 @@ from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.octets import KIB
 from fuel_agent_curl.octets import MIB
 from tests.support import blockmaps
+from tests.support import disks
 from tests.support import endpoints
 from tests.support import killing
+from tests.support import loop
 from tests.support import metalink
 
 _PIECE = 256 * KIB
@@ -153,9 +155,35 @@ class TestReuse(ReuseTestCase):
                 self.assertEqual(before.st_ino, os.stat(self.target).st_ino)
                 self.assertIn('none are fetched', self.said)
                 if self.backing:
-                    # It was synced, and not written to; the other call is
+                    # It was synced, and not written to; the other calls are
                     # for what is held back, in memory.
-                    self.assertEqual(2, self.calls())
+                    self.assertEqual(4, self.calls())
+
+    def test_nothing_differs_on_a_disk_of_other_sectors(self) -> None:
+        """It is refused, as if it was written."""
+        # An MBR does not say it: by where a file system begins.
+        begins = {2 * MIB + 1024: disks.ext2()[1024]}
+        images = (
+            disks.laid_out(_LENGTH, disks.gpt(_LENGTH)),
+            disks.laid_out(_LENGTH, disks.mbr(2 * MIB // 512), begins),
+        )
+        device = self.useFixture(
+            loop.LoopDevice(self.directory, _LENGTH, sector_size=4096)
+        )
+        self.target, self.backing = device.path, device.backing
+        for content in map(bytes, images):
+            self.content = content
+            self.server.representations['/image'] = harmful.Representation(
+                content
+            )
+            self.publish()
+            self.put(content)
+            code = self.run_program('--reuse')
+            self.assertEqual(50, code, self.said)
+            self.assertIn('sectors of 512 bytes', self.said)
+            self.assertEqual('untouched', self.events[-1]['target_state'])
+            self.assertTrue(content == self.read())
+            self.arrives('--reuse', '--any-sector-size')
 
     def test_nothing_is_there(self) -> None:
         for way in 'file', 'device':

@@ -134,6 +134,13 @@ class TestSpool(killing.KillTestCase):
     def test_what_it_must_not_be(self) -> None:
         with open(self.spool, 'w') as file:
             file.write('somebody needs this')
+        links = {}
+        for name in 'empty', 'missing':
+            links[name] = os.path.join(self.directory, name + '.link')
+            os.symlink(os.path.join(self.directory, name), links[name])
+        empty = os.path.join(self.directory, 'empty')
+        with open(empty, 'w'):
+            os.chmod(empty, 0o644)
         for path, why in (
             (self.spool, 'is no spool'),
             (self.target, 'is the target'),
@@ -141,6 +148,8 @@ class TestSpool(killing.KillTestCase):
             (self.directory, 'cannot be opened'),
             ('/dev/null', 'is no file'),
             (self.state, 'where records are'),
+            (links['empty'], 'is a symbolic link, so it is no spool'),
+            (links['missing'], 'is a symbolic link, so it is no spool'),
         ):
             code = self.run_program('--spool', path)
             self.assertEqual(53, code, path)
@@ -149,6 +158,24 @@ class TestSpool(killing.KillTestCase):
         self.assertFalse(os.path.exists(self.target))
         with open(self.spool) as file:
             self.assertEqual('somebody needs this', file.read())
+        status = os.stat(empty)
+        self.assertEqual((0, 0o644), (status.st_size, status.st_mode & 0o777))
+        self.assertFalse(
+            os.path.exists(os.path.join(self.directory, 'missing'))
+        )
+
+    def test_a_directory_by_a_link(self) -> None:
+        """That is followed, and not the name of the spool itself."""
+        os.mkdir(os.path.join(self.directory, 'elsewhere'))
+        link = os.path.join(self.directory, 'link')
+        os.symlink('elsewhere', link)
+        self.spool = os.path.join(link, 'spool')
+        self.argv = ['--spool', self.spool]
+        self.stop()
+        self.assertEqual(
+            ['spool'], os.listdir(os.path.join(self.directory, 'elsewhere'))
+        )
+        self.goes_on()
 
     def test_a_failure_of_the_network(self) -> None:
         quick = ['--attempts', '4', '--backoff', '0.5']

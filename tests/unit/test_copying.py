@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import errno
 import hashlib
 import os
 import types
@@ -31,6 +32,8 @@ from fuel_agent_curl.image import bmap
 from fuel_agent_curl.image import checksums
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.rules import events
+from fuel_agent_curl.state import record
+from fuel_agent_curl.state import spool
 from tests import base
 from tests.support import blockmaps
 
@@ -300,6 +303,38 @@ class TestLazySource(base.TestCase):
         self.assertEqual(100, self.source.received)
         self.download.length = None
         self.assertEqual(110, self.source.received)
+
+
+class TestLeave(base.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = self.useFixture(fixtures.TempDir()).join('spool')
+        self.spool = spool.open_spool(self.path)
+        self.addCleanup(self.spool.close)
+        origin = record.Origin(url='f0', length=len(_IMAGE))
+        self.spool.begin('asked', 'http://h/i.img', origin)
+        self.spool.add(memoryview(_IMAGE))
+
+    def _leave(self) -> None:
+        error = errors.DeadlineExceeded('too late')
+        copying.Copy(_request())._leave(self.spool, error)
+
+    def test_it_is_kept(self) -> None:
+        self._leave()
+        self.assertIn('keeps the first %d' % len(_IMAGE), self.log.output)
+        self.assertTrue(os.path.exists(self.path))
+
+    def test_no_room_for_the_last_bytes(self) -> None:
+        """Nothing is said to be kept of what is given up."""
+
+        def full(*args: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with fixtures.MonkeyPatch('os.pwrite', full):
+            self._leave()
+        self.assertIn('is given up: No space left', self.log.output)
+        self.assertNotIn('keeps the first', self.log.output)
+        self.assertFalse(os.path.exists(self.path))
 
 
 class TestRequest(base.TestCase):

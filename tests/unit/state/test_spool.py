@@ -33,6 +33,21 @@ _BYTES = _RANDOM.randbytes(3 * MIB + 70_001)
 _ORIGIN = test_record.RECORD.origin
 
 
+class _Interrupted(spool_module.Spool):
+    """One that a signal ends where that is to be noted."""
+
+    noted = ''
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == self.noted:
+            raise KeyboardInterrupt
+        super().__setattr__(name, value)
+
+
+def _full(*args: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 class TestSpool(base.TestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -161,12 +176,15 @@ class TestSpool(base.TestCase):
         for content in b'x', b'x' * 100_000, bytes(5):
             with open(self.path, 'wb') as file:
                 file.write(content)
+            os.chmod(self.path, 0o644)
             self.assertRaises(errors.SpoolError, self.open)
             with open(self.path, 'rb') as file:
                 self.assertEqual(content, file.read())
+            self.assertEqual(0o644, os.stat(self.path).st_mode & 0o777)
         os.unlink(self.path)
         os.symlink('/nowhere', self.path)
-        self.assertRaises(errors.SpoolError, self.open)
+        error = self.assertRaises(errors.SpoolError, self.open)
+        self.assertIn('is a symbolic link', str(error))
         os.unlink(self.path)
         os.mkdir(self.path)
         self.assertRaises(errors.SpoolError, self.open)
@@ -178,6 +196,28 @@ class TestSpool(base.TestCase):
         os.chmod(self.path, 0o600)
         os.link(self.path, self.path + '2')
         self.assertRaises(errors.SpoolError, self.open)
+
+    def test_nobody_else_reads_it(self) -> None:
+        for content in True, False:
+            if content:
+                self.filled()
+            else:
+                with open(self.path, 'wb'):
+                    pass
+            os.chmod(self.path, 0o644)
+            self.open().close()
+            self.assertEqual(0o600, os.stat(self.path).st_mode & 0o777)
+            os.unlink(self.path)
+
+    def test_where_there_are_no_modes(self) -> None:
+        self.filled()
+        os.chmod(self.path, 0o644)
+
+        def refused(*args: object) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        with fixtures.MonkeyPatch('os.fchmod', refused):
+            self.assertEqual(len(_BYTES), self.open().length)
 
     def test_of_a_copy_that_runs(self) -> None:
         self.fill()
@@ -192,11 +232,7 @@ class TestSpool(base.TestCase):
     def test_no_room_any_more(self) -> None:
         """It is given up; the download goes on."""
         spool = self.fill()
-
-        def full(*args: object) -> int:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        with fixtures.MonkeyPatch('os.pwrite', full):
+        with fixtures.MonkeyPatch('os.pwrite', _full):
             spool.add(memoryview(_BYTES))
         self.assertFalse(spool.is_open)
         self.assertEqual(0, spool.length)
@@ -204,6 +240,51 @@ class TestSpool(base.TestCase):
         spool.add(memoryview(_BYTES))
         spool.flush()
         spool.reset()
+
+    def test_no_room_for_its_head(self) -> None:
+        """It is given up once, and one reason is said, which is true."""
+        spool = self.open()
+        with fixtures.MonkeyPatch('os.pwrite', _full):
+            spool.begin('asked', 'http://server/image', _ORIGIN)
+        spool.told(record.Origin(url='f0', length=7))
+        self.assertEqual(1, self.log.output.count('is given up'))
+        self.assertIn(os.strerror(errno.ENOSPC), self.log.output)
+
+    def test_no_room_for_what_is_to_be_read(self) -> None:
+        spool = self.fill()
+        with fixtures.MonkeyPatch('os.pwrite', _full):
+            self.assertRaises(errors.CannotContinue, self.read, spool, 0, 5)
+        self.assertEqual(0, spool.length)
+
+    def test_what_was_taken_last_is_read(self) -> None:
+        spool = self.fill()
+        self.assertEqual(_BYTES, self.read(spool, 0, spool.length))
+        spool.add(memoryview(_BYTES))
+        self.assertEqual(_BYTES * 2, self.read(spool, 0, spool.length))
+
+    def test_interrupted(self) -> None:
+        """Between any two steps: what is there is right."""
+        for noted in 'length', '_filled':
+            for size in 2 * MIB, 2 * MIB + 5:
+                with fixtures.MonkeyPatch(
+                    'fuel_agent_curl.state.spool.Spool', _Interrupted
+                ):
+                    spool = self.fill(_BYTES[:size])
+                assert isinstance(spool, _Interrupted)
+                spool.noted = noted
+                self.assertRaises(
+                    KeyboardInterrupt,
+                    spool.add,
+                    memoryview(_BYTES)[size : 3 * MIB],
+                )
+                spool.noted = ''
+                spool.close()
+                again = self.open()
+                self.assertLessEqual(size, again.length)
+                self.assertEqual(
+                    _BYTES[: again.length], self.read(again, 0, again.length)
+                )
+                again.remove()
 
     def test_it_is_of_another_by_now(self) -> None:
         spool = self.fill()

@@ -26,6 +26,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import sink
+from fuel_agent_curl.target import storage
 from fuel_agent_curl.target import writing
 from tests import base
 from tests.support import copying
@@ -83,6 +84,21 @@ class GivenTest(copying.FileTestCase):
         target.finish()
         self.assertEqual(8 * MIB + 1000, target.given)
 
+    def test_of_what_stays(self) -> None:
+        content = b'x' * 8 * MIB
+        self.old(content)
+        target = opening.open_target(
+            self.path, options=writing.Options(in_place=True, reused=True)
+        )
+        self.addCleanup(target.abort)
+        assert isinstance(target, storage.Storage)
+        target.stay(content)
+        # But for what is held back.
+        self.assertEqual((8 * MIB, 7 * MIB), (target.written, target.given))
+        target.finish()
+        self.assertEqual(8 * MIB, target.given)
+        self.assert_image(content)
+
     def test_of_a_stream(self) -> None:
         target = sink.Stream('x', os.open('/dev/null', os.O_WRONLY))
         target.write(b'x' * MIB)
@@ -131,6 +147,35 @@ class StateTest(copying.FileTestCase):
             self.assertEqual('untouched', target.state)
             target.finish()
             self.assertEqual('complete', target.state)
+
+    def test_of_a_file_that_is_accepted(self) -> None:
+        """Only if it is still the one that was compared."""
+        for happens in 'nothing', 'removed', 'replaced':
+            for in_place in False, True:
+                self.old()
+                target = opening.open_target(
+                    self.path,
+                    options=writing.Options(in_place=in_place, reused=True),
+                )
+                self.addCleanup(target.abort)
+                assert isinstance(target, storage.Storage)
+                if happens != 'nothing':
+                    os.rename(self.path, self.path + '.old')
+                if happens == 'replaced':
+                    self.old(b'another')
+                if happens == 'nothing':
+                    target.accept(3 * MIB)
+                    self.assertEqual('complete', target.state)
+                    continue
+                self.assertRaises(
+                    errors.TargetVanished, target.accept, 3 * MIB
+                )
+                target.abort()
+                self.assertEqual('untouched', target.state)
+                if happens == 'replaced':
+                    self.assert_image(b'another')
+                else:
+                    self.assertFalse(os.path.exists(self.path))
 
     def test_after_the_last_sync_failed(self) -> None:
         target = self._open(in_place=True)
