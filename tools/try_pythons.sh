@@ -44,13 +44,13 @@ for python; do
         "$made"/*.whl fuel-agent==11.0.0 -r "$made/tests"
     # Not the source that is beside it.
     (cd "$made" && "$venv/bin/fuel-agent-curl" demo)
-    # fuel-agent's drivers import what Python 3.13 has no more.
-    left_out='^$'
-    "$venv/bin/python" -W ignore -c 'import crypt' 2> "$made/said" ||
-        left_out='test_drivers'
     # These import the source; what it needs is what is tried.
-    PYTHON="$venv/bin/python" OS_TEST_PATH=./tests/unit \
-        "$venv/bin/stestr" --repo-url "$made" \
-        run --exclude-regex "$left_out" \
-        --concurrency "${FUEL_AGENT_CURL_CONCURRENCY:-2}"
+    rm -rf "$made/source"
+    git checkout-index --all --prefix "$made/source/"
+    # fuel-agent's drivers import what Python 3.13 has no more.
+    "$venv/bin/python" -W ignore -c 'import crypt' 2> "$made/said" ||
+        rm "$made/source/tests/unit/test_drivers.py"
+    (cd "$made/source" && PYTHON="$venv/bin/python" \
+        OS_TEST_PATH=./tests/unit "$venv/bin/stestr" --repo-url "$made" \
+        run --concurrency "${FUEL_AGENT_CURL_CONCURRENCY:-2}")
 done
