@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
-import contextlib
 import logging
 import os
 import stat
@@ -113,8 +112,7 @@ def forget(target: str, state_dir: str | None = None) -> None:
     """
     left = look(target, state_dir)
     if left is not None and left.ours is not None and left.there is None:
-        with contextlib.suppress(OSError):
-            os.unlink(left.path)
+        directory.remove(left.path)
 
 
 def _read(path: str) -> record_module.Record | None:

@@ -20,9 +20,9 @@ is what the package has as its own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
-import contextlib
 import dataclasses
 import functools
 import logging
@@ -519,19 +519,9 @@ class Copy:
         if left is not None and left.ours and not request.dry_run:
             # From now on it says nothing that is true.
             directory.remove(left.path)
-        if self._observe is not None:
-            self._observe(
-                events.Event(
-                    'reused',
-                    errors.redact(self.request.url),
-                    0,
-                    self._source.known,
-                    1,
-                    self.request.settings.attempts,
-                    compared=there,
-                    missing=missing,
-                )
-            )
+        self._tell(
+            'reused', 0, self._source.known, compared=there, missing=missing
+        )
 
     def _find(self, plan: _Plan) -> continuing.Left | None:
         """Return what the target holds of an earlier copy.
@@ -778,9 +768,7 @@ class Copy:
         :param container: what the image comes in.
         :param record: what this one goes on with.
         """
-        if container == 'raw':
-            return True
-        if self._spooled is not None:
+        if container == 'raw' or self._spooled is not None:
             return True
         source = self._lazy
         checked = source.checks_all
@@ -813,17 +801,29 @@ class Copy:
             self._continued(kept, 0)
 
     def _continued(self, kept: sources.Kept, compared: int) -> None:
+        self._tell(
+            'continued',
+            kept.offset,
+            kept.found.length,
+            compared=compared,
+            saved=self._source.position,
+        )
+
+    def _tell(
+        self, kind: str, offset: int, length: int | None, **counts: typing.Any
+    ) -> None:
+        """Tell what was found of an earlier copy, or of an image before."""
         if self._observe is not None:
+            url, settings = self.request.url, self.request.settings
             self._observe(
                 events.Event(
-                    'continued',
-                    errors.redact(self.request.url),
-                    kept.offset,
-                    kept.found.length,
+                    kind,
+                    errors.redact(url),
+                    offset,
+                    length,
                     1,
-                    self.request.settings.attempts,
-                    compared=compared,
-                    saved=self._source.position,
+                    settings.attempts,
+                    **counts,
                 )
             )
 
@@ -832,39 +832,19 @@ class Copy:
 
         It was held back, so it is not on the target.
         """
-        from fuel_agent_curl.image import containers
-
         request = self._left()
-        settings = dataclasses.replace(
-            request.settings,
-            connections=1,
-            chunk_size=_HEAD_CHUNK,
-            window_size=octets.MIB,
-        )
-        head = bytearray()
-        with contextlib.ExitStack() as stack:
-            chunks: Iterator[octets.Buffer]
-            if self._spooled is not None:
-                spool = self._spooled.spool
-                chunks = spool.read(0, spool.length)
-            else:
-                fetched = download.fetch(
-                    request.url,
-                    mirrors=request.mirrors,
-                    settings=settings,
-                    begun=self._begun,
-                )
-                chunks = stack.enter_context(fetched)
-            for piece in containers.decompress(
-                chunks,
-                container,
-                decoder_memory=settings.decoder_memory,
-                decoder_threads=settings.decoder_threads,
-            ):
-                head += piece
-                if len(head) >= storage.FIRST:
-                    break
-        return bytes(head[: storage.FIRST])
+        if self._spooled is not None:
+            spool = self._spooled.spool
+            return first_mebibyte(
+                spool.read(0, spool.length), container, request.settings
+            )
+        with download.fetch(
+            request.url,
+            mirrors=request.mirrors,
+            settings=for_first_mebibyte(request.settings),
+            begun=self._begun,
+        ) as chunks:
+            return first_mebibyte(chunks, container, request.settings)
 
     def _new_source(
         self, kept: sources.Kept | None = None, *, checked: bool = True
@@ -897,6 +877,43 @@ class Copy:
             begun=self._begun,
             kept=kept,
         )
+
+
+def for_first_mebibyte(
+    settings: settings_module.Settings,
+) -> settings_module.Settings:
+    """Return those of a download of which not much more is fetched."""
+    return dataclasses.replace(
+        settings,
+        connections=1,
+        chunk_size=_HEAD_CHUNK,
+        window_size=octets.MIB,
+    )
+
+
+def first_mebibyte(
+    chunks: Iterable[octets.Buffer],
+    container: str,
+    settings: settings_module.Settings,
+) -> bytes:
+    """Return the beginning of an image: what is held back of it.
+
+    :param chunks: of the image as it is sent, from its first byte on.
+    """
+    # Here: only who goes on needs it so early.
+    from fuel_agent_curl.image import containers
+
+    head = bytearray()
+    for piece in containers.decompress(
+        chunks,
+        container,
+        decoder_memory=settings.decoder_memory,
+        decoder_threads=settings.decoder_threads,
+    ):
+        head += piece
+        if len(head) >= storage.FIRST:
+            break
+    return bytes(head[: storage.FIRST])
 
 
 def copy(

@@ -58,13 +58,11 @@ from fuel_agent_curl import pipeline
 from fuel_agent_curl.config import opts
 from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import download
-from fuel_agent_curl.image import containers
 from fuel_agent_curl.image import digest
 from fuel_agent_curl.image import qcow2
 from fuel_agent_curl.state import journal as journal_module
 from fuel_agent_curl.state import record as record_module
 from fuel_agent_curl.target import sink as sink_module
-from fuel_agent_curl.target import storage
 from fuel_agent_curl.target import writing
 
 LOG = logging.getLogger(__name__)
@@ -475,22 +473,13 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
         """Fetch the first mebibyte of a raw image, which was held back."""
         image_id = self._image_info['id']
         first, *mirrors = self._sources
+        settings = settings_for(self._image_info, first, image_id, self._time)
         with download.fetch(
             first,
             mirrors=mirrors,
-            settings=dataclasses.replace(
-                settings_for(self._image_info, first, image_id, self._time),
-                connections=1,
-                chunk_size=64 * octets.KIB,
-                window_size=octets.MIB,
-            ),
+            settings=copying.for_first_mebibyte(settings),
         ) as chunks:
-            head = bytearray()
-            for piece in containers.decompress(chunks, 'raw'):
-                head += piece
-                if len(head) >= storage.FIRST:
-                    break
-        return bytes(head[: storage.FIRST])
+            return copying.first_mebibyte(chunks, 'raw', settings)
 
     def _before(self) -> pipeline.Left | None:
         """Return what is gone on with."""

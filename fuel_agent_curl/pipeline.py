@@ -69,8 +69,6 @@ _Task = Callable[[memoryview], None]
 _MAGIC = octets.KIB
 _DEFAULTS = writing.Options()
 
-_ZEROS = memoryview(bytes(octets.MIB))
-
 
 def _nothing() -> None:
     """Do nothing."""
@@ -793,7 +791,7 @@ def _survey(
     at = 0
     sink.phase = 'comparing'
     for start, stop in hashes.spans:
-        _add_zeros(checks, start - at)
+        _add(checks, reuse.zeros(start - at))
         at = start
         for view in sink.read_old(start, min(stop, there)):
             opened.check()
@@ -802,26 +800,23 @@ def _survey(
             sink.verified += len(view)
             if survey.missing:
                 checks = []
-            for each in checks:
-                each.update(view)
+            _add(checks, (view,))
         if at < stop:
             break
     survey.finish()
     if not survey.missing:
-        _add_zeros(checks, hashes.length - at)
+        _add(checks, reuse.zeros(hashes.length - at))
         for each in checks:
             each.verify()
     sink.phase, sink.verified = 'copying', 0
     return survey.missing
 
 
-def _add_zeros(checks: Sequence[digest.Digest], count: int) -> None:
-    """Add what a block map leaves out: of a sparse image, holes."""
-    while count and checks:
-        piece = _ZEROS[:count]
-        for each in checks:
-            each.update(piece)
-        count -= len(piece)
+def _add(checks: Sequence[digest.Digest], views: Iterable[memoryview]) -> None:
+    if checks:
+        for view in views:
+            for each in checks:
+                each.update(view)
 
 
 def _write_reused(

@@ -43,8 +43,6 @@ _FIRST = 64 * octets.KIB
 # What a download tells of, and parts of one, too.
 _TOLD = ('retry', 'failover', 'resumed')
 
-_ZEROS = memoryview(bytes(octets.MIB))
-
 
 class Source:
     """A source of all of an image, for ``pipeline.copy``.
@@ -226,7 +224,7 @@ class Source:
         missing = iter(self._missing)
         gap = next(missing, None)
         for start, stop in self.hashes.spans:
-            yield from self._counted(_zeros(start - at))
+            yield from self._counted(reuse.zeros(start - at))
             at = start
             while at < stop:
                 end = stop if gap is None else min(stop, max(at, gap[0]))
@@ -237,7 +235,7 @@ class Source:
                     yield from self._counted(self._fetched(end))
                     at = end
                     gap = next(missing, None)
-        yield from self._counted(_zeros(self.length - at))
+        yield from self._counted(reuse.zeros(self.length - at))
         for each in self._each:
             each.verify()
 
@@ -273,9 +271,3 @@ class Source:
                 yield memoryview(data)[at : at + octets.MIB]
             if end == stop:
                 return
-
-
-def _zeros(count: int) -> Iterator[memoryview]:
-    while count:
-        yield (piece := _ZEROS[:count])
-        count -= len(piece)

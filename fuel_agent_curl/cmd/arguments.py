@@ -33,8 +33,6 @@ PROG = parsers.PROG
 # A URL, or what was meant to be one; a path may begin with './'.
 _URL = re.compile(r'[a-z][a-z0-9+.-]*:/|[^/]*:[^/]*@', re.IGNORECASE)
 
-_DESCRIPTOR = re.compile('[0-9]{1,9}')
-
 _FLAG = re.compile(r'--?[a-z][a-z0-9-]{0,31}|-.')
 
 # What other programs call what we have, or have no need of.
@@ -111,7 +109,7 @@ def json_descriptor(argv: Sequence[str]) -> int | None:
         name, equals, value = word.partition('=')
         if not equals:
             name, value = before, word
-        if name == '--progress-fd' and _DESCRIPTOR.fullmatch(value):
+        if name == '--progress-fd' and parsers.DESCRIPTOR.fullmatch(value):
             return int(value)
         if (name, value) == ('--progress', 'json'):
             found = 1

@@ -40,6 +40,9 @@ PROG = 'fuel-agent-curl'
 #: The namespace's names of the options, apart from those of the arguments.
 OPTION = 'option_'
 
+#: The number of one, as it is written.
+DESCRIPTOR = re.compile('[0-9]{1,9}')
+
 _VERBS = """\
 verbs:
   copy [OPTION ...] URL [MIRROR ...] TARGET
@@ -376,7 +379,7 @@ def _add_option(
 
 
 def _descriptor(text: str) -> int:
-    if not re.fullmatch('[0-9]{1,9}', text):
+    if not DESCRIPTOR.fullmatch(text):
         raise argparse.ArgumentTypeError('not the number of a descriptor')
     return int(text)
 

@@ -35,6 +35,16 @@ if typing.TYPE_CHECKING:
 Span = tuple[int, int]
 
 
+_ZEROS = memoryview(bytes(octets.MIB))
+
+
+def zeros(count: int) -> Iterator[memoryview]:
+    """Iterate over ``count`` zero bytes: what no hash is of, holes."""
+    while count:
+        yield (piece := _ZEROS[:count])
+        count -= len(piece)
+
+
 class Unit(typing.NamedTuple):
     """The bytes [start, stop) of the image, which have one hash.
 

@@ -15,6 +15,6 @@
 A record says it, and a CRC-32 of what is on the target; it is kept in a
 directory of ours, and on the target itself. ``record`` is the format,
 ``directory`` the files, ``journal`` the record of one copy; ``spool`` keeps
-the bytes of a download themselves. It imports no other room, and knows neither
-HTTP nor devices.
+the bytes of a download themselves, and ``medium`` reads past the page cache.
+It imports no other room, and knows neither HTTP nor devices.
 """

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
-import contextlib
 import logging
 import os
 import time
@@ -138,8 +137,7 @@ class Journal:
     def clear(self) -> None:
         """Remove the file: there is nothing to go on with."""
         self.close()
-        with contextlib.suppress(OSError):
-            os.unlink(self._path)
+        directory.remove(self._path)
 
 
 def boot() -> str:

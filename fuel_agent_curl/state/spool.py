@@ -39,6 +39,7 @@ from zlib_ng import zlib_ng
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl.state import directory
+from fuel_agent_curl.state import medium
 from fuel_agent_curl.state import record as record_module
 
 LOG = logging.getLogger(__name__)
@@ -394,12 +395,7 @@ class Spool:
         self,
     ) -> Iterator[Callable[[int, memoryview], memoryview | None]]:
         """Give what reads a block; that returns None for one that is none."""
-        path = '/proc/self/fd/%d' % self._fd
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
-        except OSError:
-            fd = os.open(path, os.O_RDONLY)
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        fd = medium.reopen(self._fd)
 
         def read(index: int, buffer: memoryview) -> memoryview | None:
             try:

@@ -52,6 +52,7 @@ from zlib_ng import zlib_ng
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl.state import journal as journal_module
+from fuel_agent_curl.state import medium
 from fuel_agent_curl.state import record as record_module
 from fuel_agent_curl.target import identity
 from fuel_agent_curl.target import readback
@@ -251,16 +252,10 @@ class Storage(sink.Sink):
         number = self._old_fd()
         if number is None:
             return
-        path = '/proc/self/fd/%d' % number
         with self._mapped('reading'):
-            try:
-                fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
-            except OSError:
-                # As read_before: not every file system has it.
-                fd = os.open(path, os.O_RDONLY)
+            fd = medium.reopen(number)
         buffer = memoryview(mmap.mmap(-1, octets.MIB))
         try:
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             while start < stop:
                 before = start % self._alignment
                 length = min(before + stop - start, len(buffer))
@@ -375,12 +370,7 @@ class Storage(sink.Sink):
         use the sink meanwhile.
         """
         assert self._before is not None
-        path = '/proc/self/fd/%d' % self._fd
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
-        except OSError:
-            fd = os.open(path, os.O_RDONLY)
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        fd = medium.reopen(self._fd)
         buffer = memoryview(mmap.mmap(-1, octets.MIB))
         start, stop = FIRST, self._before.stop
         try:
