@@ -856,7 +856,6 @@ class Copy:
         checked = checked and self.request.is_image_signed
         return LazySource(
             lambda: self._fetch(kept),
-            self.request.settings.window,
             self._read_parts,
             self._checked_image if checked else None,
         )
@@ -1015,7 +1014,6 @@ class LazySource:
     no request.
 
     :param fetch: begins the download.
-    :param window: what may be received ahead of who reads this, in bytes.
     :param read_parts: makes what reads it out of order.
     :param checked: given what iterates over all bytes in order, returns what
         does so and fails in the end if they are wrong; None: nothing does.
@@ -1026,19 +1024,15 @@ class LazySource:
     def __init__(
         self,
         fetch: Callable[[], download.Download],
-        window: int,
         read_parts: Callable[[], parts.Parts],
         checked: Callable[[Iterator[memoryview]], Iterator[memoryview]]
         | None = None,
     ) -> None:
         self.download: download.Download | None = None
         self._fetch = fetch
-        self._window = window
         self._read_parts = read_parts
         self._checked = checked
         self._parts: parts.Parts | None = None
-        # Bytes before the next that is handed on.
-        self._handed_on = 0
         self.position = 0
         # Of what was ended before the download that there is.
         self._ended: list[events.Stats] = []
@@ -1052,7 +1046,7 @@ class LazySource:
             self.download.close()
             self._ended.append(self.download.stats)
             self.download = None
-            self._handed_on = self.position = 0
+            self.position = 0
         self._parts = self._read_parts()
         self._ended.append(self._parts.stats)
         return self._parts
@@ -1066,7 +1060,7 @@ class LazySource:
     def _begun(self) -> download.Download:
         if self.download is None:
             self.download = self._fetch()
-            self.position = self._handed_on = self.download.position
+            self.position = self.download.position
         return self.download
 
     @property
@@ -1100,27 +1094,15 @@ class LazySource:
 
     @property
     def received(self) -> int:
-        """Bytes of the representation received, those before it included.
-
-        What arrived twice, or was dropped, is in the counter of the
-        download; but no more can be there than the window holds.
-        """
-        if self.download is None:
-            return 0
-        most = self._handed_on + self._window
-        if self.download.length is not None:
-            most = min(most, self.download.length)
-        received = self.position + self.download.stats.received
-        return max(self._handed_on, min(received, most))
+        """See ``download.Download.received``."""
+        return 0 if self.download is None else self.download.received
 
     def views(self) -> Iterator[memoryview]:
         """Iterate over the bytes; each view is valid until the next."""
         views = self._begun().views()
         if self._checked is not None:
             views = self._checked(views)
-        for view in views:
-            self._handed_on += len(view)
-            yield view
+        yield from views
 
     def keep(self, view: object) -> Callable[[], None] | None:
         """Have ``view`` stay valid; see ``download.Download.keep``."""

@@ -521,7 +521,6 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
 
         self._parted = copying.LazySource(
             lambda: download.fetch(first, **asked()),
-            asked()['settings'].window,
             lambda: download.read_parts(first, **asked()),
         )
         # It makes its requests later.

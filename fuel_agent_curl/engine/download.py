@@ -122,6 +122,15 @@ class Download:
         return self._handover.position
 
     @property
+    def received(self) -> int:
+        """Bytes that are here or were handed on; from any thread.
+
+        Each counts once, however often it came: ``stats.received`` is of all.
+        Those before the first that is brought are among them.
+        """
+        return self._engine.window.brought
+
+    @property
     def found(self) -> tuple[str, answer.Representation] | None:
         """What is brought, and whose answer says so; not redacted."""
         return self._engine.found

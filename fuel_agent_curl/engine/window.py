@@ -91,6 +91,8 @@ class Window:
         within a chunk.
     :ivar length: bytes in all, None until that is known.
     :ivar begin: the first byte that is brought.
+    :ivar brought: bytes that are in place or were handed on, those before
+        ``begin`` included; any thread may look.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ class Window:
         # The consumer's: how many it has taken, and those of them that it
         # did not give back.
         self._taken = self._crcs.count
-        self.begin = self.handed_on
+        self.begin = self.brought = self.handed_on
         self._held: list[Chunk] = []
         # Of both.
         self._ready: dict[int, Chunk] = {}
@@ -151,6 +153,7 @@ class Window:
         index = offset // self.chunk_size
         chunk = self._filling[index]
         chunk.filled += count
+        self.brought += count
         start = index * self.chunk_size
         size = self.chunk_size
         if self.length is not None:
@@ -158,6 +161,7 @@ class Window:
         if chunk.filled < size:
             return True
         if self._pieces and not self._pieces.match(start, chunk.buffer[:size]):
+            self.brought -= chunk.filled
             chunk.filled = 0
             return False
         if size == self.chunk_size:
@@ -221,7 +225,9 @@ class Window:
             self._free.append(chunk.buffer)
         self._note_taken()
         self._sums.clear()
-        return self._crcs.handed_on(self.chunk_size)
+        handed_on = self._crcs.handed_on(self.chunk_size)
+        self.brought = handed_on.length
+        return handed_on
 
     def finish(self, length: int) -> None:
         """All ``length`` bytes are here and proven complete.

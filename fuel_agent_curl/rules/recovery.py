@@ -39,6 +39,11 @@ _CROWDED = frozenset((429, 503))
 _CHEAP = 0.1
 # Times as long.
 _NOT_MUCH_MORE = 2
+_UNPROVEN = (
+    'this server does not prove that a part belongs to what is there, so each'
+    ' attempt begins at the first byte: give a checksum of what it sends, and'
+    ' the next ones go on'
+)
 # Attempts that a download may need to end where they have no limit.
 _ATTEMPTS = 31
 
@@ -427,12 +432,23 @@ class Recovery:
             except errors.DeadlineExceeded:
                 raise
             except errors.Error as last:
+                if self._starts_over(source, failure):
+                    last.hint = _UNPROVEN
                 self._given_up[source] = last
                 if isinstance(last, errors.RetryAfterTooLong):
                     # Nor is it of use to any other transfer.
                     source.error = last
             self._due[source] = failure.now + delay
         return delay
+
+    def _starts_over(self, source: sources.Source, failure: Failure) -> bool:
+        """Tell whether each attempt began at the first byte, for a proof."""
+        return (
+            failure.offset > 0
+            and failure.kept
+            and source.unproven
+            and not self._choice.joined
+        )
 
     def _ready(self, source: sources.Source, now: float) -> float:
         return max(now, self._due.get(source, now), source.held)

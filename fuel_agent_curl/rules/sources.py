@@ -134,6 +134,11 @@ class Source:
         return self.ranged and self._strong is not None
 
     @property
+    def unproven(self) -> bool:
+        """Whether it has ranges that nothing but a checksum would prove."""
+        return self._ranges and (self._reread or self._strong is None)
+
+    @property
     def _strong(self) -> str | None:
         return self.pin.validator.strong if self.pin else None
 

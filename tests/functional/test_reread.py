@@ -87,6 +87,19 @@ class TestReread(engine.EngineTestCase):
         self.assert_same(self.content, outcome.data)
         self.assertEqual([None, None], mirror.ranges)
 
+    def test_what_comes_again_is_no_progress(self) -> None:
+        """Nor is it said to be; what would help is."""
+        self.name(etag='W/"1"', last_modified=None)
+        outcome = self.assert_gives_up(
+            errors.ReceiveError,
+            self.cut_after_use(20000),
+            then=faults.cut(20000),
+            attempts=3,
+        )
+        self.assertTrue(len(outcome.data) <= outcome.received <= 20000)
+        self.assertGreater(outcome.stats.received, 2 * outcome.received)
+        self.assertIn('give a checksum', outcome.error.hint)
+
     def fail_over(
         self, mirror: harmful.Server, first: list[faults.Fault]
     ) -> engine.Outcome:

@@ -54,6 +54,7 @@ class Outcome:
     """What came of a download.
 
     :ivar error: the ``errors.Error``, or None.
+    :ivar received: bytes that had come, each counted once.
     """
 
     data: bytes
@@ -61,6 +62,7 @@ class Outcome:
     length: int | None
     stats: Any
     events: list[Any]
+    received: int = 0
 
     @property
     def retries(self) -> list[type[errors.Error]]:
@@ -159,6 +161,7 @@ class EngineTestCase(base.FunctionalTestCase):
         events: list[Any] = []
         outcome = Outcome(b'', None, None, None, events)
         chunks = []
+        download = None
         try:
             with self.fetch(url, observe=events.append, **how) as download:
                 outcome.stats = download.stats
@@ -170,6 +173,8 @@ class EngineTestCase(base.FunctionalTestCase):
             outcome.error = error
         finally:
             self._in_use.set()
+        if download is not None:
+            outcome.received = download.received
         outcome.data = b''.join(chunks)
         return outcome
 

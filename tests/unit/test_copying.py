@@ -219,6 +219,7 @@ class Download:
     length: int | None = 100
     position = 0
     end_proven = False
+    received = 0
 
     def __init__(self) -> None:
         self.stats = events.Stats()
@@ -272,7 +273,7 @@ class TestLazySource(base.TestCase):
         self.download = Download()
         self.fetched = 0
         self.source = copying.LazySource(
-            self.fetch, 50, lambda: self.fail('parts are read')
+            self.fetch, lambda: self.fail('parts are read')
         )
 
     def fetch(self) -> Any:
@@ -289,20 +290,6 @@ class TestLazySource(base.TestCase):
         self.assertEqual(1, self.fetched)
         self.source.close()
         self.assertTrue(self.download.closed)
-
-    def test_received(self) -> None:
-        views = self.source.views()
-        next(views)
-        # Handed on, received, and so the position: no less than was handed
-        # on, no more than fits in the window, nor than there is.
-        for received, expected in ((0, 30), (40, 40), (90, 80)):
-            self.download.stats.received = received
-            self.assertEqual(expected, self.source.received)
-        next(views)
-        self.download.stats.received = 500
-        self.assertEqual(100, self.source.received)
-        self.download.length = None
-        self.assertEqual(110, self.source.received)
 
 
 class TestLeave(base.TestCase):

@@ -301,6 +301,32 @@ class TestRoom(WindowTestCase):
         ):
             self.assertEqual(expected, made.before(offset, count))
 
+    def test_brought(self) -> None:
+        """Each byte counts once, from when it is in place."""
+        made = self.make()
+        self.assertEqual(0, made.brought)
+        self.put(made, 0, content(17))
+        self.put(made, 30, content(5))
+        self.assertEqual(22, made.brought)
+        self.take(made, 1)
+        self.assertEqual(22, made.brought)
+        made.rewind()
+        self.assertEqual(10, made.brought)
+        self.put(made, 10, content(10))
+        self.assertEqual(20, made.brought)
+        kept = window.Window(40, 10, self._wake, begin=25)
+        self.assertEqual(20, kept.brought)
+
+    def test_brought_without_a_bad_piece(self) -> None:
+        pieces = metalink.Pieces(10, 'sha256', bytes(64))
+        made = self.make(pieces=pieces)
+        for _attempt in range(2):
+            made.lease(0)
+            self.assertTrue(made.commit(0, 4))
+            self.assertEqual(4, made.brought)
+            self.assertFalse(made.commit(4, 6))
+            self.assertEqual(0, made.brought)
+
 
 class TestRewind(WindowTestCase):
     def test_forgets_what_was_not_handed_on(self) -> None:

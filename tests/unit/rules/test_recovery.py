@@ -56,14 +56,20 @@ class RecoveryTestCase(base.TestCase):
     :ivar now: the time, which passes by the delays.
     """
 
-    def make(self, mirrors: int = 1, *, joined: bool = False) -> None:
+    def make(
+        self,
+        mirrors: int = 1,
+        *,
+        joined: bool = False,
+        etag: str | None = '"a"',
+    ) -> None:
         self.all = [
             sources.Source('http://mirror%d/i' % n, events.MirrorStats())
             for n in range(mirrors)
         ]
         self.stats = events.Stats()
         self.choice = sources.Sources(self.all, joined)
-        validator = head.Validator(etag='"a"')
+        validator = head.Validator(etag=etag)
         self.choice.prove(
             self.all[0],
             answer.Representation(validator, LENGTH, coding=''),
@@ -585,6 +591,23 @@ class TestRow(RecoveryTestCase):
         self.assertIsInstance(self.step.error, errors.AttemptsExhausted)
         # The mirror itself may be of use to others.
         self.assertEqual([], self.useless)
+
+    def test_what_would_have_proven_a_part_is_said(self) -> None:
+        strong, weak = '"a"', 'W/"a"'
+        for etag, joined, offset, said in (
+            (weak, False, 5, True),
+            (None, False, 5, True),
+            # It would have gone on, or there is nothing to go on with.
+            (strong, False, 5, False),
+            (weak, True, 5, False),
+            (weak, False, 0, False),
+        ):
+            self.make(joined=joined, etag=etag)
+            for _attempt in range(3):
+                self.follow(offset=offset, kept=offset > 0)
+            assert self.step.error is not None
+            hint = self.step.error.hint or ''
+            self.assertEqual(said, 'give a checksum' in hint, hint)
 
     def test_no_time_is_left(self) -> None:
         self.make(2)
