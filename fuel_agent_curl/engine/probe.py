@@ -73,9 +73,7 @@ class _Glimpse:
     def head(self, head: http.Head) -> None:
         self.answer = head
         if head.status not in (200, 206):
-            error = errors.StatusError(
-                'the server answered %d %s' % (head.status, head.reason)
-            )
+            error = errors.StatusError('the server answered %s' % head)
             error.status = head.status
             raise error
 

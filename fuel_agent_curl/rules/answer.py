@@ -136,9 +136,7 @@ def _unusable(
             'the server cannot satisfy the range %s (status 416)'
             % segments.range_text(request.start, request.stop)
         )
-    error = errors.StatusError(
-        'the server answered %d %s' % (head.status, head.reason)
-    )
+    error = errors.StatusError('the server answered %s' % head)
     error.status = head.status
     error.retry_after = http.retry_after(head, now)
     return error

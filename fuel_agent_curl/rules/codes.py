@@ -131,7 +131,7 @@ def tunnel_refused(head: http.Head, now: datetime.datetime) -> errors.Error:
 
     :param now: wall-clock time, for a Retry-After that is a date.
     """
-    text = 'the proxy refused the tunnel: %d %s' % (head.status, head.reason)
+    text = 'the proxy refused the tunnel: %s' % head
     if head.status < 400:
         # Not followed: anybody before the tunnel may have sent it.
         return errors.RedirectError(text.rstrip())

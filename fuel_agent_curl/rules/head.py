@@ -64,6 +64,10 @@ class Head:
     reason: str = ''
     fields: tuple[tuple[str, str], ...] = ()
 
+    def __str__(self) -> str:
+        # HTTP/2 has no reason, and HTTP/1.1 may leave it out.
+        return ('%d %s' % (self.status, self.reason)).rstrip()
+
     def values(self, name: str) -> list[str]:
         """Return every value of the field, in the order sent."""
         return [value for field, value in self.fields if field == name]

@@ -46,6 +46,14 @@ class TestParse(base.TestCase):
             )
             self.assertEqual((), parsed.fields)
 
+    def test_as_text(self) -> None:
+        for line, expected in (
+            (b'HTTP/1.1 404 Not Found', '404 Not Found'),
+            (b'HTTP/1.1 520 ', '520'),
+            (b'HTTP/2 404', '404'),
+        ):
+            self.assertEqual(expected, str(head.parse([line])))
+
     def test_what_is_no_status_line_is_an_error(self) -> None:
         for line in (
             b'',
