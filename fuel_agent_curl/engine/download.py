@@ -123,12 +123,12 @@ class Download:
 
     @property
     def received(self) -> int:
-        """Bytes that are here or were handed on; from any thread.
+        """Bytes that are here or were handed on, a moment ago.
 
         Each counts once, however often it came: ``stats.received`` is of all.
         Those before the first that is brought are among them.
         """
-        return self._engine.window.brought
+        return self._engine.brought
 
     @property
     def found(self) -> tuple[str, answer.Representation] | None:

@@ -101,6 +101,13 @@ class Plan:
             each.receiving for each in self._transfers
         )
 
+    @property
+    def brought(self) -> int:
+        """Bytes that are there or were handed on, each counted once."""
+        return self._context.window.brought + sum(
+            each.unsettled for each in self._transfers
+        )
+
     def _in_turn(self) -> list[transfer.Transfer]:
         """Return the transfers, another one first each time.
 

@@ -130,6 +130,11 @@ class Reception:
         return self.offset - self._began + self.surplus
 
     @property
+    def unsettled(self) -> int:
+        """Bytes in place that the window has not been told of."""
+        return self.cursor.at - self._leased
+
+    @property
     def accepted(self) -> bool:
         """The head was found to belong to what is wanted."""
         return (

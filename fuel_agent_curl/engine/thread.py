@@ -74,6 +74,7 @@ class NetworkThread:
     :param named: the origins that the user named: what was given goes there.
         None: those of all the URLs.
     :param kept: what is there already; the rest is brought.
+    :ivar brought: as that of ``plan.Plan``, a moment ago.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class NetworkThread:
             pieces,
             0 if kept is None else kept.offset,
         )
+        self.brought = self.window.brought
         self._began = time.monotonic()
         found = exchange.sources_of(urls, self.stats, named)
         self._context = exchange.Context(
@@ -222,6 +224,7 @@ class NetworkThread:
             while not self._closing:
                 wait = transfers.tick(time.monotonic())
                 self.stats.seconds = time.monotonic() - self._began
+                self.brought = transfers.brought
                 if transfers.done:
                     self.window.finish(self._context.length or 0)
                     return

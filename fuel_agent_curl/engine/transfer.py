@@ -212,6 +212,11 @@ class Transfer:
         """Body bytes of what is under way."""
         return sum(each.reception.received for each in self._exchanges())
 
+    @property
+    def unsettled(self) -> int:
+        """Those of them in place that the window has not been told of."""
+        return self._exchange.reception.unsettled if self._exchange else 0
+
     def _exchanges(self) -> list[exchange.Exchange]:
         rival = self.rival and self.rival.exchange
         return [each for each in (self._exchange, rival) if each]

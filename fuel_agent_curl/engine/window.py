@@ -91,8 +91,8 @@ class Window:
         within a chunk.
     :ivar length: bytes in all, None until that is known.
     :ivar begin: the first byte that is brought.
-    :ivar brought: bytes that are in place or were handed on, those before
-        ``begin`` included; any thread may look.
+    :ivar brought: bytes committed, each counted once, and those before
+        ``begin``.
     """
 
     def __init__(
