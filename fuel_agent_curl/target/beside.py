@@ -27,7 +27,6 @@ import fcntl
 import logging
 import os
 import stat
-import threading
 
 from fuel_agent_curl import errors
 from fuel_agent_curl.target import oserrors
@@ -221,15 +220,15 @@ def _try_rename(name: str) -> None:
 
     That it cannot be done is known too late in the end.
     """
-    # Several threads may copy to the same name.
-    first = '%s-%d' % (name, threading.get_native_id())
-    second = first + '-'
-    with contextlib.suppress(FileNotFoundError):
-        # Left by one that was killed, whose number this one has now.
-        os.unlink(first)
-    os.close(os.open(first, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    first, second = name + '-', name + '--'
+    # Another copy to the same name may do it in that moment, or was killed
+    # then: what that has made will do as well.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(first, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
-        os.rename(first, second)
-        first = second
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(first, second)
     finally:
-        os.unlink(first)
+        for each in first, second:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(each)

@@ -215,6 +215,21 @@ class Identity:
                 if stop < offset + len(magic):
                     self.old[stop] = magic[stop - offset :]
 
+    def look_at(self, length: int) -> None:
+        """Have it seen what an image of ``length`` bytes is known by.
+
+        Of one that nobody looks at before it is complete, but for this: it
+        is to become so in one step.
+        """
+        if self._length is not None:
+            return
+        # The limit on the length of files may not allow it.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._copy, length)
+            self._length = length
+            for offset, magic in self.hidden.items():
+                self.put(offset, magic)
+
     def order(self, length: int) -> Order:
         """Return how to publish an image of ``length`` bytes.
 

@@ -164,6 +164,8 @@ class Storage(sink.Sink):
         self._last_place = 0
         # The last such place that all before was put there.
         self._passed: record_module.Mark | None = None
+        # What stays so, however much is put there.
+        self._last: record_module.Mark | None = None
         # CRC-32 of all that was put on the target, and of what is held back
         # of its first mebibyte.
         self._crc = 0
@@ -429,6 +431,8 @@ class Storage(sink.Sink):
     def _mark(self) -> record_module.Mark | None:
         """Return how far all is written, as far as that is any use."""
         self._flush_zeros()
+        if self._last is not None:
+            return self._last
         if self._places is not None:
             return self._passed
         at = self._offset
@@ -737,6 +741,9 @@ class Storage(sink.Sink):
             if front > FIRST and (self._scattered or front < self._held.front):
                 self._release(FIRST, front)
             if self._held.tail < self.written:
+                # What is known by it is not there before the end, so all of
+                # that comes again.
+                self._last = self._mark()
                 self._release(self._held.tail, self.written)
             self._flush()
             self._compare_at_end()
@@ -780,13 +787,17 @@ class Storage(sink.Sink):
         # All behind it was skipped.
         self._compare_before(before)
 
+    def _order(self) -> identity.Order:
+        """Return in which order what the image is known by goes there."""
+        return self._held.order(self.written)
+
     def _publish(self) -> None:
         """Put there what the image is known by."""
         with self._mapped('writing to'):
             self._drop_records()
         if self._options.mapped:
             self._fill()
-        order = self._held.order(self.written)
+        order = self._order()
         self._become(sink.Life.PUBLISHED)
         with self._mapped('writing to'):
             for span in order.early:

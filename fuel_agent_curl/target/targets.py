@@ -101,6 +101,11 @@ class File(storage.Storage):
     def _check_room(self, stop: int) -> None:
         """Do nothing: the file system says when it is full."""
 
+    def _order(self) -> identity.Order:
+        # It is there by its name: a kill must not leave a half of that.
+        self._held.look_at(self.written)
+        return super()._order()
+
     def _settle(self) -> None:
         # It ends in a hole if the image ends in zeros.
         os.ftruncate(self._fd, self.written)
@@ -191,6 +196,10 @@ class NewFile(File):
         self._old = old
         self._state = 'untouched'
         super().__init__(path, fd, options, name=name, created=True)
+
+    def _order(self) -> identity.Order:
+        # Nobody sees it yet.
+        return storage.Storage._order(self)
 
     @property
     def state(self) -> str:

@@ -102,10 +102,24 @@ class TestContinuing(killing.KillTestCase):
         self.arrives()
         self.assertLess(before - 2 * MIB, self.continued())
 
+    def test_killed_while_it_is_published(self) -> None:
+        """All is there, but for what the end of the image is known by."""
+        for way in 'device', 'file':
+            if way == 'device':
+                self.disk()
+            for at in 1, 3, 5:
+                code = self.run_program(kill=at, where='publish')
+                self.assertIsNone(code, self.said)
+                self.assertTrue(self.status()['unfinished'])
+                self.server.requests.clear()
+                self.arrives()
+                self.assertLess(killing.LENGTH - 4 * MIB, self.continued())
+
     def test_packed(self) -> None:
         """Unpacking goes on at the last boundary that is on the target."""
         self.disk()
-        for name, packed in killing.members(self.content).items():
+        for name in 'gzip', 'xz', 'zstd', 'bzip2':
+            packed = killing.packed(name)
             self.pack(packed)
             self.stop()
             self.assertIn('if this is killed', self.said)
@@ -129,7 +143,7 @@ class TestContinuing(killing.KillTestCase):
     def test_a_checksum_of_what_is_packed(self) -> None:
         """It is of bytes that are not there: nothing is recorded."""
         self.disk()
-        packed = killing.members(self.content)['xz']
+        packed = killing.packed('xz')
         self.pack(packed)
         argv = ['--checksum', 'sha256:' + hashlib.sha256(packed).hexdigest()]
         self.stop(*argv)
@@ -142,7 +156,7 @@ class TestContinuing(killing.KillTestCase):
         """It is of what is read back, too; so a record alone will do."""
         self.disk()
         argv = ['--image-checksum', 'sha256:' + self.sha256(), '--verify']
-        self.pack(killing.members(self.content)['xz'])
+        self.pack(killing.packed('xz'))
         self.stop(*argv)
         shutil.rmtree(self.state)
         self.arrives(*argv)
@@ -150,7 +164,7 @@ class TestContinuing(killing.KillTestCase):
 
     def test_what_is_behind_does_not_stay(self) -> None:
         """Where the rest of a file is zeros, nothing is written."""
-        self.pack(killing.members(self.content)['xz'])
+        self.pack(killing.packed('xz'))
         self.stop()
         with open(self.target + '.fuel-agent-curl', 'r+b') as file:
             file.seek(0, os.SEEK_END)

@@ -96,11 +96,6 @@ class ReuseTestCase(killing.KillTestCase):
         (event,) = [e for e in self.events if e['event'] == 'reused']
         return event['compared'], event['missing']
 
-    def calls(self) -> int:
-        """Return how often the target was changed or synced."""
-        (text,) = re.findall(r'calls (\d+)', self.said)
-        return int(text)
-
 
 class TestReuse(ReuseTestCase):
     def test_the_pieces_that_differ(self) -> None:
@@ -119,7 +114,7 @@ class TestReuse(ReuseTestCase):
                 self.assertEqual(_FIRST + 4 * _PIECE, self.fetched())
                 if self.backing:
                     # What is there is not written once more.
-                    self.assertLess(self.calls(), 30)
+                    self.assertLess(self.counts['any'], 30)
                 self.assertIn(
                     '%d of which were there already' % (_LENGTH - 4 * _PIECE),
                     self.said,
@@ -157,7 +152,7 @@ class TestReuse(ReuseTestCase):
                 if self.backing:
                     # It was synced, and not written to; the other calls are
                     # for what is held back, in memory.
-                    self.assertEqual(4, self.calls())
+                    self.assertEqual(4, self.counts['any'])
 
     def test_nothing_differs_on_a_disk_of_other_sectors(self) -> None:
         """It is refused, as if it was written."""
@@ -307,7 +302,7 @@ class TestReuseFaults(ReuseTestCase):
 
     def test_killed_and_run_again(self) -> None:
         self.arrives('--reuse')
-        most = self.calls()
+        most = self.counts['any']
         self.fetched()
         old = self.other(*range(3 * MIB, _LENGTH, 2 * MIB))
         for number in range(3):

@@ -81,7 +81,7 @@ class TestSpool(killing.KillTestCase):
     def test_blocks_and_a_checksum(self) -> None:
         """Unpacking goes on in the middle, and all is compared."""
         self.disk()
-        packed = killing.members(self.content)['xz']
+        packed = killing.packed('xz')
         self.pack(packed)
         argv = ['--checksum', 'sha256:' + hashlib.sha256(packed).hexdigest()]
         self.stop(*argv)

@@ -308,7 +308,7 @@ class FailureTest(copying.FileTestCase):
         self.assertEqual(len(IMAGE), len(self.content()))
 
     def test_killed(self) -> None:
-        """At every moment but the last, the first mebibyte is zeros."""
+        """At every moment but the last, what it is known by is zeros."""
         self.old(b'\xaa' * len(IMAGE))
         views: list[bytes] = []
         pwrite = os.pwrite
@@ -322,7 +322,7 @@ class FailureTest(copying.FileTestCase):
         # But for the first, by which it becomes so.
         self.assertGreater(len(views), 4)
         for view in views[1:]:
-            self.assertEqual(b'', view.strip(b'\0'))
+            self.assertEqual(b'', view[:512].strip(b'\0'))
 
     def test_streams_are_refused(self) -> None:
         def chunks() -> Iterator[bytes]:

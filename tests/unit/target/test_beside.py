@@ -129,7 +129,8 @@ class LeftTest(BesideTestCase):
 
     def test_left_by_a_copy_that_was_killed(self) -> None:
         self.put(self.beside)
-        self.put('%s-%d' % (self.beside, os.getpid()))
+        self.put(self.beside + '-')
+        self.put(self.beside + '--')
         target = opening.open_target(self.path)
         self.assertEqual(b'', self._content(self.beside))
         target.abort()
@@ -191,7 +192,7 @@ class InPlaceTest(BesideTestCase):
     def setUp(self) -> None:
         super().setUp()
         # What it is tried with.
-        self._probe = '%s-%d' % (self.beside, os.getpid())
+        self._probe = self.beside + '-'
 
     def _assert_in_place(self, why: str, *, left: int = 1) -> None:
         for before in (b'old', NEW * 3):

@@ -154,6 +154,24 @@ class HoldTest(_IdentityTestCase):
         self.assertEqual([], held.order(100).early)
         self.assertEqual([(0, 100)], held.order(100).late)
 
+    def test_a_file_that_is_seen(self) -> None:
+        """Then the last of it is what makes the difference, as of a disk."""
+        for name, parts in SINGLE.items():
+            image = _image(parts)
+            held = identity.Identity(None)
+            self.addCleanup(held.close)
+            held.put(0, image[:MIB])
+            held.look_at(LENGTH)
+            order = held.order(LENGTH)
+            disk = Disk()
+            self.addCleanup(os.close, disk.fd)
+            for span in order.early:
+                disk.write(held, span)
+            self.assertEqual([], disk.known(), name)
+            for span in order.late:
+                disk.write(held, span)
+            self.assertTrue(image[:MIB] == disk.read()[0][:MIB], name)
+
     def test_short_disks(self) -> None:
         for length in (512, 4096, MIB, 3 * MIB, 6 * MIB, 8 * MIB):
             held = identity.Identity(length)
