@@ -62,6 +62,8 @@ class MirrorsTestCase(segmented.SegmentsTestCase):
 class TestJoined(MirrorsTestCase):
     def download(self, url: str | None = None, **how: Any) -> engine.Outcome:
         how.setdefault('checksum', self.checksum())
+        # Nobody is given up, nor asked as well, because the machine is busy.
+        how.setdefault('low_speed_time', 20)
         return super().download(url, **how)
 
     def test_each_segment_comes_from_one_of_them(self) -> None:
@@ -81,12 +83,10 @@ class TestJoined(MirrorsTestCase):
 
     def test_the_faster_one_gets_more(self) -> None:
         self.more(40)
-        self.mirror.script(then=faults.stall(0, 0.15))
-        self.assert_arrives(
-            then=faults.stall(0, 0.02), connections=4, low_speed_time=2
-        )
+        self.mirror.script(then=faults.stall(0, 0.5))
+        self.assert_arrives(then=faults.stall(0, 0.02), connections=4)
         self.assertLess(
-            3 * len(self.mirror.requests), len(self.server.requests)
+            2 * len(self.mirror.requests), len(self.server.requests)
         )
         self.assertLessEqual(2, len(self.mirror.requests))
 
@@ -130,7 +130,7 @@ class TestJoined(MirrorsTestCase):
         for at in (0, 1000, 30_000):
             self.mirror.script(then=faults.stall(at))
             began = time.monotonic()
-            self.assert_arrives(low_speed_time=20)
+            self.assert_arrives()
             self.assertLess(time.monotonic() - began, 15)
             self.assertLessEqual(len(self.mirror.requests), 4)
 
@@ -138,7 +138,10 @@ class TestJoined(MirrorsTestCase):
         self.mirror.script(then=faults.stall(1000))
         url = self.mirror.url()
         outcome = self.assert_arrives(
-            url=url, mirrors=[self.server.url()], connections=1
+            url=url,
+            mirrors=[self.server.url()],
+            connections=1,
+            low_speed_time=0.5,
         )
         self.assertEqual([None], self.mirror.ranges)
         self.assertEqual(['bytes=1000-'], self.server.ranges)
