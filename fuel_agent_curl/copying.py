@@ -240,6 +240,9 @@ class Copy:
         # The source, while the spool is used.
         self._spooled: spooling.Spooled | None = None
         self._checksum: digest.Checksum | None = None
+        self._resolved: download.Asked | None = None
+        # A checksum of the image is compared with all that is gone on with.
+        self._is_decided = False
         self._deadline: float | None = None
         self._verifier: gpgv.Verifier | None = None
         # Of the signature, while it is under way, and after that.
@@ -386,7 +389,7 @@ class Copy:
                 left,
                 request.target,
                 lambda: self._asked(plan),
-                decided=plan.decides,
+                decided=lambda container: self._decides(plan, container),
             )
         if request.spool is None or request.dry_run:
             return self._try(plan, began, left, record)
@@ -487,13 +490,7 @@ class Copy:
             )
         if plan.bmap is None and not prefixes.is_metalink(request.url):
             raise _no_hashes()
-        asked = download.resolve(
-            request.url,
-            mirrors=request.mirrors,
-            checksum=_text(plan.checksum),
-            settings=self._left().settings,
-            begun=self._begun,
-        )
+        asked = self._resolve()
         if plan.bmap is not None and (
             plan.is_mapped_all
             or (plan.bmap.checked and plan.checks_all)
@@ -541,6 +538,35 @@ class Copy:
             return None
         return continuing.look(request.target, request.state_dir)
 
+    def _decides(self, plan: _Plan, container: str) -> bool:
+        """Tell whether something proves all of the image that is written."""
+        if plan.decides(container):
+            return True
+        if (
+            plan.bmap is not None
+            or container != 'raw'
+            or not prefixes.is_metalink(self.request.url)
+        ):
+            return False
+        asked = self._resolve()
+        return bool(asked.checksum or (asked.pieces and asked.expected))
+
+    def _resolve(self) -> download.Asked:
+        """Return what is to be downloaded.
+
+        A Metalink document is read once, for all that is fetched.
+        """
+        if self._resolved is None:
+            request = self._left()
+            self._resolved = download.resolve(
+                request.url,
+                mirrors=request.mirrors,
+                checksum=_text(self._checksum),
+                settings=request.settings,
+                begun=self._begun,
+            )
+        return self._resolved
+
     def _asked(self, plan: _Plan) -> str:
         request = self.request
         parts = (request.url, request.container, plan)
@@ -554,8 +580,11 @@ class Copy:
         record: record_module.Record | None = None,
     ) -> Result:
         request = self.request
-        urls = (request.url, *request.mirrors)
+        urls: tuple[str, ...] = ()
         before = kept = None
+        if record is not None or (self._spool and self._spool.length):
+            urls = tuple(self._resolve().urls)
+        self._is_decided = plan.image_checksum is not None
         if record is not None:
             kept = continuing.kept(record, urls)
             self._source = self._new_source(kept)
@@ -751,13 +780,7 @@ class Copy:
         self._sink = sink
 
     def _read_parts(self) -> parts.Parts:
-        self._parts = download.read_parts(
-            self.request.url,
-            mirrors=self.request.mirrors,
-            checksum=_text(self._checksum),
-            settings=self._left().settings,
-            begun=self._begun,
-        )
+        self._parts = download.parts_of(self._resolve(), self._left().settings)
         return self._parts
 
     def _is_worth(
@@ -838,9 +861,8 @@ class Copy:
             return first_mebibyte(
                 spool.read(0, spool.length), container, request.settings
             )
-        with download.fetch(
-            request.url,
-            mirrors=request.mirrors,
+        with download.fetch_asked(
+            dataclasses.replace(self._resolve(), checksum=None),
             settings=for_first_mebibyte(request.settings),
             begun=self._begun,
         ) as chunks:
@@ -867,10 +889,12 @@ class Copy:
         return self._checked(self._verifier, views)
 
     def _fetch(self, kept: sources.Kept | None) -> download.Download:
-        return download.fetch(
-            self.request.url,
-            mirrors=self.request.mirrors,
-            checksum=_text(self._checksum),
+        asked = self._resolve()
+        if kept is not None and not kept.found.validator.strong:
+            # Else the server is to prove it, at once.
+            asked = dataclasses.replace(asked, decided=self._is_decided)
+        return download.fetch_asked(
+            asked,
             settings=self._left().settings,
             observe=self._observe,
             begun=self._begun,
@@ -1087,6 +1111,11 @@ class LazySource:
     def checks_all(self) -> bool:
         """See ``download.Download.checks_all``."""
         return self._begun().checks_all
+
+    @property
+    def checks_before(self) -> bool:
+        """See ``download.Download.checks_before``."""
+        return self._begun().checks_before
 
     def precede(self, view: memoryview) -> None:
         """See ``download.Download.precede``."""

@@ -47,14 +47,7 @@ class Parts(typing.Protocol):
 
     def read(self, start: int, stop: int) -> bytes: ...
 
-    def close(self) -> None: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: types.TracebackType | None,
-    ) -> None: ...
+    def end(self) -> None: ...
 
 
 class Source(typing.Protocol):
@@ -72,7 +65,7 @@ class Source(typing.Protocol):
     def found(self) -> tuple[str, answer.Representation] | None: ...
 
     @property
-    def checks_all(self) -> bool: ...
+    def checks_before(self) -> bool: ...
 
     def precede(self, view: memoryview) -> None: ...
 
@@ -212,7 +205,7 @@ class Spooled:
         spool, there, checked = (
             self.spool,
             self.inner.position,
-            self.inner.checks_all,
+            self.inner.checks_before,
         )
         at = 0 if checked else min(self.begins, there)
         if not there:
@@ -310,9 +303,12 @@ class Reading:
         error: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         by_ranges, self.by_ranges = self.by_ranges, None
         if by_ranges is not None:
-            by_ranges.__exit__(kind, error, traceback)
+            by_ranges.end()
 
     @property
     def length(self) -> int | None:
@@ -330,7 +326,7 @@ class Reading:
             try:
                 return self.by_ranges.read(start, stop)
             except errors.NoRanges:
-                self.__exit__(None, None, None)
+                self._end()
                 self._source.fill()
         spool = self._source.spool
         stop = min(stop, spool.length)

@@ -88,11 +88,14 @@ class Download:
         checks: Sequence[handover.Check],
         chunk_size: int,
         listener: thread.Listener | None,
+        before: Sequence[handover.Check] = (),
     ) -> None:
         self.url = errors.redact(url)
         self.stats = engine.stats
         self._engine = engine
-        self._handover = handover.Handover(engine.window, checks, chunk_size)
+        self._handover = handover.Handover(
+            engine.window, checks, chunk_size, before
+        )
         # What each call to come raises, or whether all was handed on.
         self._error: errors.Error | None = None
         self._ended = False
@@ -143,10 +146,18 @@ class Download:
         """
         return self._handover.checks_all
 
+    @property
+    def checks_before(self) -> bool:
+        """What ``precede`` is given is compared with something."""
+        return self._handover.checks_before
+
     def precede(self, view: memoryview) -> None:
         """Have bytes that ``kept`` spoke of pass the checks: see ``fetch``.
 
         All up to ``position``, in order, before the first is read.
+
+        :raises errors.CannotContinue: if they are not what hashes of pieces
+            say.
         """
         self._handover.precede(view)
 
@@ -370,6 +381,23 @@ def fetch(
 
 
 @errors.shortages()
+def fetch_asked(
+    asked: Asked,
+    *,
+    settings: settings_module.Settings,
+    observe: Observer | None = None,
+    begun: Callable[[Download], None] | None = None,
+    kept: sources.Kept | None = None,
+) -> Download:
+    """Begin to download what ``resolve`` has returned.
+
+    The parameters and the errors are those of ``fetch``.
+    """
+    deadline = _deadline(settings)
+    return _begin(asked, settings, deadline, observe, begun, kept)
+
+
+@errors.shortages()
 def read_parts(
     url: str,
     *,
@@ -397,6 +425,7 @@ class Asked:
     :ivar expected: its length in bytes, None where that is not known yet.
     :ivar pieces: hashes of its pieces.
     :ivar named: as of ``thread.NetworkThread``.
+    :ivar decided: whoever reads it compares all with a checksum.
     """
 
     urls: Sequence[str]
@@ -404,6 +433,7 @@ class Asked:
     expected: int | None = None
     pieces: metalink.Pieces | None = None
     named: Container[redirects.Origin] | None = None
+    decided: bool = False
 
 
 @errors.shortages()
@@ -423,6 +453,7 @@ def resolve(
     return _resolve(url, mirrors, checksum, settings, deadline, begun)
 
 
+@errors.shortages()
 def parts_of(
     asked: Asked,
     settings: settings_module.Settings,
@@ -566,14 +597,18 @@ def _begin(
 ) -> Download:
     urls, checksum, pieces = asked.urls, asked.checksum, asked.pieces
     checks: list[handover.Check] = []
+    before: list[handover.Check] = []
     if checksum:
         checks.append(digest.Digest(digest.parse(checksum)))
-    joined = bool(checks) or pieces is not None
+    joined = bool(checks) or pieces is not None or asked.decided
     if pieces is not None and pieces.size > settings.window // 4:
         # Too large to be held until they are complete, and brought again if
         # they are wrong: they are compared as they are handed on.
         checks.append(metalink.Check(pieces))
-        joined, pieces = bool(checksum), None
+        joined, pieces = bool(checksum) or asked.decided, None
+    elif pieces is not None and kept is not None:
+        # It has whole pieces, as what is brought is whole chunks.
+        before.append(metalink.Check(pieces))
     listener = thread.Listener(observe) if observe else None
     engine = thread.NetworkThread(
         urls,
@@ -589,7 +624,9 @@ def _begin(
     )
     # Before it starts: from then on, whatever comes, there is somebody whose
     # end ends it.
-    download = Download(engine, urls[0], checks, settings.chunk_size, listener)
+    download = Download(
+        *(engine, urls[0], checks, settings.chunk_size, listener, before)
+    )
     try:
         if begun is not None:
             begun(download)

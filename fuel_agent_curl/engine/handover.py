@@ -22,6 +22,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Protocol
 
+from fuel_agent_curl import errors
 from fuel_agent_curl.engine import window as window_module
 
 
@@ -54,6 +55,7 @@ class Handover:
     :param checks: what the bytes have to pass before the last chunk is
         handed on.
     :param size: the longest view, in bytes.
+    :param before: what those before the first have to pass, besides.
     :ivar position: bytes that the consumer has; it is the caller's to move.
     """
 
@@ -62,10 +64,12 @@ class Handover:
         window: window_module.Window,
         checks: Sequence[Check],
         size: int,
+        before: Sequence[Check] = (),
     ) -> None:
         self.position = window.handed_on
         self._window = window
         self._size = size
+        self._before = before
         # How many chunks the checks have seen.
         self._checked: tuple[int, Sequence[Check]] = (
             self.position // window.chunk_size,
@@ -76,16 +80,28 @@ class Handover:
 
     @property
     def checks_all(self) -> bool:
-        """Whether there is a check."""
+        """Whether there is a check of all bytes."""
         return bool(self._checked[1])
+
+    @property
+    def checks_before(self) -> bool:
+        """Whether there is a check of those before the first."""
+        return bool(self._checked[1] or self._before)
 
     def precede(self, view: memoryview) -> None:
         """Have bytes before the first that is handed on pass the checks.
 
         All of them, in order, before the first ``peek``.
+
+        :raises errors.CannotContinue: if they are wrong.
         """
-        for check in self._checked[1]:
-            check.update(view)
+        try:
+            for check in (*self._checked[1], *self._before):
+                check.update(view)
+        except errors.ContentError as error:
+            raise errors.CannotContinue(
+                'of what was left, %s' % error.message
+            ) from error
 
     def peek(self) -> memoryview | None:
         """Return the bytes from ``position`` on, None at the end.

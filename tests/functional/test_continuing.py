@@ -23,13 +23,16 @@ import shutil
 import subprocess
 from typing import Any
 
+from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
+from fuel_agent_curl.octets import KIB
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.state import directory
 from fuel_agent_curl.state import record
 from fuel_agent_curl.target import storage
 from tests.support import blockmaps
 from tests.support import killing
+from tests.support import metalink
 from tests.support import program
 
 # Somewhere in the middle: of the calls that are counted, there is one for
@@ -101,6 +104,61 @@ class TestContinuing(killing.KillTestCase):
         self.assertLessEqual(before, self.status()['written'])
         self.arrives()
         self.assertLess(before - 2 * MIB, self.continued())
+
+    def describe(self, **how: Any) -> None:
+        """Describe the image by a Metalink document; ask for that."""
+        text = metalink.document(self.content, [self.server.url()], **how)
+        self.server.representations['/image.meta4'] = harmful.Representation(
+            text
+        )
+        self.url = self.server.url('/image.meta4')
+
+    def test_hashes_of_pieces(self) -> None:
+        """They prove what is there, and a record that anybody has made."""
+        self.disk()
+        for how in (
+            {'whole': False, 'piece': 256 * KIB},
+            # More than what is held at once.
+            {'whole': False, 'piece': 6 * MIB},
+            {'whole': True},
+            {'whole': False},
+        ):
+            self.describe(**how)
+            for is_ours in True, False:
+                self.stop()
+                if not is_ours:
+                    shutil.rmtree(self.state)
+                self.arrives()
+                proven = bool(is_ours or how['whole'] or 'piece' in how)
+                self.assertEqual(proven, self.continued() > 0, self.said)
+                # Once for all.
+                paths = [each.path for each in self.server.requests]
+                self.assertEqual(1, paths.count('/image.meta4'))
+
+    def test_other_hashes_of_pieces(self) -> None:
+        """What is there is what was written, and is not the image."""
+        for piece, spooled in (
+            (256 * KIB, False),
+            (6 * MIB, False),
+            (256 * KIB, True),
+        ):
+            self.content = killing.image()
+            self.pack(self.content)
+            argv = ['--spool', self.directory + '/spool'] if spooled else []
+            self.describe(whole=False, piece=piece)
+            self.stop(*argv)
+            # By a server that says it is the same.
+            content = bytearray(self.content)
+            content[5 * MIB // 2] ^= 1
+            self.content = bytes(content)
+            self.pack(self.content)
+            self.describe(whole=False, piece=piece)
+            if spooled:
+                self.arrives(*argv)
+                self.assertIn('starts over: of what was left', self.said)
+            else:
+                self.starts_over('of what was left, the piece of ')
+            os.unlink(self.target)
 
     def test_killed_while_it_is_published(self) -> None:
         """All is there, but for what the end of the image is known by."""
@@ -197,6 +255,35 @@ class TestContinuing(killing.KillTestCase):
             etag='"2"',
         )
         self.starts_over('the server does not prove that it goes on')
+
+    def test_no_validator(self) -> None:
+        """All would have to be read again: to start over is no more."""
+        checksums = [
+            ['--%schecksum' % which, 'sha256:' + self.sha256()]
+            for which in ('', 'image-')
+        ]
+        for argv, packed in (
+            (checksums[0], self.content),
+            (checksums[1], self.content),
+            (checksums[1], killing.packed('xz')),
+            ([], self.content),
+        ):
+            self.server.representations['/image'] = harmful.Representation(
+                packed, etag=None, last_modified=None
+            )
+            self.stop(*argv)
+            if argv:
+                self.arrives(*argv)
+                self.assertIn('continued', [e['event'] for e in self.events])
+                continue
+            self.starts_over('the server does not prove that it goes on')
+            self.assertEqual([None], self.server.ranges)
+            self.assertEqual(killing.LENGTH, self.counts['received'])
+        # As after a failure within a run.
+        self.server.requests.clear()
+        self.server.script(faults.cut(15 * MIB), then=())
+        self.arrives()
+        self.assertEqual([None, None], self.server.ranges)
 
     def test_no_ranges(self) -> None:
         self.stop()

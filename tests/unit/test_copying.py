@@ -251,6 +251,11 @@ class TestDeadline(base.TestCase):
         clock = types.SimpleNamespace(monotonic=lambda: now)
         self.patch(copying, 'time', clock)
         self.patch(download, 'fetch', fetch)
+        self.patch(
+            download,
+            'fetch_asked',
+            lambda asked, settings, **given: fetch(asked.urls[0], settings),
+        )
         made = copying.Copy(
             copying.Request(
                 url='http://h/i.img',
