@@ -34,6 +34,7 @@ from fuel_agent_curl.engine import window
 from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import budget
 from fuel_agent_curl.rules import events
+from fuel_agent_curl.rules import hedge
 from fuel_agent_curl.rules import redirects
 from fuel_agent_curl.rules import segments
 from fuel_agent_curl.rules import sources as sources_module
@@ -154,6 +155,7 @@ class Exchange:
     :param reread: compares what is read again before that; None: nothing is.
     :param fresh: use no connection and no IP address of an earlier exchange.
     :param rival: another exchange brings the same bytes still; see ``admit``.
+    :param sample: of a rival that is merely tried; see ``Reception``.
     :param on_accept: called when the head is accepted, with this exchange
         and whether it is the first one of the download.
     :param on_prove: called when what was read again of another mirror than
@@ -175,6 +177,7 @@ class Exchange:
         reread: reread.Comparison | None,
         fresh: bool,
         rival: bool = False,
+        sample: hedge.Sample | None = None,
         on_accept: Callable[[Exchange, bool], None],
         on_prove: Callable[[], None],
         on_start: Callable[[int], int],
@@ -196,6 +199,7 @@ class Exchange:
             before=context.window.before(offset, _OVERLAP_MAX),
             checksum=context.checksum,
             admitted=not rival,
+            sample=sample,
             on_accept=self._accepted,
             on_prove=self._proven,
             on_start=on_start,

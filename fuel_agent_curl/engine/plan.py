@@ -218,7 +218,7 @@ class Plan:
     # Another mirror, asked as well.
 
     def _ask_as_well(self, now: float) -> bool:
-        """Have another mirror asked where all are silent or slow.
+        """Have another mirror asked where all are silent, slow, or slower.
 
         :return: one that was asked goes on.
         """
@@ -237,10 +237,12 @@ class Plan:
             self._received(),
             not first.paused,
         )
-        rival = first.rival
         if not lost:
+            return self._compare(first, now)
+        rival = first.rival
+        if rival is not None and rival.sample:
             first.call_off()
-            return False
+            rival = None
         if rival is not None and rival.ready():
             hedge_.settled(now, first.source, first.speed(now), rival.source)
             first.give_way(now, hedge_.error(lost))
@@ -266,6 +268,43 @@ class Plan:
                 rival.source.penalty += 1
             hedge_.asked(source)
             first.ask_as_well(source, now)
+        return False
+
+    def _compare(self, first: transfer.Transfer, now: float) -> bool:
+        """Have a sample of another mirror, or go on with one, that is better.
+
+        :return: one that was asked goes on.
+        """
+        rival, hedge_ = first.rival, self._hedge
+        length = self._context.length
+        if rival is None:
+            found = hedge_.compare(
+                now,
+                first.rivals(now),
+                first.again,
+                first.resent,
+                length,
+                None if length is None else length - first.offset,
+            )
+            if found is not None:
+                source, count = found
+                if count:
+                    first.ask_sample(source, now, count)
+                else:
+                    hedge_.asked(source)
+                    first.ask_as_well(source, now)
+            return False
+        if rival.sample:
+            waited = now - rival.watchdog.began
+            if rival.ready() or waited >= hedge.SAMPLE_TIME:
+                hedge_.sampled(now, rival.source, rival.sample)
+                first.call_off()
+        elif rival.source is not hedge_.better:
+            first.call_off()
+        elif rival.ready():
+            hedge_.settled(now, first.source, hedge_.speed, rival.source)
+            first.give_way(now, hedge_.slower(), failed=False)
+            return True
         return False
 
     def _first(self) -> transfer.Transfer | None:

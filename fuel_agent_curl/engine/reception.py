@@ -31,6 +31,7 @@ from fuel_agent_curl.engine import window as window_module
 from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import budget as budget_module
 from fuel_agent_curl.rules import head as http
+from fuel_agent_curl.rules import hedge
 from fuel_agent_curl.rules import segments
 
 # What a file begins with that is called gzip (RFC 1952 section 2.3.1).
@@ -56,6 +57,7 @@ class Reception:
     :param checksum: a checksum of the whole was given.
     :param admitted: False: another attempt brings these bytes still. The
         head is judged, and nothing follows, before ``admit``.
+    :param sample: the body is this; what has come of it is dropped.
     :param on_accept: called when the head is accepted.
     :param on_prove: called when what is kept is known to be of the
         representation: then, or when all that was read again is compared.
@@ -84,11 +86,13 @@ class Reception:
         before: bytes = b'',
         checksum: bool,
         admitted: bool = True,
+        sample: hedge.Sample | None = None,
         on_accept: Callable[[], None],
         on_prove: Callable[[], None],
         on_start: Callable[[int], int],
     ) -> None:
         self.admitted = admitted
+        self._sample = sample
         self.judgement: answer.Judgement | None = None
         self.proves_end = True
         self.cursor = window_module.Cursor()
@@ -206,8 +210,7 @@ class Reception:
         if self._closed:
             return False
         if not self.admitted:
-            self._knocked = True
-            return False
+            return self._wait_outside(piece)
         if not self._started:
             self._started = True
             start = self._on_start(self._base)
@@ -240,6 +243,16 @@ class Reception:
         if not cursor.room or self._magic:
             self.settle()
         self._dealt_with = 0
+        return True
+
+    def _wait_outside(self, piece: memoryview) -> bool:
+        sample = self._sample
+        if sample is None or not sample.left:
+            self._knocked = True
+            return False
+        sample.take(time.monotonic(), len(piece))
+        self.surplus += len(piece)
+        self._knocked = not sample.left
         return True
 
     def _check_magic(self, piece: memoryview) -> None:

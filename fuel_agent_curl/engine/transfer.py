@@ -30,6 +30,7 @@ from fuel_agent_curl import errors
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.engine import exchange
 from fuel_agent_curl.engine import reread
+from fuel_agent_curl.rules import hedge
 from fuel_agent_curl.rules import recovery
 from fuel_agent_curl.rules import segments
 from fuel_agent_curl.rules import sources as sources_module
@@ -125,6 +126,7 @@ class Rival:
 
     :ivar kept: bytes are kept that those of its answer are to join ...
     :ivar rereads: ... and it sends them once more, to be compared.
+    :ivar sample: it is merely tried, and brings nothing.
     """
 
     source: sources_module.Source
@@ -132,9 +134,10 @@ class Rival:
     watchdog: watchdog.Watchdog
     kept: bool
     rereads: bool
+    sample: hedge.Sample | None
 
     def ready(self) -> bool:
-        """Tell whether its first byte is here."""
+        """Tell whether its first byte is here, or all of the sample."""
         return self.exchange.reception.ready
 
 
@@ -295,6 +298,8 @@ class Transfer:
         """Take the end of an attempt: CURLcode and error text."""
         rival = self.rival
         if rival is not None and rival.exchange.is_of(attempt):
+            if rival.sample and rival.ready():
+                return
             error = rival.exchange.result(code, text)
             if error is not None:
                 self._rival_failed(rival, error)
@@ -382,6 +387,7 @@ class Transfer:
         comparison: reread.Comparison | None,
         fresh: bool,
         rival: bool = False,
+        sample: hedge.Sample | None = None,
     ) -> exchange.Exchange:
         return exchange.Exchange(
             self._context,
@@ -393,6 +399,7 @@ class Transfer:
             reread=comparison,
             fresh=fresh,
             rival=rival,
+            sample=sample,
             on_accept=self._accepted,
             on_prove=self._proven,
             on_start=self._body_started,
@@ -536,7 +543,7 @@ class Transfer:
 
     @property
     def resent(self) -> int:
-        """Bytes that mirrors were asked to send once more."""
+        """Bytes that mirrors were asked to send once more, samples too."""
         return self._recovery.resent
 
     def _sends_again(self, source: sources_module.Source) -> bool:
@@ -551,15 +558,42 @@ class Transfer:
 
     def ask_as_well(self, source: sources_module.Source, now: float) -> None:
         """Ask another mirror for the same bytes; see ``Plan``."""
-        self.call_off()
         kept, request = self._kept(), None
         if kept or self.segment.stop is not None:
             request = self._request_to(source)
         LOG.info(
-            '%s is silent or slow; asking %s as well',
+            '%s is silent or slow, or there is better; asking %s as well',
             errors.redact(self.source.url),
             errors.redact(source.url),
         )
+        self._ask_rival(source, now, request, kept)
+
+    def ask_sample(
+        self, source: sources_module.Source, now: float, count: int
+    ) -> None:
+        """Ask another mirror for bytes that are dropped; see ``Plan``."""
+        start = self.offset
+        request = self._context.sources.request(
+            source, start, start + count, True
+        )
+        kept = request is not None
+        if request is None and source.ranged:
+            # Nothing would prove a part, and it joins nothing.
+            request = segments.Request(0, count, ranged=True)
+        LOG.debug('a sample of %s', errors.redact(source.url))
+        self._ask_rival(source, now, request, kept, hedge.Sample(count))
+        if self.rival is not None:
+            self._recovery.resent += count
+
+    def _ask_rival(
+        self,
+        source: sources_module.Source,
+        now: float,
+        request: segments.Request | None,
+        kept: bool,
+        sample: hedge.Sample | None = None,
+    ) -> None:
+        self.call_off()
         try:
             under_way = self._make_exchange(
                 source,
@@ -569,6 +603,7 @@ class Transfer:
                 comparison=None,
                 fresh=True,
                 rival=True,
+                sample=sample,
             )
         except errors.Error as error:
             # What cannot be asked at all.
@@ -580,6 +615,7 @@ class Transfer:
             self._watch(source, now, self.offset),
             kept,
             rereads=kept and request is None,
+            sample=sample,
         )
         under_way.begin()
 
@@ -588,6 +624,8 @@ class Transfer:
         rival, self.rival = self.rival, None
         if rival is not None:
             rival.exchange.end()
+            if rival.sample:
+                self._recovery.resent -= rival.sample.left
 
     def _watch_rival(self, now: float) -> None:
         rival = self.rival
@@ -605,18 +643,26 @@ class Transfer:
             source, self._failure(ended, error, time.monotonic())
         )
 
-    def give_way(self, now: float, error: errors.Error) -> None:
+    def give_way(
+        self, now: float, error: errors.Error, failed: bool = True
+    ) -> None:
         """End the attempt: the rival has the first of the bytes.
 
         :param error: what it is ended for.
+        :param failed: something is wrong with it; the rival is not merely
+            faster.
         """
         rival, loser = self.rival, self._exchange
         assert rival is not None and loser is not None
-        loser.leave_connection()
+        if failed:
+            loser.leave_connection()
         self._end_attempt()
         self._recovery.annotate(error, self._offset)
-        failure = self._failure(loser, error, now)
-        self._recovery.overtaken(failure, rival.source)
+        if failed:
+            failure = self._failure(loser, error, now)
+            self._recovery.overtaken(failure, rival.source)
+        else:
+            self._recovery.source = rival.source
         if self._fits(rival):
             self._go_on_with(rival, error)
         else:
@@ -690,6 +736,7 @@ class Transfer:
             step.failed
             and not step.restart
             and step.then is not Then.LEAVE
+            and rival.sample is None
             and not isinstance(step.error, errors.DeadlineExceeded)
             and self._fits(rival)
         )

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""When another mirror is asked as well, while one is silent or slow.
+"""When another mirror is asked as well: one is silent, slow, or not the best.
 
 Rules only. The timeouts say when a server is given up, and where it is the
 only one they have to be long. Where there are several, none of them is waited
@@ -21,11 +21,13 @@ What is promised: a list of mirrors takes no longer than 1.1 times what the
 best one alone does, and 4 seconds for each other mirror: one in which it is
 silent, three in which it is found to be slow. Where the best one itself takes
 longer than a second to begin, it is four times that. A mirror counts as slow
-below a MiB a second; one that is faster is not left for one that is faster
-still, as the order given is the user's. Bytes come twice only where nothing
-proves that two mirrors have the same, and then no more than a tenth of all,
-until a mirror fails, or is slow for as long as a stall may last and as it
-takes to send them again.
+below a MiB a second. While one is faster than that, each of the others is
+asked for a sample, which is dropped, and one that is half as fast again takes
+its place: where none is, the time is up to 1.5 times the best one's. All
+samples are a fiftieth of the bytes at the most. Bytes come twice only where
+nothing proves that two mirrors have the same, and then no more than a tenth of
+all, samples included, until a mirror fails, or is slow for as long as a stall
+may last and as it takes to send them again.
 """
 
 from __future__ import annotations
@@ -63,11 +65,65 @@ _DOUBLINGS = 5
 # How often the speed is looked at, in seconds.
 _EVERY = 0.125
 
+# How long a sample is waited for, in seconds.
+SAMPLE_TIME = 4.0
+
+# A sample is what the present mirror brings in so many seconds, but all of
+# them are this part of all at the most; fewer bytes than so many tell nothing.
+_SAMPLE_OF = 0.5
+_SAMPLE_PART = 1 / 50
+_SAMPLE_LEAST = 65536
+# By what a mirror brought in use, less than by a sample will do: a server may
+# begin with a burst.
+_MORE = 1.25
+
+
+class Sample:
+    """Bytes that are asked for to see how fast they come.
+
+    It is the second half of them that tells: a connection begins slowly.
+
+    :param wanted: bytes.
+    :ivar came: those that have.
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
+        self.came = 0
+        self._last = 0.0
+        # Since when, and how many had come by then.
+        self._since: tuple[float, int] | None = None
+        self._halved = False
+
+    def take(self, now: float, count: int) -> None:
+        """Note that so many more have come."""
+        self.came += count
+        self._last = now
+        if not self._halved and 2 * self.came >= self.wanted:
+            self._halved = True
+            self._since = None
+        if self._since is None:
+            self._since = now, self.came
+
+    @property
+    def left(self) -> int:
+        """Bytes that have not come yet."""
+        return max(0, self.wanted - self.came)
+
+    def speed(self, now: float) -> float:
+        """Return bytes per second, up to now or until it was full."""
+        if self._since is None:
+            return 0.0
+        since, before = self._since
+        ended = now if self.left else self._last
+        return (self.came - before) / max(ended - since, 1e-3)
+
 
 class Hedge:
     """What one download knows of that.
 
     :ivar slow: it is for want of speed that another one is wanted.
+    :ivar better: a mirror that is known to be faster.
     """
 
     def __init__(self, settings: settings_module.Settings) -> None:
@@ -76,6 +132,18 @@ class Hedge:
         if settings.max_recv_speed:
             self._limit = min(self._limit, settings.max_recv_speed // 2)
         self.slow = False
+        self.better: sources.Source | None = None
+        # Since when nothing was wrong with which mirror, and it was waited
+        # for, by one attempt or several; and how fast it is.
+        self._well_since = 0.0
+        self._source: sources.Source | None = None
+        self._pace = watchdog.LowSpeed(0, _SLOW_OVER)
+        # The speed that a sample is compared with; all bytes of samples; by
+        # mirror, how many there were, and when the next may be.
+        self._against = 0.0
+        self._spent = 0
+        self._samples: dict[sources.Source, int] = {}
+        self._sample_due: dict[sources.Source, float] = {}
         # The attempt looked at, and the bytes that had come by then.
         self._attempt: object = None
         self._arrived = 0
@@ -113,6 +181,10 @@ class Hedge:
         """
         if attempt is not self._attempt:
             self._begin(now, attempt, arrived)
+        if source is not self._source:
+            self._source = source
+            self._well_since = now
+            self._pace = watchdog.LowSpeed(0, _SLOW_OVER)
         if arrived != self._arrived or not waiting:
             self._arrived = arrived
             self._quiet_since = now
@@ -124,6 +196,8 @@ class Hedge:
         if now >= self._sampled + _EVERY:
             self._sample(now, source, waiting)
         self.slow = self._slow_since is not None
+        if self.slow or not waiting:
+            self._well_since = now
         if self._slow_since is not None:
             return now - self._slow_since
         if now < self._quiet_since + max(_SILENT, self._usual(source)):
@@ -141,6 +215,12 @@ class Hedge:
             text = 'no byte in %.1f s' % lost
         return errors.Stalled(text + ', and another mirror has them')
 
+    def slower(self) -> errors.Error:
+        """Return what an attempt is ended for that was well, but slower."""
+        return errors.ReceiveError(
+            'no more than %d bytes/s, and another mirror has more' % self.speed
+        )
+
     def _begin(self, now: float, attempt: object, arrived: int) -> None:
         if self._attempt is None:
             self._last = now
@@ -157,6 +237,11 @@ class Hedge:
         if waiting and self._slow_since is None:
             self._seconds += now - self._sampled
         self._sampled = now
+        if waiting:
+            self._pace.resume(now)
+            self._pace.stalled(now, self._count)
+        else:
+            self._pace.suspend(now)
         if not waiting:
             self._low_speed.suspend(now)
         elif not self._low_speed.stalled(now, self._count):
@@ -183,7 +268,7 @@ class Hedge:
         :param source: the one that is asked.
         :param others: those that may be asked now, the preferred first.
         :param again: returns the bytes that one would have to send again.
-        :param resent: bytes that were sent again so far.
+        :param resent: bytes that were sent again so far, or as a sample.
         :param length: complete length, None where that is not known.
         :param missing: bytes that are not there yet, None as well.
         """
@@ -219,6 +304,82 @@ class Hedge:
         takes = again * self._seconds / self._count if self._count else 0.0
         return lost > max(takes, self._settings.low_speed_time)
 
+    # While all is well.
+
+    @property
+    def speed(self) -> float:
+        """Bytes per second, of late."""
+        return self._pace.speed
+
+    def compare(
+        self,
+        now: float,
+        others: Iterable[sources.Source],
+        again: Callable[[sources.Source], int],
+        resent: int,
+        length: int | None,
+        missing: int | None,
+    ) -> tuple[sources.Source, int] | None:
+        """Return a mirror to ask as well while all is well, None for none.
+
+        With the bytes of the sample; 0: it is ``better``, and asked for those
+        that are missing. The parameters are those of ``choose``.
+        """
+        if now < self._well_since + _SLOW_OVER:
+            return None
+        speed, most = self.speed, self._settings.max_recv_speed
+        if length is None or missing is None or missing <= speed * _SOON:
+            return None
+        if most and 2 * speed > most:
+            return None
+        others = [
+            each
+            for each in others
+            if self._is_worth_it(0.0, again(each), resent, length)
+        ]
+        if self.better not in others:
+            self.better = max(
+                (
+                    each
+                    for each in others
+                    if (self._speed(each, now) or 0.0) > speed * _MORE
+                ),
+                key=lambda each: self._speed(each, now) or 0.0,
+                default=None,
+            )
+        if self.better is not None:
+            return self.better, 0
+        unknown = [
+            each
+            for each in others
+            if not self._speed(each, now)
+            and now >= self._sample_due.get(each, now)
+        ]
+        # Each has its share of what samples may be.
+        left = missing * _SAMPLE_PART - self._spent
+        count = int(min(speed * _SAMPLE_OF, left / max(1, len(unknown))))
+        if not unknown or count < _SAMPLE_LEAST:
+            return None
+        chosen = min(unknown, key=lambda each: self._samples.get(each, 0))
+        self._samples[chosen] = self._samples.get(chosen, 0) + 1
+        self._spent += count
+        self._against = self.speed
+        return chosen, count
+
+    def sampled(
+        self, now: float, source: sources.Source, sample: Sample
+    ) -> None:
+        """Note what has come of a sample.
+
+        Of one that failed nothing is noted: when its mirror may be asked
+        again is up to ``recovery``.
+        """
+        times = min(self._samples[source] - 1, _DOUBLINGS)
+        self._sample_due[source] = now + _SPEED_KNOWN * 2.0**times
+        self._spent -= sample.left
+        if sample.speed(now) >= self._against * _FASTER:
+            self.better = source
+
     def asked(self, source: sources.Source) -> None:
         """Note that a mirror is asked as well."""
         self._tried[source] = self._tried.get(source, 0) + 1
@@ -240,4 +401,5 @@ class Hedge:
         :param speed: bytes per second that the other one has brought.
         """
         self._speeds[loser] = now, speed
+        self.better = None
         self._tried.pop(winner, None)

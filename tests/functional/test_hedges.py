@@ -32,7 +32,7 @@ from tests.support import endpoints
 from tests.support import engine
 
 #: How many schedules are drawn; more for a longer run.
-SCHEDULES = range(int(os.environ.get('FUEL_AGENT_CURL_SCHEDULES', '6')))
+SCHEDULES = range(int(os.environ.get('FUEL_AGENT_CURL_SCHEDULES', '4')))
 
 #: What each mirror but the best one may cost, in seconds; and what a busy
 #: machine may.
@@ -139,7 +139,7 @@ class TestSilent(HedgesTestCase):
         self.assertEqual([None], self.mirror.ranges)
         self.assertLessEqual(outcome.stats.received, 1.1 * LENGTH)
         # ... but what is more is worth waiting for.
-        outcome = self.assert_arrives(faults.stall(3 * MIB, 2.5))
+        outcome = self.assert_arrives(faults.stall(3 * MIB, 1.5))
         self.assertEqual([], self.mirror.requests)
         self.assertEqual(LENGTH, outcome.stats.received)
 
@@ -174,7 +174,7 @@ class TestSilent(HedgesTestCase):
             faults.reset(0, in_head=True),
         ):
             self.mirror.script(then=harm)
-            outcome = self.assert_soon(faults.stall(0, 1.6, in_head=True))
+            outcome = self.assert_soon(faults.stall(0, 1.3, in_head=True))
             self.assertLessEqual(1, len(self.mirror.requests))
             self.assertLessEqual(len(self.mirror.requests), 4)
             self.assertEqual(LENGTH, outcome.stats.received)
@@ -226,7 +226,7 @@ class TestSlow(HedgesTestCase):
             self.assertLessEqual(outcome.stats.received, 1.1 * LENGTH)
 
     def test_back_to_the_less_slow(self) -> None:
-        self.name(content=self.content[: 4 * MIB])
+        self.name(content=self.content[: 3 * MIB])
         self.mirror.representations['/image'] = self.image
         self.mirror.script(then=faults.trickle(2_000))
         self.assert_arrives(
@@ -245,14 +245,69 @@ class TestSlow(HedgesTestCase):
             mirrors=[self.mirror.url()],
             **{**PATIENT, 'window_size': 262144, 'chunk_size': 65536},
         ) as download:
-            for _chunk in range(20):
+            for _chunk in range(30):
                 next(download)
                 time.sleep(0.1)
         self.assertEqual([], self.mirror.requests)
 
     def test_limited_rate(self) -> None:
-        self.assert_arrives(max_recv_speed=4 * MIB)
+        self.assert_arrives(max_recv_speed=2 * MIB)
         self.assertEqual([], self.mirror.requests)
+
+
+class TestSlower(HedgesTestCase):
+    """The first is well, and the other may be better."""
+
+    def longer(self, length: int) -> None:
+        self.name(content=harmful.Pattern(length)[0:length])
+        self.mirror.representations['/image'] = self.image
+
+    def test_faster_one_brings_the_rest(self) -> None:
+        self.longer(20 * MIB)
+        outcome = self.assert_soon(
+            then=faults.trickle(2_500_000), checksum=self.checksum()
+        )
+        first, second = self.mirror.ranges
+        # A sample of what is not there yet, and then all that is not.
+        self.assertRegex(str(first), '^bytes=[0-9]{7,}-[0-9]{7,}$')
+        self.assertRegex(str(second), '^bytes=[0-9]{7,}-$')
+        self.assertLess(
+            outcome.stats.mirrors[self.server.url()].received, 16 * MIB
+        )
+        self.assertLessEqual(outcome.stats.received, 1.02 * 20 * MIB)
+        self.assertEqual(1, len(self.server.requests))
+        self.assertEqual(0, outcome.stats.stalls)
+        self.assertEqual(
+            ['started', 'failover', 'resumed'],
+            [event.kind for event in outcome.events],
+        )
+
+    def test_without_a_checksum_a_tenth_comes_again(self) -> None:
+        length = 80 * MIB
+        self.longer(length)
+        outcome = self.assert_soon(then=faults.trickle(1_500_000))
+        self.assertLess(
+            outcome.stats.mirrors[self.server.url()].received, length // 10
+        )
+        self.assertLessEqual(outcome.stats.received, 1.1 * length)
+
+    def test_slower_one_is_asked_once(self) -> None:
+        self.mirror.script(then=faults.trickle(1_200_000))
+        outcome = self.assert_soon(
+            then=faults.trickle(2_500_000), checksum=self.checksum()
+        )
+        self.assertEqual(1, len(self.mirror.requests))
+        self.assertEqual(1, len(self.server.requests))
+        self.assertLessEqual(outcome.stats.received, 1.02 * LENGTH)
+
+    def test_first_ends_while_a_sample_comes(self) -> None:
+        self.mirror.script(faults.stall(1000))
+        outcome = self.assert_soon(
+            [faults.trickle(2_500_000), faults.cut(6 * MIB)],
+            checksum=self.checksum(),
+        )
+        self.assertLessEqual(1, len(self.mirror.requests))
+        self.assertLessEqual(outcome.stats.received, 1.02 * LENGTH)
 
 
 class TestAnySchedule(HedgesTestCase):
@@ -345,6 +400,9 @@ KINDS: dict[str, Any] = {
     'cut': lambda dice, at: faults.cut(at),
     'reset': lambda dice, at: faults.reset(at),
     'slow': lambda dice, at: faults.trickle(dice.choice((5_000, 200_000))),
+    'slower': lambda dice, at: faults.trickle(
+        dice.choice((1_500_000, 4_000_000))
+    ),
     'slow later': lambda dice, at: faults.trickle(5_000, at),
     '404': lambda dice, at: faults.status(404),
     '503': lambda dice, at: faults.status(503),

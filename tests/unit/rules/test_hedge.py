@@ -146,6 +146,103 @@ class TestHedge(base.TestCase):
         self.assertIsNone(self.choice(lost, missing=MIB // 2))
         self.assertIs(self.second, self.choice(lost, missing=2 * MIB))
 
+    def compared(
+        self,
+        others: list[sources.Source] | None = None,
+        again: int = 0,
+        resent: int = 0,
+        missing: int = 80 * MIB,
+    ) -> tuple[sources.Source, int] | None:
+        return self.hedge.compare(
+            self.now,
+            [self.second, self.third] if others is None else others,
+            lambda _source: again,
+            resent,
+            100 * MIB,
+            missing,
+        )
+
+    def sample(self, speed: float, wanted: int = MIB) -> hedge.Sample:
+        sample = hedge.Sample(wanted)
+        for piece in range(16):
+            sample.take(piece * wanted / 16 / speed, wanted // 16)
+        return sample
+
+    def well(self, rate: float = 4 * MIB, seconds: float = 3) -> None:
+        self.assertEqual(0, self.lost(seconds, lambda now: 1 + now * rate))
+
+    def test_each_is_asked_for_a_sample(self) -> None:
+        self.well(seconds=1.5)
+        self.assertIsNone(self.compared())
+        self.well(seconds=1)
+        # Of what may be spent, each has its share.
+        share = 80 * MIB // 50 // 2
+        self.assertEqual((self.second, share), self.compared())
+        self.hedge.sampled(self.now, self.second, self.sample(5 * MIB))
+        self.assertEqual((self.third, share + 1), self.compared())
+        self.hedge.sampled(self.now, self.third, self.sample(5 * MIB))
+        # Not soon again, and not more than all may be.
+        self.assertIsNone(self.compared())
+        self.now += 31
+        self.assertIsNone(self.compared(missing=70 * MIB))
+
+    def test_sample_is_no_more_than_half_a_second_brings(self) -> None:
+        self.well(1.5 * MIB)
+        found = self.compared([self.second])
+        assert found is not None
+        self.assertAlmostEqual(0.75 * MIB, found[1], delta=1000)
+
+    def test_the_faster_by_half_is_asked_for_the_rest(self) -> None:
+        self.well()
+        self.compared([self.second])
+        self.hedge.sampled(self.now, self.second, self.sample(7 * MIB))
+        self.assertEqual((self.second, 0), self.compared())
+        self.hedge.settled(self.now, self.first, self.hedge.speed, self.second)
+        self.assertIsNone(self.hedge.better)
+
+    def test_back_to_what_was_faster_in_use(self) -> None:
+        self.hedge.settled(self.now, self.second, 5.2 * MIB, self.first)
+        self.well()
+        self.assertEqual((self.second, 0), self.compared())
+
+    def test_no_sample(self) -> None:
+        self.well()
+        self.assertIsNone(self.compared([]))
+        for missing, again, resent in (
+            (7 * MIB, 0, 0),
+            (64 * 1024 * 49, 0, 0),
+            (80 * MIB, 11 * MIB, 0),
+            (80 * MIB, 5 * MIB, 6 * MIB),
+        ):
+            found = self.compared(None, again, resent, missing)
+            self.assertIsNone(found, str((missing, again, resent)))
+
+    def test_no_sample_for_a_slow_consumer(self) -> None:
+        self.well()
+        self.lost(0.25, lambda now: 1 + now * 4 * MIB, waiting=False)
+        self.assertIsNone(self.compared())
+
+    def test_no_sample_above_half_the_limited_rate(self) -> None:
+        for limit, asked in ((6 * MIB, False), (9 * MIB, True)):
+            self.hedge = hedge.Hedge(settings.Settings(max_recv_speed=limit))
+            self.well()
+            self.assertEqual(asked, self.compared() is not None)
+
+    def test_speed_of_a_sample(self) -> None:
+        sample = hedge.Sample(1000)
+        self.assertEqual(0, sample.speed(9.0))
+        sample.take(1.0, 100)
+        self.assertEqual(0, sample.speed(2.0))
+        sample.take(3.0, 400)
+        # From the half on, as it begins slowly.
+        sample.take(4.0, 300)
+        self.assertEqual(300, sample.speed(4.0))
+        self.assertEqual(150, sample.speed(5.0))
+        self.assertEqual(200, sample.left)
+        sample.take(5.0, 300)
+        self.assertEqual(300, sample.speed(9.0))
+        self.assertEqual(0, sample.left)
+
     def test_not_one_that_was_no_faster(self) -> None:
         self.hedge.settled(0.0, self.second, 0.6 * MIB, self.first)
         lost = self.lost(3, lambda now: 1 + now * MIB / 2)
