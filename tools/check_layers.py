@@ -40,7 +40,9 @@ ROOMS = {
         'config'
     ),
     'drivers': 'artifact engine config',
-    'artifact': 'pipeline engine image target config',
+    'artifact': (
+        'spooling continuing pipeline engine state image target config'
+    ),
     'spooling': 'continuing rules state target',
     'reusing': 'engine rules image config',
     'continuing': 'rules state target',
