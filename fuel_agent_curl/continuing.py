@@ -84,16 +84,18 @@ def look(target: str, state_dir: str | None = None) -> Left | None:
     :param target: path of a block device or of a file.
     :param state_dir: directory of the records; None: the default.
     """
-    real = os.path.realpath(target)
+    if not target or target == '-':
+        return None
+    try:
+        real = os.path.realpath(target)
+    except FileNotFoundError:
+        # It is relative to a directory that is gone.
+        return None
     try:
         mode = os.stat(real).st_mode
     except OSError:
         mode = stat.S_IFREG
-    if (
-        not target
-        or target == '-'
-        or not (stat.S_ISBLK(mode) or stat.S_ISREG(mode))
-    ):
+    if not (stat.S_ISBLK(mode) or stat.S_ISREG(mode)):
         return None
     path = directory.path_of(state_dir or directory.default(), real)
     there = None

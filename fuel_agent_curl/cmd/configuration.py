@@ -143,7 +143,12 @@ def default_paths() -> Iterator[str]:
         *(os.path.join(snap, 'etc', name) for snap in snaps if snap),
     ):
         for extension in ('.conf', '.conf.d'):
-            yield os.path.abspath(os.path.join(directory, name + extension))
+            path = os.path.join(directory, name + extension)
+            try:
+                yield os.path.abspath(path)
+            except FileNotFoundError:
+                # It is relative, without a HOME, to a directory that is gone.
+                continue
 
 
 def _read_files(parsed: argparse.Namespace) -> cfg.ConfigOpts:

@@ -275,8 +275,8 @@ def check_output(
 
     :param descriptor: what objects are printed to; None: there are none.
     :param named: the target, if it was given by ``-o``.
-    :raises errors.OptionError: if an image and its progress would be printed
-        to the same place, or an image on a terminal.
+    :raises errors.OptionError: if an image and its progress, or what else is
+        said, would be printed to the same place, or an image on a terminal.
     """
     if descriptor is not None and opening.is_open_on(target, descriptor):
         raise errors.OptionError(
@@ -286,6 +286,12 @@ def check_output(
                 if descriptor == 1
                 else 'descriptor %d' % descriptor
             )
+        )
+    if opening.is_open_on(target, 2):
+        raise errors.OptionError(
+            'the image and what is said on standard error cannot both go to'
+            ' the same place',
+            hint='send standard error elsewhere, as by 2>FILE',
         )
     if named and target == opening.STDOUT:
         return

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 import os
+import re
 import socket
 
 from fuel_agent_curl import errors
@@ -39,6 +40,9 @@ _SHORTEST = 0.05
 
 # As much of a line of status is sent.
 _LONGEST = 500
+
+# What a time is: no more digits than a number of 64 bits has.
+_USEC = re.compile('[0-9]{1,20}')
 
 # The kinds of events that tell that an image has begun to come.
 _BEGINNINGS = ('started', 'reused')
@@ -148,7 +152,7 @@ def beside(
     if address[:1] not in ('/', '@') or len(address) < 2:
         return shown
     watchdog = None
-    if usec.isdecimal() and int(usec) and pid in ('', str(os.getpid())):
+    if _USEC.fullmatch(usec) and int(usec) and pid in ('', str(os.getpid())):
         watchdog = int(usec) / 1e6
     try:
         return displays.Several(shown, NotifyDisplay(address, watchdog))

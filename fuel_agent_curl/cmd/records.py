@@ -497,7 +497,17 @@ def _chosen(
         key.name: (
             _chosen(key.keys, values[key.name])
             if key.keys and values[key.name] is not None
-            else values[key.name]
+            else _characters(values[key.name])
         )
         for key in keys
     }
+
+
+def _characters(value: typing.Any) -> typing.Any:
+    """Return ``value``; of a text, what is no character as \\udc.. .
+
+    A path may hold any bytes; many a reader of JSON takes characters alone.
+    """
+    if isinstance(value, str):
+        return value.encode('utf-8', 'backslashreplace').decode()
+    return value

@@ -36,6 +36,9 @@ LOG = logging.getLogger(__name__)
 #: What is added to the name of the file that is to be replaced.
 SUFFIX = '.fuel-agent-curl'
 
+# The list of who else may do what.
+_ACCESS = 'system.posix_acl_access'
+
 # Each turn lost means that somebody made or removed it in that moment.
 _TURNS = 10
 
@@ -146,13 +149,16 @@ def inherit(old: int, new: int) -> None:
         with contextlib.suppress(OSError):
             os.fchown(new, -1, status.st_gid)
     with contextlib.suppress(OSError):
+        # The directory has put one there, for what is new in it.
+        os.removexattr(new, _ACCESS)
+    with contextlib.suppress(OSError):
         os.fchmod(new, mode)
     with contextlib.suppress(OSError):
         for name in os.listxattr(old):
             # Not what is about the content: signatures, capabilities.
             if name.startswith('user.') or name in (
                 'security.selinux',
-                'system.posix_acl_access',
+                _ACCESS,
             ):
                 with contextlib.suppress(OSError):
                     os.setxattr(new, name, os.getxattr(old, name))

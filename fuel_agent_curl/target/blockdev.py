@@ -29,11 +29,16 @@ LOG = logging.getLogger(__name__)
 _BLKROGET = 0x125E
 _BLKSSZGET = 0x1268
 _BLKZEROOUT = 0x127F
+# The size of a size_t is in there.
+_BLKGETSIZE64 = 0x80001272 | struct.calcsize('N') << 16
 
 
 def size(fd: int) -> int:
     """Return the length of the device in bytes; 0: it has no medium."""
-    return os.lseek(fd, 0, os.SEEK_END)
+    # Not by its offset, which others may share.
+    packed = fcntl.ioctl(fd, _BLKGETSIZE64, bytes(8))
+    length: int = struct.unpack('=Q', packed)[0]
+    return length
 
 
 def sector_size(fd: int) -> int:

@@ -55,6 +55,14 @@ def check_kind(path: str, device: int) -> None:
         )
 
 
+def is_of_devices(device: int) -> bool:
+    """Return whether it is a /dev, wherever that is mounted.
+
+    :param device: the number of a file system, an ``st_dev``.
+    """
+    return _kind(device) == 'devtmpfs'
+
+
 def check_length(path: str, fd: int, length: int) -> None:
     """Refuse a length that no room would help with.
 
@@ -74,12 +82,7 @@ def _longest(fd: int) -> tuple[int | None, str]:
     """Return how long a file, or device, may be, and what decides that."""
     status = os.fstat(fd)
     if stat.S_ISBLK(status.st_mode):
-        # Not by ``fd``: to look moves its offset, which others may share.
-        own = os.open('/proc/self/fd/%d' % fd, os.O_RDONLY)
-        try:
-            return blockdev.size(own), 'it has'
-        finally:
-            os.close(own)
+        return blockdev.size(fd), 'it has'
     limit, _hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     if limit != resource.RLIM_INFINITY:
         return limit, 'this process may write (ulimit -f)'

@@ -28,6 +28,7 @@ import logging
 import os
 import sys
 
+from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl import values
 from fuel_agent_curl.target import signatures
@@ -88,6 +89,8 @@ class Identity:
         before the image is complete, and the first mebibyte is all.
     :param sector_size: of the disk in bytes: what it writes as a whole.
     :param whole: the image comes without gaps.
+    :raises errors.ResourceError: where not even the first mebibyte can be held
+        back.
     :ivar front: all before this byte is held back, and behind the first
         mebibyte goes on, but for the signatures, as soon as it is complete.
     :ivar tail: so is all from this byte on, until the image is complete.
@@ -111,12 +114,27 @@ class Identity:
             os.ftruncate(self._copy, length)
         except OSError as exc:
             # The limit on the length of files holds for it, too.
-            LOG.info('nobody looks for signatures: %s', exc.strerror)
+            LOG.warning('nobody looks for signatures: %s', exc.strerror)
             self._length = None
+            self._check_limit(min(FIRST, length))
             return
         if whole:
             self.front = max(FIRST, min(_FRONT, length))
             self.tail = max(self.front, length - _TAIL)
+
+    def _check_limit(self, length: int) -> None:
+        try:
+            os.ftruncate(self._copy, length)
+            os.ftruncate(self._copy, 0)
+        except OSError as exc:
+            self.close()
+            error = errors.ResourceError(
+                'no file of %d bytes may be made here (%s), and as much is'
+                ' held back of an image' % (length, exc.strerror),
+                hint='raise the limit on the length of files (ulimit -f)',
+            )
+            error.os_errno = exc.errno
+            raise error from exc
 
     def close(self) -> None:
         """Give the memory back."""

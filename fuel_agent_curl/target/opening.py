@@ -139,6 +139,7 @@ def _open(
     if stat.S_ISBLK(mode):
         return _open_device(path, status.st_rdev, options)
     if stat.S_ISREG(mode):
+        _refuse_dev(path, 'a regular file', status.st_dev)
         filesystem.check_kind(path, status.st_dev)
         return _open_file(path, options)
     _refuse_kind(path, status)
@@ -391,7 +392,6 @@ def _refuse_users(path: str, found: Sequence[holders.Holder]) -> None:
 
 
 def _open_file(path: str, options: writing.Options) -> sink.Sink | None:
-    _refuse_dev(path, 'a regular file')
     # It is opened for writing even where it is to be replaced: a file that
     # may not be written to, or is being executed, is not to be either.
     access = os.O_RDWR if options.reads else os.O_WRONLY
@@ -406,6 +406,8 @@ def _open_file(path: str, options: writing.Options) -> sink.Sink | None:
         raise
     real = os.path.realpath(path)
     try:
+        if not beside.is_at(real, fd) and beside.is_at(path, fd):
+            raise _elsewhere(path)
         census = holders.Census()
         _refuse_users(path, census.of_file(os.fstat(fd)))
         _refuse_users(path, holders.of_lock(fd, real))
@@ -458,13 +460,16 @@ def _must_stay(
 
 
 def _create(path: str, options: writing.Options) -> sink.Sink | None:
-    _refuse_dev(path, 'no device')
     real = os.path.realpath(path)
     if path.endswith('/') or not os.path.isdir(os.path.dirname(real)):
         raise oserrors.refusal(
             errors.TargetMissing, '%s: no such directory' % path
         )
-    filesystem.check_kind(path, os.stat(os.path.dirname(real)).st_dev)
+    directory = os.stat(os.path.dirname(real))
+    if not os.path.samestat(directory, os.stat(_directory(path))):
+        raise _elsewhere(path)
+    _refuse_dev(path, 'no device', directory.st_dev)
+    filesystem.check_kind(path, directory.st_dev)
     made = None
     # With a block map, the new file has holes where that says so: there is
     # nothing that could stay in its place.
@@ -498,6 +503,30 @@ def _create(path: str, options: writing.Options) -> sink.Sink | None:
     except BaseException:
         os.close(fd)
         raise
+
+
+def _directory(path: str) -> str:
+    """Return where the kernel makes a file that is not there yet."""
+    for _link in range(_LINKS):
+        directory = os.path.dirname(path)
+        try:
+            path = os.path.join(directory, os.readlink(path))
+        except OSError:
+            break
+    return directory or os.curdir
+
+
+def _elsewhere(path: str) -> errors.DeviceError:
+    """Return the error of a file that has no real path.
+
+    Some links below /proc lead where their text does not: into what another
+    process sees, or to a file that was removed.
+    """
+    error = oserrors.refusal(
+        errors.TargetUnsuitable, '%s has no name that is seen here' % path
+    )
+    error.hint = 'name it by a path (of another process: see nsenter)'
+    return error
 
 
 def _beside(
@@ -535,7 +564,13 @@ def _new_file(
         raise
 
 
-def _refuse_dev(path: str, what: str) -> None:
+def _refuse_dev(path: str, what: str, device: int) -> None:
+    """Refuse what is not there, or no device, where the devices are.
+
+    :param device: the number of the file system it is on, an ``st_dev``.
+    """
     real = os.path.realpath(path)
-    if real.startswith('/dev/') and not real.startswith('/dev/shm/'):  # noqa: S108
+    if real.startswith('/dev/shm/'):  # noqa: S108
+        return
+    if real.startswith('/dev/') or filesystem.is_of_devices(device):
         raise oserrors.refusal(errors.TargetMissing, '%s is %s' % (path, what))

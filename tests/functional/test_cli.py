@@ -61,6 +61,9 @@ def _sha256(content: bytes) -> str:
     return 'sha256:' + hashlib.sha256(content).hexdigest()
 
 
+_WITHOUT_PROC = 'umount --lazy /proc && exec "$@"'
+
+
 class TestCopy(program.ProgramTestCase):
     def test_raw(self) -> None:
         done = self.check_success(self.url)
@@ -210,6 +213,88 @@ class TestCopy(program.ProgramTestCase):
                 )
         with open(path, 'rb') as written:
             self.assertEqual(b'before' + 2 * self.image, written.read())
+
+    def test_the_image_is_not_mixed_with_what_is_said(self) -> None:
+        path = self.path('all')
+        for argv in (['-'], ['-o', '-'], ['/dev/stderr'], [path]):
+            with open(path, 'wb') as out:
+                done = subprocess.run(
+                    [*program.PROGRAM, 'copy', self.url, *argv],
+                    check=False,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    timeout=200,
+                )
+            self.assertEqual(2, done.returncode, str(argv))
+            with open(path, 'rb') as written:
+                self.assertThat(
+                    written.read(),
+                    matchers.StartsWith(b'fuel-agent-curl: error: '),
+                )
+
+    def test_standard_output_is_a_device(self) -> None:
+        target = self.useFixture(loop.LoopDevice(self.directory))
+        for before in (
+            (),
+            ('unshare', '--mount', 'sh', '-c', _WITHOUT_PROC, 'sh'),
+        ):
+            with open(target.path, 'wb') as out:
+                done = subprocess.run(
+                    [*before, *program.PROGRAM, 'copy', '-s', self.url, '-'],
+                    check=False,
+                    stdout=out,
+                    stderr=subprocess.PIPE,
+                    timeout=200,
+                )
+            self.assertEqual(0, done.returncode, str(done.stderr))
+            self.assertEqual(self.image, target.read()[: len(self.image)])
+
+    def test_a_file_that_only_another_process_has(self) -> None:
+        """What the link of its descriptor says is no path."""
+        with open(self.target, 'w+b') as gone:
+            os.unlink(self.target)
+            gone.write(b'old')
+            gone.flush()
+            process = subprocess.Popen(
+                [sys.executable, '-c', 'input()'],
+                stdin=subprocess.PIPE,
+                stdout=gone,
+            )
+            self.addCleanup(process.communicate)
+            for flags in ((), ('--in-place',)):
+                done = self.run_program(
+                    *('copy', *flags, self.url),
+                    '/proc/%d/fd/1' % process.pid,
+                )
+                self.assertEqual(51, done.returncode, done.stderr)
+                self.assertIn('is untouched', done.stderr)
+            gone.seek(0)
+            self.assertEqual(b'old', gone.read())
+        self.assertEqual([], os.listdir(self.directory))
+
+    def test_in_a_directory_that_is_gone(self) -> None:
+        gone = self.path('gone')
+        line = 'cd "$0" && rmdir "$0" && exec "$@"'
+        for target, code in (
+            (self.target, 0),
+            ('-', 0),
+            ('disk.img', 41),
+        ):
+            os.mkdir(gone)
+            done = subprocess.run(
+                [
+                    *('sh', '-c', line, gone),
+                    *(*program.PROGRAM, 'copy', self.url, target),
+                ],
+                check=False,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, 'HOME': 'home'},
+                timeout=200,
+            )
+            self.assertEqual(code, done.returncode, done.stderr)
+            self.assertNotIn('Traceback', done.stderr)
 
     def test_a_dry_run(self) -> None:
         with open(self.target, 'wb') as old:

@@ -15,7 +15,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
+import subprocess
 
 from fuel_agent_curl import harmful
 from fuel_agent_curl.octets import MIB
@@ -153,6 +155,22 @@ class TestAnswer(program.ProgramTestCase):
             server.url(),
             self.target,
         )
+
+
+class TestPath(program.ProgramTestCase):
+    def test_bytes_that_are_no_characters(self) -> None:
+        """JSON has no word for them, and not every reader takes ours."""
+        path = self.path('no').encode() + b'/\xff'
+        done = subprocess.run(
+            [*program.PROGRAM, 'copy', '--progress', 'json', self.url, path],
+            check=False,
+            capture_output=True,
+            timeout=200,
+        )
+        self.assertEqual(41, done.returncode)
+        last = json.loads(done.stdout.splitlines()[-1])
+        self.assertIn('no/\\udcff: ', last['error'])
+        self.assertIn(last['error'].encode(), done.stderr)
 
 
 class TestContent(program.ProgramTestCase):

@@ -107,6 +107,14 @@ class TestLook(base.TestCase):
         for target in '', '-', '/dev/null', self.directory.path:
             self.assertIsNone(continuing.look(target, self.state))
 
+    def test_relative_to_a_directory_that_is_gone(self) -> None:
+        def gone() -> str:
+            raise FileNotFoundError
+
+        self.patch(os, 'getcwd', gone)
+        for target in ('-', 'disk.img'):
+            self.assertIsNone(continuing.look(target, self.state))
+
     def test_in_the_directory(self) -> None:
         path = directory.path_of(self.state, self.target)
         fd = directory.create(path)

@@ -35,6 +35,10 @@ URL = 'http://server/image'
 _DEFAULT_PATHS = configuration.default_paths
 
 
+def _gone() -> str:
+    raise FileNotFoundError
+
+
 class TestConfiguration(base.TestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -217,6 +221,13 @@ class TestConfiguration(base.TestCase):
         cfg.find_config_dirs(prog, prog)
         self.assertEqual(12, len(set(looked)))
         self.assertEqual(set(looked), set(_DEFAULT_PATHS()))
+
+    def test_relative_to_a_directory_that_is_gone(self) -> None:
+        self.useFixture(fixtures.EnvironmentVariable('HOME', 'home'))
+        self.patch(configuration, 'default_paths', _DEFAULT_PATHS)
+        self.patch(os, 'getcwd', _gone)
+        self.patch(os.path, 'exists', lambda path: False)
+        self.assertIsNone(self.read().conf)
 
     def test_logging_that_cannot_be_set_up(self) -> None:
         path = self.write('[DEFAULT]\nlog_config_append = /nonexistent\n')

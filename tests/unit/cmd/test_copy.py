@@ -125,6 +125,27 @@ class TestOutput(base.TestCase):
     def test_a_pipe_takes_one_of_both(self) -> None:
         self.assertRaises(errors.OptionError, self.check, 0o010600)
 
+    def test_what_else_is_said_is_no_part_of_it(self) -> None:
+        """As after ``>IMAGE 2>&1``."""
+        for same in (True, False):
+            self.patch(
+                opening,
+                'is_open_on',
+                lambda _path, descriptor, same=same: same and descriptor == 2,
+            )
+            self.patch(opening, 'is_terminal', lambda _path: False)
+            for descriptor in (None, 1, 3):
+                for named in ([], ['-']):
+                    if not same:
+                        copy.check_output('-', descriptor, named)
+                        continue
+                    error = self.assertRaises(
+                        errors.OptionError,
+                        copy.check_output,
+                        *('-', descriptor, named),
+                    )
+                    self.assertIn('2>FILE', str(error))
+
     def test_dev_null_takes_both(self) -> None:
         self.check(0o020666)
 

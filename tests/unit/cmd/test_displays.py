@@ -239,7 +239,7 @@ class TestJson(base.TestCase):
         )
         display.close()
         (record,) = self.printed()
-        self.assertEqual('a\nb \udcff é', record['error'])
+        self.assertEqual('a\nb \\udcff é', record['error'])
 
 
 class TestLogLines(base.TestCase):

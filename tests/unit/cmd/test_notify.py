@@ -178,3 +178,10 @@ class TestBeside(NotifyTestCase):
                 WATCHDOG_PID=pid,
             )
             self.assertEqual(interval, round(found.interval or 0, 6))
+
+    def test_times_that_are_none(self) -> None:
+        for usec in ('', '0', '-1', 'x', '9' * 400, '9' * 5000, '\u0661'):
+            found = self.beside(
+                NOTIFY_SOCKET='/run/notify', WATCHDOG_USEC=usec
+            )
+            self.assertEqual(1.0, found.interval, usec)

@@ -21,6 +21,7 @@ import fcntl
 import os
 import resource
 import stat
+import struct
 import threading
 from typing import Any
 
@@ -86,6 +87,29 @@ class ReplaceTest(BesideTestCase):
             self.copy()
             self.assertEqual(mode, stat.S_IMODE(os.stat(self.path).st_mode))
             self.assertEqual(b'keep me', os.getxattr(self.path, 'user.note'))
+
+    def test_nobody_gets_in_by_the_list_of_the_directory(self) -> None:
+        """What it gives to new files is not for one that was there."""
+        self.old()
+        os.chmod(self.path, 0o640)
+        # acl(5): for the owner, user 4321, the group, all but the owner, and
+        # the others.
+        entries = (
+            (1, 6, -1),
+            (2, 6, 4321),
+            (4, 5, -1),
+            (16, 6, -1),
+            (32, 4, -1),
+        )
+        packed = b''.join(struct.pack('<HHi', *entry) for entry in entries)
+        os.setxattr(
+            self.directory,
+            'system.posix_acl_default',
+            struct.pack('<I', 2) + packed,
+        )
+        self.copy()
+        self.assertEqual([], os.listxattr(self.path))
+        self.assertEqual(0o640, stat.S_IMODE(os.stat(self.path).st_mode))
 
     def test_nobody_reads_it_before(self) -> None:
         """The old one may have been readable to few."""

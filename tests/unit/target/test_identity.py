@@ -14,12 +14,14 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import random
 import resource
 import sys
 
+from fuel_agent_curl import errors
 from fuel_agent_curl.octets import KIB
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import identity
@@ -327,6 +329,18 @@ class TableTest(_IdentityTestCase):
         late = held.order(LENGTH).late
         self.assertEqual([(offset, offset + 8), (0, MIB)], list(late))
         self.assertEqual(b'EFI PART', held.get(*late[0]))
+
+    def test_limit_that_nothing_can_be_held_back_with(self) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, limits)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (MIB - 1, limits[1]))
+        error = self.assertRaises(
+            errors.ResourceError, identity.Identity, LENGTH
+        )
+        self.assertEqual(errno.EFBIG, error.os_errno)
+        self.assertIn('ulimit -f', str(error))
+        # Of a small disk, less is held back.
+        identity.Identity(MIB - 512).close()
 
     def test_mbr_does_not_say(self) -> None:
         table = self._table(disks.mbr(63, 1000), 512)

@@ -26,6 +26,8 @@ from typing import BinaryIO
 import fixtures
 
 from fuel_agent_curl import errors
+from fuel_agent_curl.target import beside
+from fuel_agent_curl.target import filesystem
 from fuel_agent_curl.target import holders
 from fuel_agent_curl.target import opening
 from fuel_agent_curl.target import oserrors
@@ -147,6 +149,34 @@ class OpenTest(base.TestCase):
         self._refused(errors.TargetMissing, self.path)
         with open(self.path, 'rb') as target:
             self.assertEqual(b'old', target.read())
+
+    def test_file_under_a_dev_that_is_mounted_elsewhere(self) -> None:
+        self.patch(filesystem, '_kind', lambda _device: 'devtmpfs')
+        self._refused(errors.TargetMissing, self.path)
+        self.assertEqual([], os.listdir(self.directory))
+        self._touch()
+        self._refused(errors.TargetMissing, self.path)
+        with open(self.path, 'rb') as target:
+            self.assertEqual(b'old', target.read())
+
+    def test_link_that_leads_where_its_text_does_not(self) -> None:
+        """As that to the root of a process with mounts of its own."""
+        seen = self.useFixture(fixtures.TempDir()).path
+        text = os.path.join(seen, 'target')
+        self.patch(os.path, 'realpath', lambda path: text)
+        for _there in (False, True):
+            self._refused(errors.TargetUnsuitable, self.path)
+            self.assertEqual([], os.listdir(seen))
+            self._touch()
+        with open(self.path, 'rb') as target:
+            self.assertEqual(b'old', target.read())
+        self.assertEqual(['target'], os.listdir(self.directory))
+
+    def test_links_to_what_is_not_there_yet(self) -> None:
+        os.mkdir(self.path)
+        os.symlink('new', os.path.join(self.path, 'last'))
+        os.symlink('target/last', os.path.join(self.directory, 'first'))
+        opening.open_target(os.path.join(self.directory, 'first')).abort()
 
     def test_shared_memory_is_no_device(self) -> None:
         with tempfile.TemporaryDirectory(dir='/dev/shm') as directory:
@@ -356,7 +386,7 @@ class OpenTest(base.TestCase):
             os.unlink(self.path)
 
     def test_removed_and_made_all_the_time(self) -> None:
-        self.patch(os.path, 'samestat', lambda a, b: False)
+        self.patch(beside, 'is_at', lambda path, fd: False)
         self._refused(errors.TargetBusy, self.path)
 
     def test_verify_needs_something_to_read(self) -> None:
