@@ -65,8 +65,11 @@ LOG = logging.getLogger(__name__)
 # As much is fetched again without a word.
 _SHORT = 16 * octets.MIB
 
-# What is wrong there is the program that checks, not what it checks.
-_OF_GPGV = (errors.SignatureError, errors.NoVerifier)
+# What is wrong there is the program that checks, or the keys that it was
+# given, not what it checks.
+_OF_GPGV = (
+    *(errors.SignatureError, errors.NoVerifier, errors.UntrustedSignature),
+)
 
 # What the first mebibyte of an image is received in.
 _HEAD_CHUNK = 64 * octets.KIB
@@ -532,9 +535,7 @@ class Copy:
         request = self.request
         if request.dry_run or request.is_image_signed:
             return None
-        if plan.bmap is not None and (
-            plan.checks_all or not plan.is_mapped_all
-        ):
+        if not plan.is_recorded:
             return None
         return continuing.look(request.target, request.state_dir)
 
@@ -643,7 +644,7 @@ class Copy:
                 bmap=plan.bmap,
                 journal=journal,
                 left=before,
-                worth=lambda found: self._is_worth(found, record),
+                worth=lambda found: self._is_worth(plan, found, record),
                 observe=self._opened,
                 vouch=self._vouch,
                 cancellation=self._cancellation,
@@ -785,25 +786,42 @@ class Copy:
         return self._parts
 
     def _is_worth(
-        self, container: str, record: record_module.Record | None
+        self,
+        plan: _Plan,
+        container: str,
+        record: record_module.Record | None,
     ) -> bool:
         """Tell whether another run can go on with this one; say what cannot.
 
         :param container: what the image comes in.
         :param record: what this one goes on with.
         """
-        if container == 'raw' or self._spooled is not None:
+        request = self.request
+        if self._spooled is not None or request.dry_run:
             return True
-        source = self._lazy
-        checked = source.checks_all
+        is_packed = container not in ('raw', 'qcow2')
+        checked = is_packed and self._lazy.checks_all
         if checked and record is not None:
             raise errors.CannotContinue(
                 'its checksum is of all bytes as they are sent, and the first'
                 ' are not here'
             )
-        length = source.length
-        if record is None and (length is None or length > _SHORT):
-            LOG.info('%s', _lost(container, checked))
+        what = _lost(container, checked)
+        if request.is_image_signed:
+            what = 'an image with a signature of its own'
+        elif container == 'raw' and not plan.is_recorded:
+            what = 'an image with such a block map'
+        length = self._source.known
+        if (
+            what is not None
+            and record is None
+            and (length is None or length > _SHORT)
+        ):
+            LOG.info(
+                'if this is killed, %s is fetched again from its first byte:'
+                ' --spool FILE keeps what was fetched',
+                what,
+            )
         return not checked
 
     def _compared(
@@ -976,6 +994,13 @@ class _Plan:
         bmap = self.bmap
         return bmap is not None and bmap.checked == len(bmap.ranges)
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether what was written could be compared by another run."""
+        return self.bmap is None or (
+            self.is_mapped_all and not self.checks_all
+        )
+
     def decides(self, container: str) -> bool:
         """Tell whether that proves all of the image that is written.
 
@@ -1015,21 +1040,20 @@ _UNITS = {
     'xz': 'an xz image that is one block, as xz makes it without -T,',
     'zstd': 'a zstd image that is one frame, as most are,',
     'bzip2': 'a bzip2 image that is one stream, as most are,',
+    'qcow2': 'a qcow2 image',
 }
 
 
-def _lost(container: str, checked: bool) -> str:
-    """Return what becomes of a packed image that is killed.
+def _lost(container: str, checked: bool) -> str | None:
+    """Return what it is of which all is lost by a kill; None: it is not.
 
     :param checked: all bytes are compared as they are sent.
     """
-    what = _UNITS.get(container, 'such an image')
+    if container == 'raw':
+        return None
     if checked:
-        what = 'with a checksum of the download, a packed image'
-    return (
-        'if this is killed, %s is fetched again from its first byte: --spool'
-        ' FILE keeps what was fetched' % what
-    )
+        return 'with a checksum of the download, a packed image'
+    return _UNITS.get(container, 'such an image')
 
 
 class LazySource:

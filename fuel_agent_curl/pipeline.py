@@ -344,6 +344,7 @@ def copy(
                 options,
             )
         if container == 'qcow2':
+            worth(container)
             return _copy_qcow2(
                 download, sink, opened, decoder_memory, check, options
             )
@@ -385,15 +386,16 @@ def copy(
         # A traceback would keep its threads until it is dropped.
         stack.callback(unpacked.close)
         if found == 'qcow2':
+            worth(found)
             return _copy_qcow2(
                 download, sink, opened, decoder_memory, check, options
             )
         sink.check_length(unpacked.at_least)
         chunks = unpacked.chunks
         if (
-            journal is not None
-            and isinstance(sink, storage.Storage)
+            isinstance(sink, storage.Storage)
             and worth(found)
+            and journal is not None
         ):
             journal.container = found
             sink.keep_records(journal, anywhere=found == 'raw')

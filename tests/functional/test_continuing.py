@@ -40,6 +40,10 @@ from tests.support import program
 _MIDDLE = 30
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 class TestContinuing(killing.KillTestCase):
     def stop(self, *argv: str) -> None:
         """Kill a copy in the middle."""
@@ -325,6 +329,47 @@ class TestContinuing(killing.KillTestCase):
                     disk.seek(storage.RECORDS + place)
                     disk.write(made)
             self.starts_over('', *checksum)
+
+    def test_any_byte_is_damaged(self) -> None:
+        """Of the records, or of what is there: at most, it starts over."""
+        self.stop()
+        (name,) = os.listdir(self.state)
+        left = {
+            path: open(path, 'rb').read()  # noqa: SIM115
+            for path in (
+                os.path.join(self.state, name),
+                self.target + '.fuel-agent-curl',
+            )
+        }
+        mine, there = left
+        written = self.status()['written']
+        places = [
+            (path, start + killing.RANDOM.randrange(stop - start))
+            for path, start, stop in (
+                (mine, 0, 36),
+                (mine, 36, 900),
+                (mine, record.SLOT, record.SLOT + 900),
+                (there, storage.RECORDS, storage.RECORDS + 900),
+                (there, MIB, written),
+                (there, MIB, written),
+                (there, written, written + 1),
+            )
+        ]
+        for damaged, at in places:
+            os.makedirs(self.state, exist_ok=True)
+            for path, content in left.items():
+                with open(path, 'wb', opener=_private) as file:
+                    file.write(content)
+                    if path == damaged:
+                        file.seek(at)
+                        byte = content[at] if at < len(content) else 0
+                        file.write(bytes([byte ^ 0x40]))
+            self.arrives()
+            self.assertEqual(
+                damaged == there and MIB <= at < written,
+                'starts over' in self.said,
+                '%s, byte %d: %s' % (damaged, at, self.said),
+            )
 
     def test_a_block_map_without_a_checksum(self) -> None:
         """Nothing would prove the first mebibyte, which is not there."""

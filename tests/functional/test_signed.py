@@ -355,6 +355,19 @@ class TestImage(_SignedTestCase):
         self.assert_target(IMAGE)
         self.assertFalse(os.path.exists(given['spool']))
 
+    def test_keys_that_are_not_the_right_ones(self) -> None:
+        """Another run may have others, and checks all bytes again."""
+        given = {
+            'signature': self.signature,
+            'spool': os.path.join(self.directory, 'spool'),
+        }
+        other = self.write('keys', self.made.keyrings['other'])
+        self.assertRaises(
+            errors.UntrustedSignature, self.copy, **given, keyring=other
+        )
+        self.assertLess(len(IMAGE) - MIB, self.copy(**given).kept)
+        self.assertFalse(os.path.exists(given['spool']))
+
     def test_one_that_was_not_asked(self) -> None:
         """A bug of ours, which nothing but this would show."""
         self.patch(copying.Copy, '_checked_image', lambda _self, views: views)

@@ -24,6 +24,7 @@ from typing import Any
 from fuel_agent_curl import harmful
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.octets import MIB
+from tests.support import blockmaps
 from tests.support import killing
 from tests.support import qcow2s
 
@@ -192,6 +193,31 @@ class TestSpool(killing.KillTestCase):
         argv = ['--checksum', 'sha256:' + '0' * 64]
         self.assertEqual(34, self.run_program(*self.argv, *argv))
         self.assertFalse(os.path.exists(self.spool))
+
+    def test_what_is_lost_without_one(self) -> None:
+        """It is said at the beginning, of what is long enough."""
+        image = qcow2s.sample(bits=16, count=1000, packed=False)
+        path = os.path.join(self.directory, 'bmap')
+        last = len(self.content) // 4096 - 1
+        with open(path, 'wb') as file:
+            file.write(blockmaps.document(self.content, [(0, last)]))
+        digest = 'sha256:' + hashlib.sha256(self.content).hexdigest()
+        mapped = ['--bmap', path]
+        for sent, argv, what in (
+            (self.packed, [], 'a gzip image that is one member'),
+            (bytes(image.file), [], 'a qcow2 image'),
+            (self.content, [*mapped, '--checksum', digest], 'such a block'),
+            (self.content, mapped, None),
+            (self.content, [], None),
+        ):
+            self.pack(sent)
+            for spooled in [], self.argv:
+                self.run_program(*argv, *spooled)
+                said = 'if this is killed' in self.said
+                self.assertEqual(
+                    what is not None and not spooled, said, self.said
+                )
+                self.assertIn(what if said and what else '', self.said)
 
     def test_qcow2(self) -> None:
         image = qcow2s.sample(bits=16, count=300, packed=False)
