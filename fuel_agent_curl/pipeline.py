@@ -346,7 +346,9 @@ def copy(
         if container == 'qcow2':
             worth(container)
             return _copy_qcow2(
-                download, sink, opened, decoder_memory, check, options
+                *(download, sink, opened, check, options),
+                decoder_memory,
+                decoder_threads,
             )
         # This makes the first request, if there was none. What is needed only
         # for what it brings is imported while that comes.
@@ -388,7 +390,9 @@ def copy(
         if found == 'qcow2':
             worth(found)
             return _copy_qcow2(
-                download, sink, opened, decoder_memory, check, options
+                *(download, sink, opened, check, options),
+                decoder_memory,
+                decoder_threads,
             )
         sink.check_length(unpacked.at_least)
         chunks = unpacked.chunks
@@ -678,18 +682,23 @@ def _copy_qcow2(
     download: Source,
     sink: sink_module.Sink,
     opened: _Target,
-    memory: int,
     check: digest.Digest | None,
     options: writing.Options,
+    memory: int,
+    threads: int,
 ) -> Result:
     """As ``copy``, of an image that is in the order of its file.
 
-    :param memory: bytes that its mapping may take.
     :param check: of the virtual disk; it is read back for that.
+    :param memory: bytes that its mapping may take, with what is decoded at
+        the same time.
+    :param threads: that decode at the same time, at most; 0: as many as there
+        are cores.
     """
     # Here: it is not needed for any other image.
     from fuel_agent_curl.image import mapping
     from fuel_agent_curl.image import scatter
+    from fuel_agent_curl.image import workers
 
     if not isinstance(sink, storage.Storage):
         raise errors.TargetUnsuitable(
@@ -709,10 +718,14 @@ def _copy_qcow2(
         described = sink.describe()
         sink.abort()
         return Result(0, 'qcow2', length=length, target=described)
-    pieces = _Pieces(download, scatter.Scatter(found), sink)
+    scattered = scatter.Scatter(
+        found, memory - found.memory, threads or workers.default_threads()
+    )
+    pieces = _Pieces(download, scattered, sink)
     sink.scatter(None if check is None else functools.partial(_inspect, check))
     image = _Image(pieces, pieces.keep, None)
-    _move(pieces, image, sink, opened, [pieces.write], None, pieces.finish)
+    with contextlib.closing(scattered):
+        _move(pieces, image, sink, opened, [pieces.write], None, pieces.finish)
     return Result(sink.written, 'qcow2', verified=options.verify)
 
 
@@ -876,31 +889,42 @@ class _Pieces:
         self._start = self._left = 0
 
     def __iter__(self) -> Iterator[octets.Buffer]:
-        for view in self._download.views():
-            yield from self._of(view)
-        for piece in self._scattered.finish():
-            self._zeros.append((piece.start, piece.stop))
+        try:
+            for view in self._download.views():
+                yield from self._of(self._scattered.take(view), view)
+            yield from self._of(self._scattered.finish())
+        except errors.Error:
+            # What is found depends on neither time nor the number of threads.
+            self._scattered.settle()
+            raise
 
-    def _of(self, view: memoryview) -> Iterator[octets.Buffer]:
-        """Iterate over what a view of the file completes."""
+    def _of(
+        self, pieces: Iterator[scatter.Piece], view: memoryview | None = None
+    ) -> Iterator[octets.Buffer]:
+        """Iterate over those with data.
+
+        :param view: that they are parts of, if they are lent.
+        """
         release: Callable[[], None] | None = None
-        last: octets.Buffer | None = None
-        for piece in self._scattered.take(view):
+        last: scatter.Piece | None = None
+        for piece in pieces:
             if piece.view is None:
                 self._zeros.append((piece.start, piece.stop))
                 continue
-            if last is not None:
-                # The view goes back when the last piece of it is written.
-                self._release = release and _nothing
-                yield last
-            elif piece.lent:
+            if last is not None and last.view is not None:
+                # The view goes back when the last piece of all is written.
+                is_kept = release is not None or not last.lent
+                self._release = _nothing if is_kept else None
+                yield last.view
+            elif piece.lent and view is not None:
                 # Those that are parts of the view come before all others.
                 release = self._download.keep(view)
             self._data.append((piece.start, len(piece.view)))
-            last = piece.view
-        self._release = release
-        if last is not None:
-            yield last
+            last = piece
+        if last is not None and last.view is not None:
+            is_lent = release is not None or last.lent
+            self._release = release if is_lent else _nothing
+            yield last.view
 
     def keep(self, piece: object) -> Callable[[], None] | None:
         """Return what is called when the last piece is done with."""

@@ -363,15 +363,17 @@ OPTIONS: tuple[Option, ...] = (
         'decoder_memory',
         'The largest window (zstd) or dictionary (xz) that an image may take '
         'to be unpacked (in bytes). Blocks of xz that are unpacked at the '
-        'same time take no more than this together.',
+        'same time take no more than this together, and neither does the '
+        'mapping of a qcow2 image with the clusters that are.',
         unit='bytes',
         subject='checks',
     ),
     Option(
         'decoder_threads',
-        'How many blocks of an xz container are unpacked at the same time, '
-        'at most, where it has several (xz -T makes them); 0 means as many '
-        'as there are cores, and 8 at most.',
+        'How many threads unpack at the same time, at most: blocks of an xz '
+        'container, where it has several (xz -T makes them), or compressed '
+        'clusters of a qcow2 image; 0 means as many as there are cores, and '
+        '8 at most.',
     ),
     Option(
         'trailing_data',

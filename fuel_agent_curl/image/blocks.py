@@ -29,18 +29,14 @@ import collections
 from collections.abc import Iterator
 import importlib
 import lzma
-import os
 import queue
-import threading
 from typing import Any
 
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl import values
+from fuel_agent_curl.image import workers
 from fuel_agent_curl.image import xz
-
-#: The most threads where nobody says otherwise.
-THREADS_MAX = 8
 
 # liblzma counts its own state too: 1 MiB is above what any filter needs.
 _STATE = octets.MIB
@@ -78,11 +74,6 @@ class Failed(Exception):
         super().__init__()
         self.cause = cause
         self.taken = taken
-
-
-def default_threads() -> int:
-    """Return how many threads decode where nobody says otherwise."""
-    return min(len(os.sched_getaffinity(0)), THREADS_MAX)
 
 
 class _Run:
@@ -260,58 +251,6 @@ class _End:
     failed: Failed | None
 
 
-class _Workers:
-    """Threads that decode one run after the other.
-
-    They do not keep what has made them.
-    """
-
-    def __init__(self) -> None:
-        self.runs: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()
-        self._threads: list[tuple[threading.Thread, threading.Event]] = []
-
-    def __len__(self) -> int:
-        return len(self._threads)
-
-    def start(self) -> None:
-        """Start one more.
-
-        :raises errors.ResourceError: where no thread can be had.
-        """
-        ended = threading.Event()
-        # A daemon, as all of ours: fuel-agent exits by sys.exit.
-        thread = threading.Thread(
-            target=_work,
-            args=(self.runs, ended),
-            name='fuel-agent-curl-unpack-%d' % len(self),
-            daemon=True,
-        )
-        with errors.shortages():
-            thread.start()
-        self._threads.append((thread, ended))
-
-    def end(self) -> None:
-        """Wait until all have ended; what they decode has been dropped."""
-        for _thread in self._threads:
-            self.runs.put(None)
-        # Not by Thread.join alone: in Python before 3.13 one that a signal
-        # interrupts takes the thread for ended.
-        for thread, ended in self._threads:
-            ended.wait()
-            thread.join()
-
-
-def _work(
-    runs: queue.SimpleQueue[_Run | None], ended: threading.Event
-) -> None:
-    try:
-        while (run := runs.get()) is not None:
-            run.work()
-            del run
-    finally:
-        ended.set()
-
-
 class Stream:
     """Decodes one stream; ``decompress`` is as that of bz2's class.
 
@@ -337,7 +276,7 @@ class Stream:
         self.boundary: tuple[int, int, str] | None = None
         self._memory = memory
         self._threads = threads
-        self._workers = _Workers()
+        self._workers = workers.Workers()
         #: What has been begun, in order.
         self._items: collections.deque[_Run | _End] = collections.deque()
         #: The run that is being fed; None: there is none.
@@ -585,7 +524,7 @@ class Stream:
                 if not self._workers:
                     self._append(block, None)
                     return True
-        self._workers.runs.put(self._append(block, cost))
+        self._workers.jobs.put(self._append(block, cost))
         return True
 
     def _append(self, block: xz.Block, cost: int | None) -> _Run:

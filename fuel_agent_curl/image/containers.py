@@ -40,6 +40,7 @@ from fuel_agent_curl.image import announced
 from fuel_agent_curl.image import blocks
 from fuel_agent_curl.image import foreign
 from fuel_agent_curl.image import gunzip
+from fuel_agent_curl.image import workers
 from fuel_agent_curl.image import xz
 
 if sys.version_info >= (3, 14):
@@ -278,7 +279,7 @@ def open_container(
     """
     limits = _Limits(
         decoder_memory,
-        decoder_threads or blocks.default_threads(),
+        decoder_threads or workers.default_threads(),
         ignore_trailing,
     )
     if at is not None:
@@ -383,7 +384,7 @@ def decompress(
     """
     limits = _Limits(
         decoder_memory,
-        decoder_threads or blocks.default_threads(),
+        decoder_threads or workers.default_threads(),
         ignore_trailing,
     )
     yield from _open(chunks, container, limits).chunks

@@ -16,12 +16,17 @@ The file passes once, in its order; each piece that comes out says where on
 the virtual disk it belongs. All pieces together are the virtual disk, each
 byte of it once: what has no data is a piece of zeros, which follows the
 cluster before it.
+
+Compressed clusters are decoded in threads, some of them at a time. Neither
+the bytes nor the errors depend on the number of threads.
 """
 
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 from collections.abc import Iterator
+import queue
 import sys
 import typing
 
@@ -30,6 +35,7 @@ from zlib_ng import zlib_ng
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl.image import mapping as mapping_module
+from fuel_agent_curl.image import workers
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -44,8 +50,12 @@ _RAW_DEFLATE = -15
 
 _FAILURES = typing.cast(
     'tuple[type[Exception], ...]',
-    (zlib_ng.error, zstd.ZstdError, EOFError, MemoryError),
+    (zlib_ng.error, zstd.ZstdError, EOFError),
 )
+
+# As much is decoded by one thread at once, in bytes, of clusters that are
+# shorter: to hand it over takes about as long as to decode a few of these.
+_JOB = 1 * octets.MIB
 
 
 class Piece(typing.NamedTuple):
@@ -61,10 +71,105 @@ class Piece(typing.NamedTuple):
     lent: bool = False
 
 
-class Scatter:
-    """Cuts a file into pieces of its virtual disk."""
+class _Job:
+    """Compressed clusters that are decoded together, in their order.
 
-    def __init__(self, mapping: mapping_module.Mapping) -> None:
+    :param cluster: bytes of each.
+    :ivar cost: bytes that it takes in memory, at most.
+    """
+
+    def __init__(
+        self, decode: Callable[[octets.Buffer, int], bytes], cluster: int
+    ) -> None:
+        self.cost = 0
+        self._decode = decode
+        self._cluster = cluster
+        self._packed: list[tuple[mapping_module.Packed, bytes]] = []
+        self._runs: list[tuple[int, int, bytes]] = []
+        self._raised: BaseException | None = None
+        self._done: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def __bool__(self) -> bool:
+        return bool(self._packed)
+
+    def has_room(self) -> bool:
+        return (len(self._packed) + 1) * self._cluster <= _JOB
+
+    def add(self, packed: mapping_module.Packed, data: bytes) -> None:
+        self._packed.append((packed, data))
+        # As they are decoded, and put together.
+        self.cost += len(data) + 2 * self._cluster
+
+    @property
+    def is_done(self) -> bool:
+        return not self._done.empty()
+
+    def work(self) -> None:
+        """Decode all of them; in any thread."""
+        first = self._packed[0][0].guest
+        clusters: list[bytes] = []
+        try:
+            for packed, data in self._packed:
+                if packed.guest != first + len(clusters):
+                    self._add_run(first, clusters)
+                    first, clusters = packed.guest, []
+                clusters.append(self._inflate(packed, data))
+            self._add_run(first, clusters)
+        except BaseException as error:
+            self._raised = error
+        self._packed.clear()
+        self._done.put(None)
+
+    def _add_run(self, first: int, clusters: list[bytes]) -> None:
+        self._runs.append((first, len(clusters), b''.join(clusters)))
+
+    def runs(self) -> list[tuple[int, int, bytes]]:
+        """Return what follows each other: first cluster, count, and bytes.
+
+        Waits until all are decoded.
+
+        :raises errors.CorruptError: for a cluster that is damaged.
+        """
+        self._done.get()
+        if self._raised is not None:
+            raise self._raised from self._raised.__cause__
+        return self._runs
+
+    def _inflate(
+        self, packed: mapping_module.Packed, data: octets.Buffer
+    ) -> bytes:
+        try:
+            cluster = self._decode(data, self._cluster)
+        except _FAILURES as exc:
+            raise self._damaged(packed, str(exc)) from exc
+        if len(cluster) != self._cluster:
+            raise self._damaged(packed, 'it ends early')
+        return cluster
+
+    def _damaged(
+        self, packed: mapping_module.Packed, why: str
+    ) -> errors.CorruptError:
+        return errors.CorruptError(
+            'the qcow2 image is damaged: compressed cluster %d: %s'
+            % (packed.guest, why),
+            offset=packed.start,
+        )
+
+
+class Scatter:
+    """Cuts a file into pieces of its virtual disk; ``close`` ends its threads.
+
+    :param memory: bytes that compressed clusters may take while they are
+        decoded; whatever it is, some are, one after the other.
+    :param threads: that decode at the same time; 1: none but the caller's.
+    """
+
+    def __init__(
+        self,
+        mapping: mapping_module.Mapping,
+        memory: int = 0,
+        threads: int = 1,
+    ) -> None:
         header = mapping.header
         self._mapping = mapping
         self._header = header
@@ -82,12 +187,20 @@ class Scatter:
         self._kept = b''
         self._waiting: collections.deque[mapping_module.Packed]
         self._waiting = collections.deque()
+        self._memory = memory
+        self._threads = threads
+        self._workers = workers.Workers()
+        # Of those that are decoded, or were, and are not handed on yet.
+        self._jobs: collections.deque[_Job] = collections.deque()
         self._tables = iter(mapping.tables)
         self._table = next(self._tables, None)
         self._digest = mapping_module.new_digest()
 
     def take(self, view: memoryview) -> Iterator[Piece]:
         """Iterate over the pieces that the next bytes of the file complete.
+
+        Those of compressed clusters may come later; those that are lent come
+        before all others.
 
         :raises errors.RepresentationChanged: if the tables are not those that
             were read beforehand.
@@ -143,7 +256,10 @@ class Scatter:
         """Iterate over what is left when the file has ended.
 
         :raises errors.RepresentationChanged: if it is shorter than it was.
+        :raises errors.CorruptError: for a compressed cluster that is damaged.
         """
+        while self._jobs:
+            yield from self._hand_on()
         length = self._mapping.file_length
         if self._at < length:
             raise self._changed('it ends before its length')
@@ -213,16 +329,32 @@ class Scatter:
 
     # Compressed clusters.
 
+    def settle(self) -> None:
+        """Wait for what is decoded, as nothing else will come.
+
+        :raises errors.CorruptError: for a compressed cluster that is damaged:
+            it came before whatever has ended this.
+        """
+        jobs, self._jobs = self._jobs, collections.deque()
+        for job in jobs:
+            job.runs()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._workers.end()
+
     def _unpack(self, view: memoryview, stop: int) -> Iterator[Piece]:
-        """Iterate over the clusters of which all is there by now."""
+        """Have those decoded of which all is there by now."""
+        job = _Job(self._decode, self._cluster)
         while self._waiting and self._waiting[0].stop <= stop:
+            if job and not job.has_room():
+                yield from self._begin(job)
+                job = _Job(self._decode, self._cluster)
             packed = self._waiting.popleft()
             data = self._bytes(packed.start, packed.stop, view)
-            cluster = self._inflate(packed, data)
-            start = packed.guest << self._bits
-            last = min(start + self._cluster, self._length)
-            yield from self._piece(start, last, cluster[: last - start])
-            yield from self._zeros(packed.guest + 1)
+            job.add(packed, bytes(data))
+        if job:
+            yield from self._begin(job)
         if self._waiting and self._waiting[0].start < stop:
             self._kept = bytes(self._bytes(self._waiting[0].start, stop, view))
         else:
@@ -237,27 +369,46 @@ class Scatter:
             view[: max(0, stop - self._at)]
         )
 
-    def _inflate(
-        self, packed: mapping_module.Packed, data: octets.Buffer
-    ) -> bytes:
-        try:
-            cluster = self._decode(data, self._cluster)
-        except MemoryError:
-            raise
-        except _FAILURES as exc:
-            raise self._damaged(packed, str(exc)) from exc
-        if len(cluster) != self._cluster:
-            raise self._damaged(packed, 'it ends early')
-        return cluster
+    def _begin(self, job: _Job) -> Iterator[Piece]:
+        """Have ``job`` done; iterate over what is decoded by now."""
+        held = sum(each.cost for each in self._jobs)
+        while self._jobs and (
+            self._jobs[0].is_done
+            # One is handed on, and one waits for a thread.
+            or len(self._jobs) >= self._threads + 2
+            or held + job.cost > self._memory
+        ):
+            held -= self._jobs[0].cost
+            yield from self._hand_on()
+        self._jobs.append(job)
+        if 1 < self._threads > len(self._workers):
+            try:
+                self._workers.start()
+            except errors.ResourceError:
+                # As many as there are; without any, the caller's.
+                self._threads = max(1, len(self._workers))
+        if len(self._workers):
+            self._workers.jobs.put(job)
+        else:
+            job.work()
+            yield from self._hand_on()
 
-    def _damaged(
-        self, packed: mapping_module.Packed, why: str
-    ) -> errors.CorruptError:
-        return errors.CorruptError(
-            'the qcow2 image is damaged: compressed cluster %d: %s'
-            % (packed.guest, why),
-            offset=packed.start,
-        )
+    def _hand_on(self) -> Iterator[Piece]:
+        """Iterate over what is decoded of the first job."""
+        job = self._jobs.popleft()
+        try:
+            runs = job.runs()
+        except BaseException:
+            # Nothing behind it is told.
+            self._jobs.clear()
+            raise
+        for guest, count, data in runs:
+            start = guest << self._bits
+            stop = min(start + len(data), self._length)
+            yield from self._piece(
+                start, stop, memoryview(data)[: stop - start]
+            )
+            yield from self._zeros(guest + count)
 
     # What was read beforehand.
 

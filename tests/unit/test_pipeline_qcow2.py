@@ -22,6 +22,7 @@ from typing import Any
 from fuel_agent_curl import errors
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.image import bmap
+from fuel_agent_curl.image import scatter
 from fuel_agent_curl.octets import MIB
 from fuel_agent_curl.target import writing
 from tests.support import copying
@@ -215,6 +216,38 @@ class TestFile(copying.FileTestCase):
             decoder_memory=100,
         )
         self.assert_nothing()
+
+    def test_damage_before_a_source_fails(self) -> None:
+        """The first of it is told, however many threads were at it."""
+        image = qcow2s.make(
+            {
+                guest: qcow2s.Packed(bytes([guest]) * 512)
+                for guest in range(90)
+            },
+            length=512 * 90,
+        )
+        self.patch(scatter, '_JOB', 512)
+        for guest in (70, 72, 80):
+            start = image.get(image.entry(guest)) & 0xFFFFFF
+            image.file[start : start + 3] = b'\xff\xff\xff'
+
+        class Failing(Parted):
+            def views(self) -> Any:
+                yield from super().views()
+                raise errors.DigestMismatch('of the file')
+
+        for threads in (1, 2, 8):
+            for size in (512, MIB):
+                error = self.assertRaises(
+                    errors.CorruptError,
+                    pipeline.copy,
+                    Failing(bytes(image.file), size),
+                    self.path,
+                    container='qcow2',
+                    decoder_threads=threads,
+                )
+                self.assertIn('compressed cluster 70', str(error))
+                self.assert_nothing()
 
     def test_a_source_that_fails(self) -> None:
         file = bytes(_image().file)

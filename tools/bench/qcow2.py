@@ -21,10 +21,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 import dataclasses
+import os
 import pathlib
 import random
 import subprocess
-import sys
 
 from fuel_agent_curl import octets
 from tools.bench import contenders
@@ -40,6 +40,13 @@ from tools.bench import servers
 TIMES = 0.6
 #: The goal for the memory of a copy, whatever the image.
 MEMORY = 128 * octets.MIB
+
+# Of each mebibyte with data, what can be packed, and what cannot.
+_HALF = octets.MIB // 2
+# As much text there is, that it does not repeat itself at once.
+_TEXT = 8 * octets.MIB
+# The most that is left of the data in a packed image.
+_PACKED = 0.8
 
 _SECTIONS = {
     'plain': ('clusters as they are', ()),
@@ -77,7 +84,7 @@ def _compare(
     root.mkdir()
     raw = directory / 'raw'
     rounds.say('making a disk')
-    _make(raw, length)
+    data = _make(raw, length)
     expected = scratch.digest(raw, length)
     with servers.nginx(directory / 'nginx', root) as url:
         for key, (title, how) in _SECTIONS.items():
@@ -91,6 +98,8 @@ def _compare(
                     ],
                     check=True,
                 )
+                if how and image.stat().st_size > _PACKED * data:
+                    raise measure.Failed('nothing is packed: ' + title)
                 yield _section(options, directory, url, key, title, expected)
                 image.unlink()
 
@@ -162,17 +171,36 @@ def _section(
     )
 
 
-def _make(path: pathlib.Path, length: int) -> None:
-    """Make a disk of which a third has data, that half of it can be packed."""
+def _text() -> bytes:
+    """Return what can be packed: the sources of the standard library.
+
+    Not the interpreter: that may be a few kilobytes, with all else in a
+    library.
+    """
+    found = bytearray()
+    for path in sorted(pathlib.Path(os.__file__).parent.rglob('*.py')):
+        found += path.read_bytes()
+        if len(found) >= _TEXT:
+            return bytes(found)
+    raise measure.Failed('there is too little of the standard library')
+
+
+def _make(path: pathlib.Path, length: int) -> int:
+    """Make a disk of which a third has data, that half of it can be packed.
+
+    Return how many bytes that is.
+    """
     chance = random.Random(1)
-    program_text = pathlib.Path(sys.executable).read_bytes()
+    text = _text()
+    data = 0
     with path.open('wb') as file:
         file.truncate(length)
         for start in range(0, length - octets.MIB, 24 * octets.MIB):
             file.seek(start + chance.randrange(octets.MIB))
             for _mebibyte in range(8):
-                at = chance.randrange(len(program_text))
-                text = program_text[at : at + octets.MIB // 2]
-                text += chance.randbytes(octets.MIB - len(text))
-                file.write(text)
+                at = chance.randrange(len(text) - _HALF)
+                file.write(text[at : at + _HALF])
+                file.write(chance.randbytes(_HALF))
+                data += octets.MIB
         file.truncate(length)
+    return data

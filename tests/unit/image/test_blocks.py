@@ -28,6 +28,7 @@ import zlib
 from fuel_agent_curl import errors
 from fuel_agent_curl.image import blocks
 from fuel_agent_curl.image import containers
+from fuel_agent_curl.image import workers
 from fuel_agent_curl.octets import KIB
 from fuel_agent_curl.octets import MIB
 from tests.unit.image import test_containers
@@ -172,7 +173,7 @@ class _InThreads(test_containers.ContainersTestCase):
         self.packers.clear()
         self.packers['xz'] = self.packer
         threads = itertools.cycle(_THREADS)
-        self.patch(blocks, 'default_threads', lambda: next(threads))
+        self.patch(workers, 'default_threads', lambda: next(threads))
         # Or all that the tests have would be one run.
         self.patch(blocks, '_RUN', 3000)
 

@@ -14,10 +14,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import os
 import random
+import threading
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import octets
 from fuel_agent_curl.image import mapping
 from fuel_agent_curl.image import qcow2
 from fuel_agent_curl.image import scatter
@@ -29,6 +33,7 @@ from tests.support import qcow2s
 DAMAGED = int(os.environ.get('FUEL_AGENT_CURL_QCOW2_DAMAGED', '400'))
 
 _MEMORY = 4 * MIB
+_THREADS = (1, 2, 5)
 
 
 class Disk:
@@ -61,23 +66,41 @@ def _fits(header: qcow2.Header) -> None:
         raise errors.TargetTooSmall('too small')
 
 
-def unpack(file: bytes, step: int, tables: bytes | None = None) -> Disk:
+def unpack(
+    file: bytes,
+    step: int,
+    tables: bytes | None = None,
+    threads: int = 1,
+    memory: int = _MEMORY,
+) -> Disk:
     """Return the virtual disk of ``file``, which comes in such steps.
 
     :param tables: the file that the tables are read of before.
     """
     found = mapping.load(qcow2s.Memory(tables or file), _MEMORY, _fits)
-    cutter = scatter.Scatter(found)
     disk = Disk(found.header.length)
-    for start in range(0, len(file), step):
-        # The view is gone when the next one is asked for.
-        view = memoryview(bytearray(file[start : start + step]))
-        for piece in cutter.take(view):
-            disk.put(piece)
-        view.release()
-    for piece in cutter.finish():
+    for piece in pieces(file, step, scatter.Scatter(found, memory, threads)):
         disk.put(piece)
     return disk
+
+
+def pieces(
+    file: bytes, step: int, cutter: scatter.Scatter
+) -> Iterator[scatter.Piece]:
+    """Iterate over the pieces; those that are lent come first of a view."""
+    with contextlib.closing(cutter):
+        for start in range(0, len(file), step):
+            # The view is gone when the next one is asked for.
+            view = memoryview(bytearray(file[start : start + step]))
+            lent = True
+            for piece in cutter.take(view):
+                if piece.view is not None:
+                    if piece.lent and not lent:
+                        raise AssertionError('lent after another')
+                    lent = piece.lent
+                yield piece
+            view.release()
+        yield from cutter.finish()
 
 
 class TestScatter(base.TestCase):
@@ -126,8 +149,10 @@ class TestScatter(base.TestCase):
         image.file += data * 50
         found = mapping.load(qcow2s.Memory(image.file), _MEMORY)
         cutter = scatter.Scatter(found)
-        pieces = [piece[:2] for piece in cutter.take(memoryview(image.file))]
-        self.assertEqual([(0, 50 * 512)], pieces)
+        found_there = [
+            each[:2] for each in pieces(bytes(image.file), MIB, cutter)
+        ]
+        self.assertEqual([(0, 50 * 512)], found_there)
 
     def test_other_tables_than_were_read(self) -> None:
         image = qcow2s.sample()
@@ -163,6 +188,108 @@ class TestScatter(base.TestCase):
             self.assertIn('compressed cluster 0', str(error))
 
 
+class TestThreads(base.TestCase):
+    """Of compressed clusters, one to a job."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(scatter, '_JOB', 512)
+        chance = random.Random(3)
+        self.image = qcow2s.make(
+            {
+                guest: qcow2s.Packed(chance.randbytes(2) * 256)
+                for guest in range(0, 60, 2)
+            },
+            length=512 * 60,
+        )
+
+    def test_neither_bytes_nor_errors_depend_on_them(self) -> None:
+        file = bytes(self.image.file)
+        for threads in _THREADS:
+            for step in (512, 5000, MIB):
+                for memory in (0, 3000, _MEMORY):
+                    disk = unpack(file, step, None, threads, memory)
+                    self.assertTrue(disk.is_complete)
+                    self.assertTrue(disk.data == self.image.expected)
+        damaged = bytearray(file)
+        for guest in (22, 24, 58):
+            start = self.image.get(self.image.entry(guest)) & 0xFFFFFF
+            damaged[start : start + 3] = b'\xff\xff\xff'
+        for threads in _THREADS:
+            for step in (512, 5000, MIB):
+                error = self.assertRaises(
+                    errors.CorruptError,
+                    unpack,
+                    bytes(damaged),
+                    step,
+                    None,
+                    threads,
+                )
+                self.assertIn('compressed cluster 22', str(error))
+
+    def test_images_of_everything(self) -> None:
+        image = qcow2s.sample(bits=12, seed=6, count=90)
+        for threads in _THREADS:
+            for step in (4096, MIB):
+                disk = unpack(bytes(image.file), step, None, threads)
+                self.assertTrue(disk.data == image.expected)
+
+    def test_several_at_a_time(self) -> None:
+        both = threading.Barrier(2, timeout=60)
+        real = scatter._DECODERS['zlib']
+
+        def decode(data: octets.Buffer, length: int) -> bytes:
+            both.wait()
+            return real(data, length)
+
+        self.patch(scatter, '_DECODERS', {'zlib': decode})
+        disk = unpack(bytes(self.image.file), MIB, None, 2)
+        self.assertTrue(disk.data == self.image.expected)
+
+    def test_no_more_than_memory_allows(self) -> None:
+        """Nobody begins with what does not fit beside what is there."""
+        found = mapping.load(qcow2s.Memory(self.image.file), _MEMORY)
+        for memory, most in ((0, 1), (3500, 2), (_MEMORY, 7)):
+            cutter = scatter.Scatter(found, memory, 5)
+            held = []
+            for _piece in pieces(bytes(self.image.file), MIB, cutter):
+                held.append(len(cutter._jobs))
+            self.assertGreaterEqual(most, max(held), memory)
+            self.assertEqual(most > 2, max(held) > 2)
+
+    def test_without_threads_to_be_had(self) -> None:
+        def start(thread: threading.Thread) -> None:
+            if not left:
+                raise RuntimeError("can't start new thread")
+            left.pop()
+            really(thread)
+
+        really = threading.Thread.start
+        self.patch(threading.Thread, 'start', start)
+        for count in (0, 1):
+            left = [None] * count
+            disk = unpack(bytes(self.image.file), 5000, None, 4)
+            self.assertTrue(disk.data == self.image.expected)
+
+    def test_what_follows_each_other_is_one_piece(self) -> None:
+        self.patch(scatter, '_JOB', MIB)
+        image = qcow2s.make(
+            {guest: qcow2s.Packed(b'ab' * 256) for guest in (3, 4, 5, 8, 9)},
+            length=512 * 10 - 100,
+        )
+        for threads in _THREADS:
+            found = mapping.load(qcow2s.Memory(image.file), _MEMORY)
+            cutter = scatter.Scatter(found, _MEMORY, threads)
+            self.assertEqual(
+                [(3 * 512, 6 * 512), (8 * 512, 10 * 512 - 100)],
+                [
+                    each[:2]
+                    for each in pieces(bytes(image.file), MIB, cutter)
+                    if each.view is not None
+                ],
+            )
+
+
 class TestDamaged(base.TestCase):
     def test_at_random(self) -> None:
         """No end but one of ours, and nothing outside the virtual disk."""
@@ -191,7 +318,11 @@ class TestDamaged(base.TestCase):
             if not chance.randrange(10):
                 del file[chance.randrange(len(file)) :]
             try:
-                disk = unpack(bytes(file), chance.choice((512, 5000, MIB)))
+                disk = unpack(
+                    bytes(file),
+                    chance.choice((512, 5000, MIB)),
+                    threads=chance.choice((1, 1, 2)),
+                )
             except (errors.ContentError, errors.TargetTooSmall):
                 continue
             self.assertTrue(disk.is_complete)
