@@ -144,7 +144,7 @@ def _section(
         contenders.Contender(
             _OTHER,
             'sh -c "curl -q -s -f -o %s {url} && qemu-img convert -n -t none'
-            ' -f qcow2 -O raw %s {target} && sync"'
+            ' -f qcow2 -O raw %s {target} && sync {target}"'
             % (directory / 'file', directory / 'file'),
             key,
         ),
