@@ -192,7 +192,9 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, UnicodeError):
         return 'a file is not encoded as the locale says (UTF-8, mostly)'
     if isinstance(error, OSError):
-        return '%s: %s' % (error.filename, error.strerror)
+        # Of a read it has no name.
+        said = error.filename, error.strerror
+        return ': '.join(str(each) for each in said if each is not None)
     if isinstance(
         error,
         cfg.ConfigFilesNotFoundError | cfg.ConfigFilesPermissionDeniedError,

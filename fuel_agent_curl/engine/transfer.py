@@ -322,8 +322,15 @@ class Transfer:
         """Ask for the next part: the server caps its ranges.
 
         It is one attempt still, so that the low-speed check sees the parts
-        together.
+        together. One that brings nothing new has failed: the next would be
+        the same, without end.
         """
+        if ended.reception.offset <= max(self._offset, self._highest):
+            error = errors.ContentRangeError(
+                'the part sent ends before what is missing'
+            )
+            self._failed(ended, error)
+            return
         received = ended.received
         self._end_attempt()
         self._watchdog.continued(time.monotonic(), self._offset, received)

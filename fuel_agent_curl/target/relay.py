@@ -295,7 +295,7 @@ class Relay:
 
     def _too_late(self) -> errors.DeadlineExceeded:
         return errors.DeadlineExceeded(
-            'the deadline has passed, and %s is not written yet' % self._path
+            'the deadline has passed, and %s is not complete yet' % self._path
         )
 
     def _end(self) -> None:

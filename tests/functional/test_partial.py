@@ -197,6 +197,25 @@ class TestPartialAnswers(engine.EngineTestCase):
             requests=4,
         )
 
+    def test_the_same_part_for_good(self) -> None:
+        """Nothing proves that another one is of the same: read again."""
+        self.name(etag=None, last_modified=None)
+
+        def first_part(handler: faults.Handler) -> faults.Handler:
+            return lambda request, image: handler(
+                request.having('Range', 'bytes=0-8999'), image
+            )
+
+        for connections in (1, 4):
+            self.server.requests.clear()
+            self.assert_fails(
+                errors.AttemptsExhausted,
+                then=first_part,
+                attempts=3,
+                connections=connections,
+            )
+            self.assertLessEqual(len(self.server.requests), 8)
+
     def test_part_of_another_place_with_the_right_label(self) -> None:
         # Only a checksum can tell.
         lie = faults.content_range('bytes {first}-{last}/{length}', -7)

@@ -341,7 +341,7 @@ class EndTest(base.TestCase):
                 buffers.write(b'x')
 
         error = self.assertRaises(errors.DeadlineExceeded, produce)
-        self.assertIn('/dev/sdx is not written yet', str(error))
+        self.assertIn('/dev/sdx is not complete yet', str(error))
         self.assertTrue(buffers.abort(self.going.set))
 
     def test_deadline_at_the_end(self) -> None:
