@@ -227,11 +227,13 @@ def _try_rename(name: str) -> None:
     That it cannot be done is known too late in the end.
     """
     first, second = name + '-', name + '--'
-    # Another copy to the same name may do it in that moment, or was killed
-    # then: what that has made will do as well.
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(first, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
+        # Another copy to the same name may do it in that moment, or was killed
+        # then: what that has made will do as well.
+        with contextlib.suppress(FileExistsError):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            # On some file systems it is close(2) that fails.
+            os.close(os.open(first, flags, 0o600))
         with contextlib.suppress(FileNotFoundError):
             os.rename(first, second)
     finally:

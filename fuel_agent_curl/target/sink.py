@@ -21,6 +21,7 @@ from __future__ import annotations
 import abc
 import enum
 import errno
+import fcntl
 import logging
 import os
 import select
@@ -252,6 +253,8 @@ class Stream(Sink):
     def check_length(self, length: int) -> None:
         if self._has_medium:
             start = os.lseek(self._fd, 0, os.SEEK_CUR)
+            if fcntl.fcntl(self._fd, fcntl.F_GETFL) & os.O_APPEND:
+                start = os.fstat(self._fd).st_size
             filesystem.check_length(self.path, self._fd, start + length)
 
     def check_space(self, count: int) -> None:

@@ -84,4 +84,4 @@ class Options:
     @property
     def reads(self) -> bool:
         """Whether a file is read, too."""
-        return self.verify or self.mapped or self.recorded or self.reused
+        return self.verify or self.mapped or self.resumed or self.reused

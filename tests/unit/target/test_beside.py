@@ -147,6 +147,34 @@ class ReplaceTest(BesideTestCase):
         self.assertIn(self.path, str(error))
         self.assertEqual(['target'], os.listdir(self.directory))
 
+    def test_file_that_may_not_be_read(self) -> None:
+        """It has to be only where it is read."""
+        self.old()
+        opened = os.open
+
+        def writing_only(path: str, flags: int, *mode: int) -> int:
+            if path == self.path and flags & os.O_RDWR:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return opened(path, flags, *mode)
+
+        self.patch(os, 'open', writing_only)
+        for options, needed in (
+            ({'recorded': True}, False),
+            ({'recorded': True, 'in_place': True}, False),
+            ({'verify': True, 'in_place': True}, True),
+            ({'reused': True}, True),
+            ({'resumed': True}, True),
+            ({'mapped': True}, True),
+        ):
+            chosen = writing.Options(**options)
+            if needed:
+                self.assertRaises(
+                    errors.TargetPermission,
+                    *(opening.open_target, self.path, chosen),
+                )
+            else:
+                opening.open_target(self.path, chosen).abort()
+
 
 class LeftTest(BesideTestCase):
     """What is in the way of the file beside."""
@@ -284,6 +312,21 @@ class InPlaceTest(BesideTestCase):
             self._assert_in_place('no file can be made, or renamed')
         os.unlink(self.path)
         self.copy()
+
+    def test_what_fails_when_it_is_closed_leaves_none(self) -> None:
+        close = os.close
+
+        def failing(fd: int) -> None:
+            close(fd)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        self.patch(os, 'close', failing)
+        error = self.assertRaises(
+            errors.WriteError, opening.open_target, self.path
+        )
+        self.patch(os, 'close', close)
+        self.assertEqual(errno.EIO, error.os_errno)
+        self.assertEqual([], os.listdir(self.directory))
 
     def test_what_runs_out_when_it_is_made_leaves_none(self) -> None:
         def memfd_create(name: str) -> int:

@@ -20,6 +20,7 @@ import errno
 import fcntl
 import os
 import pty
+import resource
 import sys
 import threading
 
@@ -73,6 +74,23 @@ class DescriptorTest(copying.FileTestCase):
             pipeline.copy(copying.whole(IMAGE), '/dev/fd/%d' % fd)
             self.assertTrue(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND)
         self.assert_image(b'old' + IMAGE)
+
+    def test_appended_to_up_to_the_limit_of_the_process(self) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, limits)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(IMAGE) + 2, limits[1]))
+        for old, fits in ((b'12', True), (b'123', False)):
+            self.old(old)
+            with self._open(os.O_WRONLY | os.O_APPEND) as fd:
+                target = opening.open_target('/dev/fd/%d' % fd)
+                self.addCleanup(target.abort)
+                if fits:
+                    target.check_length(len(IMAGE))
+                else:
+                    self.assertRaises(
+                        errors.TargetTooSmall,
+                        *(target.check_length, len(IMAGE)),
+                    )
 
     def test_what_is_behind_stays(self) -> None:
         self.old(b'0123456789')
