@@ -467,10 +467,10 @@ def load(
     )
     if header.snapshots:
         LOG.warning(
-            'the qcow2 image has %d snapshot%s, which are left out: what is'
-            ' written is the disk as it is now',
-            header.snapshots,
-            '' if header.snapshots == 1 else 's',
+            'the qcow2 image has %s: what is written is the disk as it is now',
+            'a snapshot, which is left out'
+            if header.snapshots == 1
+            else '%d snapshots, which are left out' % header.snapshots,
         )
     return mapping
 

@@ -191,10 +191,11 @@ def parse(head: bytes, file_length: int) -> Header:
     if l1[1] > file_length:
         raise _outside('its L1 table', l1[0])
     named = ['version %d' % version, 'clusters of %d bytes' % cluster]
-    named += [
-        *features.named,
-        *(['%d snapshots' % snapshots] * bool(snapshots)),
-    ]
+    named += features.named
+    if snapshots:
+        named.append(
+            'a snapshot' if snapshots == 1 else '%d snapshots' % snapshots
+        )
     return Header(
         version=version,
         length=length,

@@ -56,6 +56,20 @@ class TestLoad(base.TestCase):
         for each in packed:
             self.assertLessEqual(each.stop, len(image.file))
 
+    def test_snapshots_are_left_out_and_that_is_said(self) -> None:
+        for count, said in ((1, 'a snapshot'), (2, '2 snapshots')):
+            image = _make()
+            start = len(image.file) + -len(image.file) % _C
+            image.file += bytes(start + _C - len(image.file))
+            image.set_head(snapshots=count, snapshots_start=start)
+            found = load(image)
+            self.assertEqual(said, found.header.features[-1])
+            self.assertIn(
+                'the qcow2 image has %s, which %s left out'
+                % (said, 'is' if count == 1 else 'are'),
+                self.log.output,
+            )
+
     def test_what_has_data_next(self) -> None:
         found = load(_make())
         for guest, following in (
