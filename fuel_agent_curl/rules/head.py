@@ -40,6 +40,16 @@ _ETAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]+"')
 # What may be sent back in If-Range; http_date accepts more.
 _PRINTABLE = re.compile(r'[\x20-\x7e]+')
 
+# RFC 9110 section 5.6.7: what is sent. The other forms are obsolete.
+_MONTHS = (
+    *('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun'),
+    *('Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'),
+)
+_IMF_FIXDATE = re.compile(
+    r'(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), ([0-9]{2}) (%s) ([0-9]{4})'
+    ' ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT' % '|'.join(_MONTHS)
+)
+
 # RFC 9110 section 8.8.2.2: a Last-Modified is a strong validator only where
 # the Date of the same answer is enough later that no second change can hide
 # behind the same time. The RFC leaves the margin to us; 60 s is that of its
@@ -301,8 +311,35 @@ def http_date(text: str) -> datetime.datetime | None:
 
     The answers for the segments of one image hold the same few dates.
     """
-    # Here: it takes as long to import as all of our rules, and many answers
-    # have no date.
+    return _imf_fixdate(text) or _other_date(text)
+
+
+def _imf_fixdate(text: str) -> datetime.datetime | None:
+    """Return the time that a date in the form of today names."""
+    found = _IMF_FIXDATE.fullmatch(text)
+    if found is None:
+        return None
+    day, month, year, hour, minute, second = found.groups()
+    try:
+        return datetime.datetime(
+            int(year),
+            _MONTHS.index(month) + 1,
+            int(day),
+            int(hour),
+            int(minute),
+            int(second),
+            tzinfo=datetime.UTC,
+        )
+    except ValueError:
+        return None
+
+
+def _other_date(text: str) -> datetime.datetime | None:
+    """Return the time that a date in an obsolete form names, or in none."""
+    if not text:
+        return None
+    # Here: it takes as long to import as all of our rules, and hardly any
+    # server sends such a date.
     import email.utils
 
     try:

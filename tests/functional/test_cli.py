@@ -57,6 +57,17 @@ sys.exit(main.main(sys.argv[1:]))
 """
 
 
+# Prints whether that was imported by the end of a copy.
+_READ_A_DATE = """
+import sys
+from fuel_agent_curl.cmd import main
+
+code = main.main(sys.argv[1:])
+print('email.utils' in sys.modules)
+sys.exit(code)
+"""
+
+
 def _sha256(content: bytes) -> str:
     return 'sha256:' + hashlib.sha256(content).hexdigest()
 
@@ -460,6 +471,13 @@ class TestOtherVerbs(program.ProgramTestCase):
         self.assertEqual('set()\n', done.stdout)
 
     def test_what_can_wait_is_imported_after_the_first_request(self) -> None:
+        self.assertEqual('[]\n', self.copied_by(_IMPORTED))
+
+    def test_a_date_of_the_usual_form_takes_no_import(self) -> None:
+        self.assertEqual('False\n', self.copied_by(_READ_A_DATE))
+
+    def copied_by(self, script: str) -> str:
+        """Return what a Python script prints that copies the image."""
         # Whatever measures the coverage imports what it likes.
         environment = {
             name: value
@@ -467,14 +485,14 @@ class TestOtherVerbs(program.ProgramTestCase):
             if not name.startswith('COVERAGE')
         }
         done = subprocess.run(
-            [sys.executable, '-c', _IMPORTED, 'copy', self.url, self.target],
+            [sys.executable, '-c', script, 'copy', self.url, self.target],
             capture_output=True,
             check=True,
             text=True,
             timeout=200,
             env=environment,
         )
-        self.assertEqual('[]\n', done.stdout)
+        return done.stdout
 
     def test_the_same_lines_with_oslo_log_and_without(self) -> None:
         path = self.path('our.conf')

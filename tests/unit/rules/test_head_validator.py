@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import datetime
+import email.utils
 
 from fuel_agent_curl.rules import head
 from tests import base
@@ -245,6 +246,14 @@ class TestHttpDate(base.TestCase):
     def test_three_forms(self) -> None:
         expected = datetime.datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
         for text in DATE_FORMS:
+            self.assertEqual(expected, head.http_date(text))
+
+    def test_every_month(self) -> None:
+        for month in range(1, 13):
+            expected = datetime.datetime(
+                2024, month, 29, 23, 59, 1, tzinfo=UTC
+            )
+            text = email.utils.format_datetime(expected, usegmt=True)
             self.assertEqual(expected, head.http_date(text))
 
     def test_another_zone_is_counted_in(self) -> None:
