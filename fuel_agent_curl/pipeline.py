@@ -322,7 +322,7 @@ def copy(
             sink.go_on(left.record, left.compared)
         if _is_reused(download):
             # It is written when it is known what there is of it.
-            pass
+            sink.judge()
         elif bmap is None:
             tasks.append(sink.write)
         else:
@@ -749,7 +749,8 @@ def _copy_reused(
     assert isinstance(sink, storage.Storage)
     length = download.hashes.length
     sink.check_length(length)
-    found = containers.kind(download.begin())
+    first = download.begin()
+    found = containers.kind(first)
     if 'raw' not in (container, found):
         raise errors.OptionError(
             'what is on a target is reused for a raw image alone, and this one'
@@ -763,6 +764,10 @@ def _copy_reused(
     download.use(missing, sink.read_old)
     if options.dry_run:
         described = sink.describe()
+        if sink.kind == 'device':
+            # A partition table, if there is one, is in it.
+            sink.write(first)
+            sink.judge()
         sink.abort()
         return Result(0, 'raw', mapped, length=length, target=described)
     if not missing and sink.is_as_long(length):

@@ -166,16 +166,19 @@ class TestReuse(ReuseTestCase):
             loop.LoopDevice(self.directory, _LENGTH, sector_size=4096)
         )
         self.target, self.backing = device.path, device.backing
-        for content in map(bytes, images):
+        for number, content in enumerate(map(bytes, images)):
             self.content = content
             self.server.representations['/image'] = harmful.Representation(
                 content
             )
             self.publish()
             self.put(content)
-            code = self.run_program('--reuse')
-            self.assertEqual(50, code, self.said)
-            self.assertIn('sectors of 512 bytes', self.said)
+            # A dry run reads nothing of where a file system begins.
+            tried = [['--dry-run']] if number == 0 else []
+            for argv in [], *tried:
+                code = self.run_program('--reuse', *argv)
+                self.assertEqual(50, code, self.said)
+                self.assertIn('sectors of 512 bytes', self.said)
             self.assertEqual('untouched', self.events[-1]['target_state'])
             self.assertTrue(content == self.read())
             self.arrives('--reuse', '--any-sector-size')
