@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import contextlib
 import logging
 import os
 import stat
@@ -125,7 +126,9 @@ def _read(path: str) -> record_module.Record | None:
     try:
         return directory.read_slots(fd, storage.RECORDS, path)
     finally:
-        os.close(fd)
+        # Nothing was written: that it fails says nothing of what was read.
+        with contextlib.suppress(OSError):
+            os.close(fd)
 
 
 def usable(

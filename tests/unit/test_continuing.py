@@ -15,8 +15,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import os
+import pathlib
 
 import fixtures
 
@@ -106,6 +108,20 @@ class TestLook(base.TestCase):
     def test_what_holds_none(self) -> None:
         for target in '', '-', '/dev/null', self.directory.path:
             self.assertIsNone(continuing.look(target, self.state))
+
+    def test_a_target_that_cannot_be_closed(self) -> None:
+        """As on FUSE and NFS; it was only read."""
+        close = os.close
+
+        def fail(fd: int) -> None:
+            close(fd)
+            raise OSError(errno.EIO, 'broken')
+
+        pathlib.Path(self.target).write_bytes(b'an image')
+        self.patch(os, 'close', fail)
+        found = self.look()
+        assert found is not None
+        self.assertIsNone(found.record)
 
     def test_relative_to_a_directory_that_is_gone(self) -> None:
         def gone() -> str:
