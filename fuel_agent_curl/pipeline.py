@@ -322,7 +322,7 @@ def copy(
             sink.go_on(left.record, left.compared)
         if _is_reused(download):
             # It is written when it is known what there is of it.
-            sink.judge()
+            pass
         elif bmap is None:
             tasks.append(sink.write)
         else:
