@@ -42,6 +42,7 @@ import contextlib
 import errno
 import fcntl
 import logging
+import math
 import mmap
 import os
 import sys
@@ -95,9 +96,11 @@ Inspector = Callable[[Iterator[memoryview]], None]
 #: kernel knows has its magic number there, and all of that is blank.
 RECORDS = 768 * octets.KIB
 
-# How much is written before the first record, and between two: as much is
-# lost by a kill.
+# How much is written before the first record, and between two where that takes
+# so many seconds; else up to the most: as much is lost by a kill.
 _RECORD = 16 * octets.MIB
+_RECORD_MOST = 48 * octets.MIB
+_RECORD_INTERVAL = 1.0
 
 # Where there is never nothing to do, as much is synced no more often than
 # that, in seconds: else a power cut would lose all.
@@ -113,6 +116,17 @@ _RECORDS_END = RECORDS + record_module.SLOTS * record_module.SLOT
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+def is_record_due(more: int, seconds: float) -> bool:
+    """Tell whether to make another record.
+
+    :param more: bytes written since the last one.
+    :param seconds: since it was made, infinite where there is none.
+    """
+    if more < _RECORD:
+        return False
+    return more >= _RECORD_MOST or seconds >= _RECORD_INTERVAL
 
 
 class Storage(sink.Sink):
@@ -172,6 +186,7 @@ class Storage(sink.Sink):
         self._head = 0
         # Where the last record was made.
         self._recorded = FIRST
+        self._recorded_at = -math.inf
         self._synced: record_module.Mark | None = None
         self._synced_at = 0.0
         # There is a record on the target, which may be gone on with.
@@ -415,12 +430,16 @@ class Storage(sink.Sink):
 
     def _record(self) -> None:
         """Make a record, if it is time for one."""
-        if self._journal is None or self._offset - self._recorded < _RECORD:
+        more = self._offset - self._recorded
+        if self._journal is None or not is_record_due(more, math.inf):
             return
         if self._before is not None and not self._is_compared:
             # What there is says more, and may be needed again.
             return
         now = time.monotonic()
+        if not is_record_due(more, now - self._recorded_at):
+            return
+        self._recorded_at = now
         if (
             self._unsynced >= _SYNC_AT_LEAST
             and now - self._synced_at >= _SYNC_INTERVAL

@@ -128,7 +128,7 @@ def committed(self, offset, count):
 
 window.Window.commit = committed
 journal.boot = lambda: asked['boot']
-storage._RECORD = 1 << 20
+storage._RECORD = storage._RECORD_MOST = 1 << 20
 storage._SYNC_AHEAD = 2 << 20
 storage._SYNC_AT_LEAST, storage._SYNC_INTERVAL = 4 << 20, 0.0
 
