@@ -25,155 +25,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
-from collections.abc import Sequence
 import contextlib
 import logging
-import os
 from typing import Any
-import weakref
 
 from fuel_agent import errors as fuel_agent_errors
 from fuel_agent.utils import artifact
 from oslo_config import cfg
 
-from fuel_agent_curl import continuing
 from fuel_agent_curl import errors
 from fuel_agent_curl import octets
 from fuel_agent_curl import pipeline
-from fuel_agent_curl import spooling
 from fuel_agent_curl.config import opts
-from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import download
 from fuel_agent_curl.image import containers
-from fuel_agent_curl.state import spool as spool_module
 from fuel_agent_curl.target import writing
 
 LOG = logging.getLogger(__name__)
 
 opts.register(cfg.CONF)
-
-
-class _Kept:
-    """A download that keeps what it brings in a spool, until that is settled.
-
-    It stands in for the ``Download``; what an earlier attempt has left comes
-    first. To close it leaves the spool for the next attempt.
-    """
-
-    def __init__(
-        self,
-        directory: str,
-        url: str,
-        mirrors: Sequence[str],
-        settings: settings_module.Settings,
-    ) -> None:
-        name, redacted = continuing.digest(url), errors.redact(url)
-        os.makedirs(directory, 0o700, exist_ok=True)
-        self._spool = spool_module.open_spool(
-            os.path.join(os.path.realpath(directory), name + '.spool')
-        )
-        # It may be dropped at any time: nobody has to close it. What it is
-        # made of is not free at once, as that refers to itself.
-        weakref.finalize(self, self._spool.close)
-        asked = download.resolve(url, mirrors=mirrors, settings=settings)
-        # Whatever is damaged ends it now, before a byte is handed on.
-        with contextlib.suppress(errors.CannotContinue):
-            for _view in self._spool.read(0, self._spool.length):
-                pass
-        try:
-            kept = spooling.kept(self._spool, tuple(asked.urls), name)
-            self._download = download.fetch_asked(
-                asked, settings=settings, kept=kept
-            )
-        except errors.CannotContinue as error:
-            LOG.warning('%s begins anew: %s', self._spool.path, error.message)
-            self._spool.reset()
-            self._download = download.fetch_asked(asked, settings=settings)
-        weakref.finalize(self, self._download.close, patience=0)
-        length = self._download.length
-        if length is not None and not self._spool.length:
-            self._check_room(length)
-        self.position = 0
-        self._failure: errors.Error | None = None
-        self._source = spooling.Spooled(
-            self._download,
-            *(self._spool, 0, (name, redacted)),
-            room=lambda length: 0,
-            compared=lambda: LOG.info('what was kept of %s is used', redacted),
-        )
-        self._views = self._source.views()
-
-    def _check_room(self, length: int) -> None:
-        try:
-            self._spool.check_room(length)
-        except errors.SpoolError:
-            self._download.close()
-            self._spool.remove()
-            raise
-
-    @property
-    def length(self) -> int | None:
-        return self._download.length
-
-    @property
-    def end_proven(self) -> bool:
-        return self._download.end_proven
-
-    def __next__(self) -> bytes:
-        view = self._next()
-        try:
-            return bytes(view)
-        except BaseException:
-            self._fail()
-            raise
-
-    def views(self) -> Iterator[memoryview]:
-        """Iterate over what is left; a view is valid until the next one."""
-        with contextlib.suppress(StopIteration):
-            while True:
-                yield self._next()
-
-    def _next(self) -> memoryview:
-        if self._failure is not None:
-            raise self._failure.again()
-        try:
-            view = next(self._views)
-            self.position += len(view)
-            return view
-        except StopIteration:
-            raise
-        except BaseException as error:
-            self._fail(error)
-            raise
-
-    def _fail(self, error: BaseException | None = None) -> None:
-        """Have the next call fail, too: the end must not be met after it."""
-        self._failure = errors.Error('reading was interrupted')
-        if isinstance(error, errors.Error):
-            self._failure = error.again()
-        self.settle(done=isinstance(error, _WRONG))
-
-    def keep(self, view: object) -> Callable[[], None] | None:
-        """See ``download.Download.keep``."""
-        return self._source.keep(view)
-
-    def close(self) -> None:
-        self._download.close()
-
-    def settle(self, *, done: bool) -> None:
-        """Remove the spool where nobody needs it any more, or leave it."""
-        if done:
-            self._spool.remove()
-        else:
-            self._spool.close()
-
-
-# What was kept would be wrong again.
-_WRONG = (
-    errors.CannotContinue,
-    errors.ContentError,
-    errors.RepresentationChanged,
-)
 
 
 class _Following:
@@ -224,8 +94,11 @@ class HttpUrl(_Stream):
     def __init__(self, url: str) -> None:
         self.url = str(url)
         with _as_fuel_agent_errors():
-            self._download = _begin(self.url)
             settings = opts.settings_from(cfg.CONF)
+            first, *mirrors = opts.sources(cfg.CONF, self.url)
+            self._download = download.fetch(
+                first, mirrors=mirrors, settings=settings
+            )
         # Raw, unless a stage says that it is in a container.
         self._end_matters = not settings.allow_unproven_end
         LOG.debug(
@@ -240,10 +113,8 @@ class HttpUrl(_Stream):
         except (errors.Error, StopIteration) as error:
             self.close()
             with _as_fuel_agent_errors():
-                if isinstance(error, StopIteration):
-                    if self._end_matters:
-                        pipeline.check_end(self._download)
-                    self.settle(done=True)
+                if isinstance(error, StopIteration) and self._end_matters:
+                    pipeline.check_end(self._download)
                 raise
 
     def views(self) -> Iterator[memoryview]:
@@ -268,17 +139,14 @@ class HttpUrl(_Stream):
             length = self._download.length
             return None if length is None else length - before
 
-        done = False
         try:
             if self._is_plain():
                 keep = self._download.keep
                 _write(self.views(), filename, self.close, left, keep)
             else:
                 _write(iter(self), filename, self.close)
-            done = True
         finally:
             self.close()
-            self.settle(done=done)
 
     def in_container(self) -> None:
         """Say that what the bytes are in has an end of its own."""
@@ -287,27 +155,6 @@ class HttpUrl(_Stream):
     def close(self) -> None:
         """End the download; nothing where it has ended."""
         self._download.close()
-
-    def settle(self, *, done: bool) -> None:
-        """Drop what is kept for another attempt, or leave it to that.
-
-        :param done: there is to be none.
-        """
-        if isinstance(self._download, _Kept):
-            self._download.settle(done=done)
-
-
-def _begin(url: str) -> download.Download | _Kept:
-    """Begin the download, with a spool where one is wanted and possible."""
-    settings = opts.settings_from(cfg.CONF)
-    first, *mirrors = opts.sources(cfg.CONF, url)
-    directory = opts.fuel_agent_spool(cfg.CONF)
-    if directory is not None:
-        try:
-            return _Kept(directory, first, mirrors, settings)
-        except (errors.SpoolError, OSError) as error:
-            LOG.warning('nothing is kept for another attempt: %s', error)
-    return download.fetch(first, mirrors=mirrors, settings=settings)
 
 
 class GunzipStream(_Stream):
@@ -343,9 +190,6 @@ class GunzipStream(_Stream):
                 return bytes(next(self._chunks))
         except BaseException as error:
             self._end()
-            self._settle(
-                done=isinstance(error, (StopIteration, errors.ContentError))
-            )
             if isinstance(error, errors.Error):
                 self._failure = error.again()
             elif not isinstance(error, StopIteration):
@@ -357,20 +201,10 @@ class GunzipStream(_Stream):
     def target(self, filename: str = '/dev/null') -> None:
         """Write what is left to ``filename``, and sync it."""
         chunks = self._chunks if self._is_plain() else iter(self)
-        done = False
         try:
             _write(chunks, filename, self._end)
-            done = True
-        except errors.ContentError:
-            done = True
-            raise
         finally:
             self._end()
-            self._settle(done=done)
-
-    def _settle(self, *, done: bool) -> None:
-        if isinstance(self._stream, HttpUrl):
-            self._stream.settle(done=done)
 
     def _end(self) -> None:
         # The download ends where the container is damaged: it would go on

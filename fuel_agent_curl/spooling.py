@@ -51,13 +51,9 @@ class Parts(typing.Protocol):
 
 
 class Source(typing.Protocol):
-    """The source of what is not in the spool: a ``download.Download``.
+    """The source of what is not in the spool: a ``copying.LazySource``."""
 
-    Or a ``copying.LazySource``.
-    """
-
-    @property
-    def position(self) -> int: ...
+    position: int
 
     @property
     def length(self) -> int | None: ...
@@ -76,6 +72,8 @@ class Source(typing.Protocol):
     def views(self) -> Iterator[memoryview]: ...
 
     def keep(self, view: object) -> Callable[[], None] | None: ...
+
+    def parts(self) -> Parts: ...
 
     def close(self) -> None: ...
 
@@ -139,7 +137,6 @@ class Spooled:
     :param room: returns how many bytes something else is going to take on
         the file system of the spool, by the length of the download.
     :param compared: called when all that was there has been handed on.
-    :param parts: makes what reads it out of order; None: nobody does.
     :param checked: as of ``copying.LazySource``.
     """
 
@@ -151,7 +148,6 @@ class Spooled:
         label: tuple[str, str],
         room: Callable[[int], int],
         compared: Callable[[], None],
-        parts: Callable[[], Parts] | None = None,
         checked: Callable[[Iterator[memoryview]], Iterator[memoryview]]
         | None = None,
     ) -> None:
@@ -161,7 +157,6 @@ class Spooled:
         self._label = label
         self._room = room
         self._compared = compared
-        self._parts = parts
         self._checked = checked
         self._views: Iterator[memoryview] | None = None
         self._found: tuple[str, answer.Representation] | None = None
@@ -263,8 +258,7 @@ class Spooled:
         if self._views is not None and found and found[1].ranges is False:
             self.fill()
         else:
-            assert self._parts is not None
-            reading.by_ranges = self._parts()
+            reading.by_ranges = self.inner.parts()
             self._views = None
         return reading
 

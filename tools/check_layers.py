@@ -40,9 +40,7 @@ ROOMS = {
         'config'
     ),
     'drivers': 'artifact engine config',
-    'artifact': (
-        'spooling continuing pipeline engine state image target config'
-    ),
+    'artifact': 'pipeline engine image target config',
     'spooling': 'continuing rules state target',
     'reusing': 'engine rules image config',
     'continuing': 'rules state target',

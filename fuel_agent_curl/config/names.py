@@ -25,9 +25,7 @@ from fuel_agent_curl.config import options
 #: What stands in an environment variable before the name of an option.
 VARIABLE = 'OS_%s__' % options.GROUP.upper()
 
-_NAMES = frozenset(option.name for option in options.ALL).union(
-    options.IRONIC, options.FUEL_AGENT
-)
+_NAMES = frozenset(option.name for option in options.ALL).union(options.IRONIC)
 
 _NAME = re.compile(r'[a-z][a-z0-9_-]{0,31}')
 

@@ -29,7 +29,6 @@ import time
 from typing import Any
 import zlib
 
-import fixtures
 from fuel_agent import errors as fuel_agent_errors
 from fuel_agent.utils import artifact as fuel_agent_artifact
 from oslo_config import cfg
@@ -40,7 +39,6 @@ from fuel_agent_curl import harmful
 from fuel_agent_curl.config import opts
 from fuel_agent_curl.harmful import faults
 from fuel_agent_curl.octets import MIB
-from fuel_agent_curl.state import spool as spool_module
 from tests import base
 from tests.support import endpoints
 from tests.support import leaks
@@ -76,7 +74,7 @@ class _HttpUrlTestCase(base.FunctionalTestCase):
         self.set('low_speed_time', 1)
         self.set('chunk_size', 65536)
 
-    def set(self, name: str, value: float | str) -> None:
+    def set(self, name: str, value: float) -> None:
         self.set_option(cfg.CONF, name, value, opts.GROUP)
 
     def serve(self, data: bytes) -> harmful.Server:
@@ -91,125 +89,6 @@ class _HttpUrlTestCase(base.FunctionalTestCase):
 
     def open(self) -> artifact.HttpUrl:
         return artifact.HttpUrl(self.server.url())
-
-
-class TestSpool(_HttpUrlTestCase):
-    """What is kept for another attempt, with ``fuel_agent_spool``."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.spool = os.path.join(self.directory, 'spool')
-        self.target = os.path.join(self.directory, 'target')
-        self.set('fuel_agent_spool', self.spool)
-
-    def begin(self, length: int = 2 * MIB) -> str:
-        """Have an attempt get so far; return the path of what is kept."""
-        stream = self.open()
-        while stream.processed_bytes < length:
-            next(stream)
-        del stream
-        self.server.requests.clear()
-        (name,) = os.listdir(self.spool)
-        return os.path.join(self.spool, name)
-
-    def arrives(self, stream: artifact.HttpUrl) -> None:
-        stream.target(self.target)
-        with open(self.target, 'rb') as file:
-            self.assert_image(file.read())
-        self.assertEqual(len(IMAGE), stream.processed_bytes)
-        self.assertEqual([], os.listdir(self.spool))
-
-    def test_the_rest_is_fetched(self) -> None:
-        self.begin()
-        stream = self.open()
-        self.assertEqual(len(IMAGE), stream.length)
-        self.assertEqual(0, stream.processed_bytes)
-        self.arrives(stream)
-        self.assertEqual(['bytes=%d-' % (2 * MIB)], self.server.ranges)
-
-    def test_a_failure(self) -> None:
-        """The object that has failed is in nobody's way."""
-        self.begin()
-        self.server.script(faults.cut(MIB), then=faults.status(404))
-        stream = self.open()
-        self.assertRaises(
-            fuel_agent_errors.HttpUrlConnectionError,
-            stream.target,
-            self.target,
-        )
-        self.server.script()
-        self.server.requests.clear()
-        self.arrives(self.open())
-        self.assertNotIn(None, self.server.ranges)
-
-    def test_a_sink_that_is_not_ours(self) -> None:
-        self.begin()
-        self.assert_image(b''.join(self.open()))
-        self.assertEqual([], os.listdir(self.spool))
-
-    def test_a_container(self) -> None:
-        self.server = self.serve(gzip.compress(IMAGE))
-        self.begin()
-        artifact.GunzipStream(self.open()).target(self.target)
-        with open(self.target, 'rb') as file:
-            self.assert_image(file.read())
-        self.assertEqual([], os.listdir(self.spool))
-        # It would be wrong again.
-        self.server = self.serve(gzip.compress(IMAGE)[:-1] + b'x')
-        stream = artifact.GunzipStream(self.open())
-        self.assertRaises(errors.ContentError, stream.target, self.target)
-        self.assertEqual([], os.listdir(self.spool))
-
-    def test_damage(self) -> None:
-        path = self.begin()
-        with open(path, 'r+b') as file:
-            file.seek(-MIB // 2, os.SEEK_END)
-            file.write(b'x')
-        self.arrives(self.open())
-        self.assertEqual(['bytes=%d-' % MIB], self.server.ranges)
-
-    def test_another_image_by_now(self) -> None:
-        self.begin()
-        self.server.representations['/image'] = harmful.Representation(
-            IMAGE, etag='"2"'
-        )
-        self.arrives(self.open())
-        self.assertIn(None, self.server.ranges)
-
-    def test_what_cannot_be_kept(self) -> None:
-        """The image arrives all the same."""
-        with open(self.spool, 'w'):
-            pass
-        self.assert_image(b''.join(self.open()))
-        os.unlink(self.spool)
-        self.patch(
-            spool_module.Spool, 'check_room', lambda self, length: _refuse()
-        )
-        self.assert_image(b''.join(self.open()))
-        self.assertEqual([], os.listdir(self.spool))
-
-    def test_dropped(self) -> None:
-        """Another can use it, and nothing is left open."""
-        for _turn in range(2):
-            next(self.open())
-        self.arrives(self.open())
-
-    def test_an_interruption_is_not_the_end(self) -> None:
-        stream = self.open()
-        next(stream)
-
-        def interrupted(*_args: object) -> None:
-            raise KeyboardInterrupt
-
-        with fixtures.MonkeyPatch(
-            'fuel_agent_curl.state.spool.Spool.add', interrupted
-        ):
-            self.assertRaises(KeyboardInterrupt, next, stream)
-        self.assertRaises(errors.Error, next, stream)
-
-
-def _refuse() -> None:
-    raise errors.SpoolError('there is no room')
 
 
 class TestHttpUrl(_HttpUrlTestCase):
