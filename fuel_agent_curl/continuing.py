@@ -135,12 +135,14 @@ def usable(
     left: Left,
     target: str,
     asked: Callable[[], str],
+    container: str,
     *,
     decided: Callable[[str], bool],
 ) -> record_module.Record | None:
     """Return the record that is to be gone on with; None: none, as is said.
 
     :param asked: returns the digest of all that is asked for.
+    :param container: that is asked for, 'auto' for any.
     :param decided: tells, for what the image comes in, whether something else
         proves what the whole image is.
     """
@@ -150,6 +152,9 @@ def usable(
     why = None
     if record.asked != asked():
         why = 'that one was asked for in another way'
+    elif container not in ('auto', record.container):
+        # It may be anybody's, and would have the image written as it comes.
+        why = 'its record says that the image comes in %s' % record.container
     elif not left.is_trusted and not decided(record.container):
         why = (
             'its record is on the target alone, where anybody may have put it,'

@@ -392,6 +392,7 @@ class Copy:
                 left,
                 request.target,
                 lambda: self._asked(plan),
+                request.container,
                 decided=lambda container: self._decides(plan, container),
             )
         if request.spool is None or request.dry_run:
@@ -528,15 +529,20 @@ class Copy:
 
         None where this one is not to be gone on with, either: parts that a
         block map has skipped are not there to be compared with a checksum,
-        and a signature is checked of the first byte on. Nor does anything
-        prove the first mebibyte, which is fetched by itself, of a map that
-        has no checksum of some range.
+        or with the hashes of a Metalink document, and a signature is checked
+        of the first byte on. Nor does anything prove the first mebibyte,
+        which is fetched by itself, of a map that has no checksum of some
+        range.
         """
         request = self.request
         if request.dry_run or request.is_image_signed:
             return None
         if not plan.is_recorded:
             return None
+        if plan.bmap is not None and prefixes.is_metalink(request.url):
+            asked = self._resolve()
+            if asked.checksum or asked.pieces:
+                return None
         return continuing.look(request.target, request.state_dir)
 
     def _decides(self, plan: _Plan, container: str) -> bool:
@@ -592,7 +598,7 @@ class Copy:
         source: LazySource | spooling.Spooled = self._lazy
         self._spooled = None
         if self._spool is not None and self._spool.is_open:
-            source = self._with_spool(self._spool, record, kept, urls)
+            source = self._with_spool(self._spool, plan, record, kept, urls)
         if record is not None:
             assert kept is not None
             before = pipeline.Left(
@@ -666,6 +672,7 @@ class Copy:
     def _with_spool(
         self,
         spool: spool_module.Spool,
+        plan: _Plan,
         record: record_module.Record | None,
         kept: sources.Kept | None,
         urls: tuple[str, ...],
@@ -674,7 +681,9 @@ class Copy:
         from fuel_agent_curl import spooling
 
         request = self.request
-        asked = continuing.digest(request.url)
+        # With another checksum it is another image, of the same URL.
+        checksums = plan.checksum, plan.image_checksum
+        asked = continuing.digest(repr((request.url, checksums)))
         there = spooling.kept(spool, urls, asked)
         begins = 0
         if kept is not None:

@@ -457,6 +457,7 @@ class ImageDownload(getattr(standby, 'ImageDownload', object)):  # type: ignore[
                 self._left,
                 way.location,
                 lambda: asked,
+                'raw',
                 # It is recorded of a raw image alone, and the checksum that
                 # the agent has is of that.
                 decided=lambda container: container == 'raw',

@@ -119,7 +119,9 @@ def kept(
         return None
     if record.asked != asked:
         LOG.warning(
-            'the spool %s is of %s: it begins anew', spool.path, record.url
+            'the spool %s is of %s, or of another checksum: it begins anew',
+            spool.path,
+            record.url,
         )
         spool.reset()
         return None

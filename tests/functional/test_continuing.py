@@ -383,6 +383,27 @@ class TestContinuing(killing.KillTestCase):
             self.arrives('--bmap', path)
             self.assertEqual(0, self.continued())
 
+    def test_a_block_map_and_other_hashes(self) -> None:
+        """What the map leaves out is not there to be compared with them."""
+        path = os.path.join(self.directory, 'bmap')
+        blocks = len(self.content) // 4096 - 1
+        # Nothing but zeros, as in what is never written.
+        hole = slice(8 * MIB, 10 * MIB)
+        content = bytearray(self.content)
+        content[hole] = bytes(2 * MIB)
+        self.content = bytes(content)
+        self.pack(self.content)
+        with open(path, 'wb') as file:
+            file.write(
+                blockmaps.document(self.content, [(0, 2047), (2560, blocks)])
+            )
+        for how in {'whole': True}, {'whole': False, 'piece': 256 * KIB}:
+            self.describe(**how)
+            self.stop('--bmap', path)
+            self.arrives('--bmap', path)
+            self.assertEqual(0, self.continued())
+            os.unlink(self.target)
+
     def test_somebody_has_written_there(self) -> None:
         self.disk()
         self.stop()

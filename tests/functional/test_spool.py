@@ -127,6 +127,17 @@ class TestSpool(killing.KillTestCase):
         self.url = self.server.url('/other')
         self.starts_over('it begins anew')
 
+    def test_another_checksum(self) -> None:
+        """It is another image by now, of the same URL and length."""
+        digest = hashlib.sha256(self.content).hexdigest()
+        for before, now in (
+            ('sha256:' + '0' * 64, digest),
+            (digest, 'md5:' + hashlib.md5(self.content).hexdigest()),
+        ):
+            self.stop('--image-checksum', before)
+            self.starts_over('it begins anew', '--image-checksum', now)
+            os.unlink(self.target)
+
     def test_no_continue(self) -> None:
         self.stop()
         self.arrives(*self.argv, '--no-continue')

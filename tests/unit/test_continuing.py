@@ -72,9 +72,28 @@ class TestLeft(base.TestCase):
                 _left(ours, there),
                 '/dev/x',
                 functools.partial(str, asked),
+                _RECORD.container,
                 decided=functools.partial(_is, decided),
             )
             self.assertEqual(_RECORD if used else None, found)
+
+    def test_what_it_comes_in(self) -> None:
+        """What is asked for counts, and not what a record says."""
+        record = dataclasses.replace(_RECORD, container='raw')
+        for container, used in (
+            ('auto', True),
+            ('raw', True),
+            ('gzip', False),
+            ('xz', False),
+        ):
+            found = continuing.usable(
+                _left(None, record),
+                '/dev/x',
+                functools.partial(str, record.asked),
+                container,
+                decided=functools.partial(_is, True),
+            )
+            self.assertEqual(record if used else None, found)
 
     def test_what_a_boot_has_left(self) -> None:
         urls = ['http://other/', 'http://server/image']

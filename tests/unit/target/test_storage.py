@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Tests of when a copy notes how far it is; more are in the functional ones."""
+"""Tests of when a copy notes how far it is."""
 
 from __future__ import annotations
 
