@@ -65,10 +65,12 @@ LOG = logging.getLogger(__name__)
 # As much is fetched again without a word.
 _SHORT = 16 * octets.MIB
 
-# What is wrong there is the program that checks, or the keys that it was
-# given, not what it checks.
-_OF_GPGV = (
+# What is wrong there is not the bytes: it is the program that checks them, the
+# keys that it was given, the target, or how much was allowed.
+_NOT_WRONG = (
     *(errors.SignatureError, errors.NoVerifier, errors.UntrustedSignature),
+    *(errors.ImageTooLong, errors.WindowTooLarge, errors.UnprovenEnd),
+    *(errors.TrailingGarbageError, errors.NoRanges),
 )
 
 # What the first mebibyte of an image is received in.
@@ -459,7 +461,7 @@ class Copy:
     def _leave(self, spool: spool_module.Spool, error: BaseException) -> None:
         """Leave what another run can go on with."""
         wrong = errors.ContentError, errors.RepresentationChanged
-        is_wrong = isinstance(error, wrong) and type(error) not in _OF_GPGV
+        is_wrong = isinstance(error, wrong) and type(error) not in _NOT_WRONG
         if is_wrong or not spool.length:
             # That would be wrong again.
             spool.remove()

@@ -205,6 +205,13 @@ class TestSpool(killing.KillTestCase):
         self.assertEqual(34, self.run_program(*self.argv, *argv))
         self.assertFalse(os.path.exists(self.spool))
 
+    def test_what_another_run_allows_is_kept(self) -> None:
+        self.pack(self.packed + b'a signature')
+        self.assertEqual(33, self.run_program(*self.argv), self.said)
+        self.server.requests.clear()
+        self.arrives(*self.argv, '--trailing-data', 'ignore')
+        self.assertIn('continues at', self.said)
+
     def test_what_is_lost_without_one(self) -> None:
         """It is said at the beginning, of what is long enough."""
         image = qcow2s.sample(bits=16, count=1000, packed=False)
