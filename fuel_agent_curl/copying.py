@@ -539,13 +539,16 @@ class Copy:
         request = self.request
         if request.dry_run or request.is_image_signed:
             return None
-        if not plan.is_recorded:
+        if not self._is_recorded(plan):
             return None
-        if plan.bmap is not None and prefixes.is_metalink(request.url):
+        return continuing.look(request.target, request.state_dir)
+
+    def _is_recorded(self, plan: _Plan) -> bool:
+        if plan.bmap is not None and prefixes.is_metalink(self.request.url):
             asked = self._resolve()
             if asked.checksum or asked.pieces:
-                return None
-        return continuing.look(request.target, request.state_dir)
+                return False
+        return plan.is_recorded
 
     def _decides(self, plan: _Plan, container: str) -> bool:
         """Tell whether something proves all of the image that is written."""
@@ -819,8 +822,8 @@ class Copy:
         what = _lost(container, checked)
         if request.is_image_signed:
             what = 'an image with a signature of its own'
-        elif container == 'raw' and not plan.is_recorded:
-            what = 'an image with such a block map'
+        elif container == 'raw' and not self._is_recorded(plan):
+            what = 'an image with this block map'
         length = self._source.known
         if (
             what is not None

@@ -224,7 +224,7 @@ class TestSpool(killing.KillTestCase):
         for sent, argv, what in (
             (self.packed, [], 'a gzip image that is one member'),
             (bytes(image.file), [], 'a qcow2 image'),
-            (self.content, [*mapped, '--checksum', digest], 'such a block'),
+            (self.content, [*mapped, '--checksum', digest], 'this block map'),
             (self.content, mapped, None),
             (self.content, [], None),
         ):
