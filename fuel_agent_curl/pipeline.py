@@ -306,7 +306,6 @@ def copy(
         options = dataclasses.replace(
             options,
             mapped=bmap is not None,
-            recorded=journal is not None,
             resumed=left is not None,
             reused=_is_reused(download),
         )

@@ -280,7 +280,7 @@ class Plan:
         if rival is None:
             found = hedge_.compare(
                 now,
-                first.rivals(now),
+                first.rivals,
                 first.again,
                 first.resent,
                 length,

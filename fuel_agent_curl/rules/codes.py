@@ -134,8 +134,8 @@ def tunnel_refused(head: http.Head, now: datetime.datetime) -> errors.Error:
     text = 'the proxy refused the tunnel: %s' % head
     if head.status < 400:
         # Not followed: anybody before the tunnel may have sent it.
-        return errors.RedirectError(text.rstrip())
-    error = errors.StatusError(text.rstrip())
+        return errors.RedirectError(text)
+    error = errors.StatusError(text)
     if head.status != _PROXY_LOGIN:
         # What is to be done about the server's own 404 is another matter.
         error.hint = 'see what the proxy allows, or name the host in no_proxy'

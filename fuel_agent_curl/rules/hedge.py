@@ -234,17 +234,16 @@ class Hedge:
     def _sample(
         self, now: float, source: sources.Source, waiting: bool
     ) -> None:
-        if waiting and self._slow_since is None:
-            self._seconds += now - self._sampled
-        self._sampled = now
-        if waiting:
-            self._pace.resume(now)
-            self._pace.stalled(now, self._count)
-        else:
-            self._pace.suspend(now)
+        before, self._sampled = self._sampled, now
         if not waiting:
+            self._pace.suspend(now)
             self._low_speed.suspend(now)
-        elif not self._low_speed.stalled(now, self._count):
+            return
+        if self._slow_since is None:
+            self._seconds += now - before
+        self._pace.resume(now)
+        self._pace.stalled(now, self._count)
+        if not self._low_speed.stalled(now, self._count):
             self._slow_since = None
         else:
             if self._slow_since is None:
@@ -314,7 +313,7 @@ class Hedge:
     def compare(
         self,
         now: float,
-        others: Iterable[sources.Source],
+        rivals: Callable[[float], Iterable[sources.Source]],
         again: Callable[[sources.Source], int],
         resent: int,
         length: int | None,
@@ -323,7 +322,10 @@ class Hedge:
         """Return a mirror to ask as well while all is well, None for none.
 
         With the bytes of the sample; 0: it is ``better``, and asked for those
-        that are missing. The parameters are those of ``choose``.
+        that are missing. The other parameters are those of ``choose``.
+
+        :param rivals: returns those that may be asked at a time, the
+            preferred first; it is not called while it is too early.
         """
         if now < self._well_since + _SLOW_OVER:
             return None
@@ -332,19 +334,16 @@ class Hedge:
             return None
         if most and 2 * speed > most:
             return None
-        others = [
-            each
-            for each in others
+        # 0 where it is not known.
+        others = {
+            each: self._speed(each, now) or 0.0
+            for each in rivals(now)
             if self._is_worth_it(0.0, again(each), resent, length)
-        ]
+        }
         if self.better not in others:
             self.better = max(
-                (
-                    each
-                    for each in others
-                    if (self._speed(each, now) or 0.0) > speed * _MORE
-                ),
-                key=lambda each: self._speed(each, now) or 0.0,
+                (each for each in others if others[each] > speed * _MORE),
+                key=lambda each: others[each],
                 default=None,
             )
         if self.better is not None:
@@ -352,8 +351,7 @@ class Hedge:
         unknown = [
             each
             for each in others
-            if not self._speed(each, now)
-            and now >= self._sample_due.get(each, now)
+            if not others[each] and now >= self._sample_due.get(each, now)
         ]
         # Each has its share of what samples may be.
         left = missing * _SAMPLE_PART - self._spent
@@ -363,7 +361,7 @@ class Hedge:
         chosen = min(unknown, key=lambda each: self._samples.get(each, 0))
         self._samples[chosen] = self._samples.get(chosen, 0) + 1
         self._spent += count
-        self._against = self.speed
+        self._against = speed
         return chosen, count
 
     def sampled(

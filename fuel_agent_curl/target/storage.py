@@ -430,13 +430,13 @@ class Storage(sink.Sink):
 
     def _record(self) -> None:
         """Make a record, if it is time for one."""
-        more = self._offset - self._recorded
-        if self._journal is None or not is_record_due(more, math.inf):
+        if self._journal is None:
             return
         if self._before is not None and not self._is_compared:
             # What there is says more, and may be needed again.
             return
         now = time.monotonic()
+        more = self._offset - self._recorded
         if not is_record_due(more, now - self._recorded_at):
             return
         self._recorded_at = now

@@ -50,8 +50,6 @@ class Options:
     :ivar mapped: parts of the image may be skipped, and what the target has
         there stays: a file that exists is written in place. ``pipeline.copy``
         says so where there is a block map.
-    :ivar recorded: it may be recorded how far the image is written, for
-        another run to go on.
     :ivar resumed: what another run has left is gone on with: nothing of it is
         cleared away.
     :ivar reused: what is there is read, and parts of it may stay.
@@ -66,7 +64,6 @@ class Options:
     in_place: bool = False
     in_use: bool = False
     mapped: bool = False
-    recorded: bool = False
     resumed: bool = False
     reused: bool = False
     dry_run: bool = False

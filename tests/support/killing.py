@@ -238,10 +238,10 @@ class KillTestCase(base.FunctionalTestCase):
     ) -> int | None:
         """Run it; return its exit code, None where it was killed.
 
-        :param kill: at which call, from 1.
         What it did is in ``counts``: how many of each kind of call, and how
         many bytes it 'received'.
 
+        :param kill: at which call, from 1.
         :param where: of which calls: 'any' that changes or syncs something,
             those that write a 'record' or 'publish' the image, or those that
             'read' what is there.

@@ -155,7 +155,9 @@ class TestHedge(base.TestCase):
     ) -> tuple[sources.Source, int] | None:
         return self.hedge.compare(
             self.now,
-            [self.second, self.third] if others is None else others,
+            lambda _now: (
+                [self.second, self.third] if others is None else others
+            ),
             lambda _source: again,
             resent,
             100 * MIB,

@@ -337,7 +337,7 @@ class Simulation:
         if rival is None:
             found = self._hedge.compare(
                 now,
-                self._recovery.rivals(now),
+                self._recovery.rivals,
                 functools.partial(self._again, offset),
                 self._recovery.resent,
                 self._choice.length or trial.mirror.length,

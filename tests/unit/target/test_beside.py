@@ -159,8 +159,8 @@ class ReplaceTest(BesideTestCase):
 
         self.patch(os, 'open', writing_only)
         for options, needed in (
-            ({'recorded': True}, False),
-            ({'recorded': True, 'in_place': True}, False),
+            ({}, False),
+            ({'in_place': True}, False),
             ({'verify': True, 'in_place': True}, True),
             ({'reused': True}, True),
             ({'resumed': True}, True),
