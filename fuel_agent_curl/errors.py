@@ -530,7 +530,7 @@ class WriteError(DeviceError):
 
 
 class TargetVanished(DeviceError):
-    """The device went away while it was being written."""
+    """The device went away, or the file was removed or replaced, meanwhile."""
 
     exit_code = 49
 

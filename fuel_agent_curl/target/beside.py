@@ -67,7 +67,7 @@ def make(path: str, real: str, mode: int) -> tuple[str, int] | None:
     """
     name = real + SUFFIX
     try:
-        _try_rename(name)
+        _try_rename(path, name)
     except OSError as exc:
         if exc.errno not in _NOT_HERE:
             raise
@@ -130,7 +130,7 @@ def is_at(path: str, fd: int) -> bool:
     """Return whether the open file is what ``path`` names."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(fd))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -221,12 +221,17 @@ def _in_the_way(path: str, name: str) -> errors.DeviceError:
     return error
 
 
-def _try_rename(name: str) -> None:
+def _try_rename(path: str, name: str) -> None:
     """Make and rename an empty file, whose name begins with ``name``.
 
     That it cannot be done is known too late in the end.
+
+    :param path: of the target, for errors.
+    :raises errors.TargetBusy: if what has such a name was not made here.
     """
     first, second = name + '-', name + '--'
+    for each in first, second:
+        _refuse_others(path, each)
     try:
         # Another copy to the same name may do it in that moment, or was killed
         # then: what that has made will do as well.
@@ -240,3 +245,21 @@ def _try_rename(name: str) -> None:
         for each in first, second:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(each)
+
+
+def _refuse_others(path: str, name: str) -> None:
+    """Refuse what is at ``name``, unless it is as ``_try_rename`` makes it.
+
+    What somebody else has there is neither moved nor removed.
+    """
+    try:
+        status = os.lstat(name)
+    except FileNotFoundError:
+        return
+    if (
+        not stat.S_ISREG(status.st_mode)
+        or status.st_size
+        or status.st_uid != os.geteuid()
+        or status.st_nlink > 1
+    ):
+        raise _in_the_way(path, name)

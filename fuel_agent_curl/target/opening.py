@@ -403,10 +403,15 @@ def _open_file(path: str, options: writing.Options) -> sink.Sink | None:
     except OSError as exc:
         if exc.errno == errno.ETXTBSY:
             _refuse_users(path, holders.of_program(os.path.realpath(path)))
+        if exc.errno == errno.EACCES and options.resumed:
+            # A copy from its first byte on may not have to read it.
+            raise errors.CannotContinue(
+                '%s cannot be read (%s)' % (path, exc.strerror)
+            ) from exc
         raise
     real = os.path.realpath(path)
     try:
-        if not beside.is_at(real, fd) and beside.is_at(path, fd):
+        if not _is_there(real, os.fstat(fd)) and beside.is_at(path, fd):
             raise _elsewhere(path)
         census = holders.Census()
         _refuse_users(path, census.of_file(os.fstat(fd)))
@@ -461,12 +466,19 @@ def _must_stay(
 
 def _create(path: str, options: writing.Options) -> sink.Sink | None:
     real = os.path.realpath(path)
-    if path.endswith('/') or not os.path.isdir(os.path.dirname(real)):
+    try:
+        directory = os.stat(_directory(path))
+    except (FileNotFoundError, NotADirectoryError):
+        directory = None
+    if (
+        path.endswith('/')
+        or directory is None
+        or not stat.S_ISDIR(directory.st_mode)
+    ):
         raise oserrors.refusal(
             errors.TargetMissing, '%s: no such directory' % path
         )
-    directory = os.stat(os.path.dirname(real))
-    if not os.path.samestat(directory, os.stat(_directory(path))):
+    if not _is_there(os.path.dirname(real), directory):
         raise _elsewhere(path)
     _refuse_dev(path, 'no device', directory.st_dev)
     filesystem.check_kind(path, directory.st_dev)
@@ -514,6 +526,14 @@ def _directory(path: str) -> str:
         except OSError:
             break
     return directory or os.curdir
+
+
+def _is_there(path: str, status: os.stat_result) -> bool:
+    """Return whether ``path`` is seen to lead to what has this status."""
+    try:
+        return os.path.samestat(os.stat(path), status)
+    except OSError:
+        return False
 
 
 def _elsewhere(path: str) -> errors.DeviceError:

@@ -112,10 +112,9 @@ class File(storage.Storage):
 
     def _end(self) -> None:
         if not beside.is_at(self._name, self._fd):
-            raise oserrors.refusal(
-                errors.TargetVanished,
+            raise _gone(
                 '%s was removed or replaced while it was being written'
-                % self._name,
+                % self._name
             )
         if self._created:
             self._sync_name()
@@ -240,10 +239,9 @@ class NewFile(File):
         with self._mapped('syncing'):
             os.fsync(old)
         if not beside.is_at(self._real, old):
-            raise oserrors.refusal(
-                errors.TargetVanished,
+            raise _gone(
                 '%s was removed or replaced while it was being compared'
-                % self.path,
+                % self.path
             )
         self.written = length
         self.abort()
@@ -258,15 +256,13 @@ class NewFile(File):
 
     def _end(self) -> None:
         if not self._is_as_before():
-            raise oserrors.refusal(
-                errors.TargetVanished,
+            raise _gone(
                 '%s was made or replaced while its image was being written'
-                % self.path,
+                % self.path
             )
         if not beside.is_at(self._name, self._fd):
-            raise oserrors.refusal(
-                errors.TargetVanished,
-                '%s was removed while it was being written' % self._name,
+            raise _gone(
+                '%s was removed while it was being written' % self._name
             )
         if self._old is not None:
             beside.inherit(self._old, self._fd)
@@ -298,6 +294,13 @@ class NewFile(File):
             old, self._old = self._old, None
             if old is not None:
                 os.close(old)
+
+
+def _gone(message: str) -> errors.DeviceError:
+    """Return the error of a file whose name is another's by now."""
+    error = oserrors.refusal(errors.TargetVanished, message)
+    error.hint = 'find out what else writes there, then run it again'
+    return error
 
 
 class PatchedFile(File):

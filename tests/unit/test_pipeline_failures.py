@@ -444,6 +444,7 @@ class FailureTest(copying.FileTestCase):
                     options=writing.Options(in_place=in_place),
                 )
                 self.assertIn(written, str(error))
+                self.assertIn('what else writes there', str(error))
                 if replaced:
                     self.assertEqual([written], self._files())
                     os.unlink(written)
@@ -481,6 +482,7 @@ class FailureTest(copying.FileTestCase):
                 copying.Source(chunks()),
                 self.path,
             )
+            self.assertIn('what else writes there', str(error))
             self.assertEqual('untouched', error.target_state)
             self.assertEqual(b'theirs', self.content())
             self.assertEqual([self.path], self._files())

@@ -20,6 +20,7 @@ import errno
 import fcntl
 import os
 import resource
+import shutil
 import stat
 import struct
 import threading
@@ -158,19 +159,18 @@ class ReplaceTest(BesideTestCase):
             return opened(path, flags, *mode)
 
         self.patch(os, 'open', writing_only)
-        for options, needed in (
-            ({}, False),
-            ({'in_place': True}, False),
-            ({'verify': True, 'in_place': True}, True),
-            ({'reused': True}, True),
-            ({'resumed': True}, True),
-            ({'mapped': True}, True),
+        for options, error in (
+            ({}, None),
+            ({'in_place': True}, None),
+            ({'verify': True, 'in_place': True}, errors.TargetPermission),
+            ({'reused': True}, errors.TargetPermission),
+            ({'resumed': True}, errors.CannotContinue),
+            ({'mapped': True}, errors.TargetPermission),
         ):
             chosen = writing.Options(**options)
-            if needed:
+            if error is not None:
                 self.assertRaises(
-                    errors.TargetPermission,
-                    *(opening.open_target, self.path, chosen),
+                    error, opening.open_target, self.path, chosen
                 )
             else:
                 opening.open_target(self.path, chosen).abort()
@@ -181,8 +181,8 @@ class LeftTest(BesideTestCase):
 
     def test_left_by_a_copy_that_was_killed(self) -> None:
         self.put(self.beside)
-        self.put(self.beside + '-')
-        self.put(self.beside + '--')
+        self.put(self.beside + '-', b'')
+        self.put(self.beside + '--', b'')
         target = opening.open_target(self.path)
         self.assertEqual(b'', self._content(self.beside))
         target.abort()
@@ -211,6 +211,23 @@ class LeftTest(BesideTestCase):
             os.unlink(self.beside)
         os.mkdir(self.beside)
         self._refused()
+
+    def test_theirs_that_has_the_name_of_the_first_try(self) -> None:
+        other = self.path + '-other'
+        self.put(other)
+        for name in self.beside + '-', self.beside + '--':
+            for make in (os.symlink, os.link, _mkfifo, _mkdir, _copy):
+                make(other, name)
+                before = os.lstat(name)
+                error = self._refused()
+                self.assertIn(name + ' is in the way', str(error))
+                self.assertEqual(before, os.lstat(name))
+                self.assertEqual(2, len(os.listdir(self.directory)))
+                os.rmdir(name) if make is _mkdir else os.unlink(name)
+        self.put(name, b'')
+        self.patch(os, 'geteuid', lambda: os.stat(name).st_uid + 1)
+        self._refused()
+        self.assertEqual(b'', self._content(name))
 
     def test_of_another_user(self) -> None:
         self.put(self.beside)
@@ -522,3 +539,11 @@ class LongestTest(BesideTestCase):
 
 def _mkfifo(source: str, target: str) -> None:
     os.mkfifo(target)
+
+
+def _mkdir(source: str, target: str) -> None:
+    os.mkdir(target)
+
+
+def _copy(source: str, target: str) -> None:
+    shutil.copyfile(source, target)

@@ -34,6 +34,9 @@ from fuel_agent_curl.target import oserrors
 from fuel_agent_curl.target import writing
 from tests import base
 
+# A user who is not root.
+_NOBODY = 65534
+
 
 class FaultsTest(base.TestCase):
     def _class(self, code: int, at_open: bool) -> type[errors.DeviceError]:
@@ -171,6 +174,42 @@ class OpenTest(base.TestCase):
         with open(self.path, 'rb') as target:
             self.assertEqual(b'old', target.read())
         self.assertEqual(['target'], os.listdir(self.directory))
+
+    def test_link_whose_text_is_of_a_directory_not_seen_here(self) -> None:
+        for seen in '/no-such-directory', '/proc/self/status', self._loop():
+            text = os.path.join(seen, 'target')
+            self.patch(os.path, 'realpath', lambda path, text=text: text)
+            for _there in (False, True):
+                self._refused(errors.TargetUnsuitable, self.path)
+                self._touch()
+            with open(self.path, 'rb') as target:
+                self.assertEqual(b'old', target.read())
+            os.unlink(self.path)
+
+    def _loop(self) -> str:
+        path = os.path.join(self.useFixture(fixtures.TempDir()).path, 'loop')
+        os.symlink(path, path)
+        return path
+
+    def test_what_is_left_in_a_file_that_may_not_be_read(self) -> None:
+        """It is written from its first byte on, as one may do."""
+        self._touch()
+        os.chmod(self.path, 0o200)
+        if not os.geteuid():
+            for path in self.directory, self.path:
+                os.chown(path, _NOBODY, _NOBODY)
+            os.seteuid(_NOBODY)
+            self.addCleanup(os.seteuid, 0)
+        for in_place in (False, True):
+            self.assertRaises(
+                errors.CannotContinue,
+                opening.open_target,
+                self.path,
+                writing.Options(resumed=True, in_place=in_place),
+            )
+            opening.open_target(
+                self.path, writing.Options(in_place=in_place)
+            ).abort()
 
     def test_links_to_what_is_not_there_yet(self) -> None:
         os.mkdir(self.path)

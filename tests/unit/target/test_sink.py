@@ -167,9 +167,10 @@ class StateTest(copying.FileTestCase):
                     target.accept(3 * MIB)
                     self.assertEqual('complete', target.state)
                     continue
-                self.assertRaises(
+                error = self.assertRaises(
                     errors.TargetVanished, target.accept, 3 * MIB
                 )
+                self.assertIn('what else writes there', str(error))
                 target.abort()
                 self.assertEqual('untouched', target.state)
                 if happens == 'replaced':
