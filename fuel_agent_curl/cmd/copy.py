@@ -59,7 +59,12 @@ def run(
     ) as watch:
         try:
             request = make_request(arguments, found)
-            check_output(request.target, descriptor, arguments.output)
+            check_output(
+                request.target,
+                descriptor,
+                arguments.output,
+                dry_run=request.dry_run,
+            )
             result, text = _copy(request, watch)
             signals.too_late()
         except BaseException as error:
@@ -269,12 +274,18 @@ def json_on(
 
 
 def check_output(
-    target: str, descriptor: int | None, named: Sequence[str]
+    target: str,
+    descriptor: int | None,
+    named: Sequence[str],
+    *,
+    dry_run: bool = False,
 ) -> None:
     """Refuse to spoil what somebody reads.
 
     :param descriptor: what objects are printed to; None: there are none.
     :param named: the target, if it was given by ``-o``.
+    :param dry_run: no image will be printed; where it would be may be
+        another place then.
     :raises errors.OptionError: if an image and its progress, or what else is
         said, would be printed to the same place, or an image on a terminal.
     """
@@ -287,6 +298,8 @@ def check_output(
                 else 'descriptor %d' % descriptor
             )
         )
+    if dry_run:
+        return
     if opening.is_open_on(target, 2):
         raise errors.OptionError(
             'the image and what is said on standard error cannot both go to'

@@ -136,6 +136,7 @@ class TestOutput(base.TestCase):
             self.patch(opening, 'is_terminal', lambda _path: False)
             for descriptor in (None, 1, 3):
                 for named in ([], ['-']):
+                    copy.check_output('-', None, named, dry_run=True)
                     if not same:
                         copy.check_output('-', descriptor, named)
                         continue
@@ -160,4 +161,5 @@ class TestOutput(base.TestCase):
                 errors.OptionError, copy.check_output, target, None, named
             )
             self.assertIn('-o -', str(error))
+            copy.check_output(target, None, named, dry_run=True)
         copy.check_output('-', None, ['-'])
