@@ -14,6 +14,8 @@
 
 Beside what agents do: download all of the file, then run qemu-img. What that
 takes is memory where /tmp is a tmpfs, as in a ramdisk, and counts as such.
+The disk is an ext4 filesystem with files of this machine, as those of the
+cloud images of distributions are.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ import dataclasses
 import os
 import pathlib
 import random
+import shutil
+import stat
 import subprocess
 
 from fuel_agent_curl import octets
@@ -41,10 +45,10 @@ TIMES = 0.6
 #: The goal for the memory of a copy, whatever the image.
 MEMORY = 128 * octets.MIB
 
-# Of each mebibyte with data, what can be packed, and what cannot.
-_HALF = octets.MIB // 2
-# As much text there is, that it does not repeat itself at once.
-_TEXT = 8 * octets.MIB
+# Programs, libraries and documents.
+_FILES = pathlib.Path('/usr')
+# No file is more than this part of the disk.
+_LARGEST = 1 / 16
 # The most that is left of the data in a packed image.
 _PACKED = 0.8
 
@@ -77,14 +81,16 @@ def main(argv: list[str] | None = None) -> int:
 def _compare(
     options: argparse.Namespace, directory: pathlib.Path
 ) -> Iterator[figures.Section]:
-    needs.require('nginx', 'losetup', 'curl', 'qemu-img', root=True)
+    needs.require(
+        *('nginx', 'losetup', 'curl', 'qemu-img', 'mkfs.ext4'), root=True
+    )
     length = options.size * octets.MIB
     needs.require_space(directory, 3 * length)
     root = directory / 'images'
     root.mkdir()
     raw = directory / 'raw'
     rounds.say('making a disk')
-    data = _make(raw, length)
+    data = _make(raw, directory / 'files', length)
     expected = scratch.digest(raw, length)
     with servers.nginx(directory / 'nginx', root) as url:
         for key, (title, how) in _SECTIONS.items():
@@ -171,36 +177,39 @@ def _section(
     )
 
 
-def _text() -> bytes:
-    """Return what can be packed: the sources of the standard library.
+def _make(path: pathlib.Path, tree: pathlib.Path, length: int) -> int:
+    """Make a disk of which a third has data, files of this machine.
 
-    Not the interpreter: that may be a few kilobytes, with all else in a
-    library.
-    """
-    found = bytearray()
-    for path in sorted(pathlib.Path(os.__file__).parent.rglob('*.py')):
-        found += path.read_bytes()
-        if len(found) >= _TEXT:
-            return bytes(found)
-    raise measure.Failed('there is too little of the standard library')
+    Return how many bytes have.
 
-
-def _make(path: pathlib.Path, length: int) -> int:
-    """Make a disk of which a third has data, that half of it can be packed.
-
-    Return how many bytes that is.
+    :param tree: a directory to be made for them meanwhile.
     """
     chance = random.Random(1)
-    text = _text()
-    data = 0
-    with path.open('wb') as file:
-        file.truncate(length)
-        for start in range(0, length - octets.MIB, 24 * octets.MIB):
-            file.seek(start + chance.randrange(octets.MIB))
-            for _mebibyte in range(8):
-                at = chance.randrange(len(text) - _HALF)
-                file.write(text[at : at + _HALF])
-                file.write(chance.randbytes(_HALF))
-                data += octets.MIB
-        file.truncate(length)
-    return data
+    found = sorted(
+        pathlib.Path(directory, name)
+        for directory, _directories, names in os.walk(_FILES)
+        for name in names
+    )
+    chance.shuffle(found)
+    left = length // 3
+    for file in found:
+        status = file.lstat()
+        if left < 0:
+            break
+        if stat.S_ISREG(status.st_mode) and (
+            status.st_size <= length * _LARGEST
+        ):
+            left -= status.st_size
+            copy = tree / file.relative_to(_FILES)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+    else:
+        raise measure.Failed('there is too little in %s' % _FILES)
+    with path.open('wb') as disk:
+        disk.truncate(length)
+    subprocess.run(
+        ['mkfs.ext4', '-q', '-b', '4096', '-d', str(tree), str(path)],
+        check=True,
+    )
+    shutil.rmtree(tree)
+    return path.stat().st_blocks * 512
