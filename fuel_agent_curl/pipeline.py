@@ -897,6 +897,9 @@ class _Pieces:
             for view in self._download.views():
                 yield from self._of(self._scattered.take(view), view)
             yield from self._of(self._scattered.finish())
+        except (errors.Cancelled, errors.DeadlineExceeded):
+            # Whoever has ended it does not wait for what is decoded.
+            raise
         except errors.Error:
             # What is found depends on neither time nor the number of threads.
             self._scattered.settle()

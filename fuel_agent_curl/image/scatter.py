@@ -355,6 +355,9 @@ class Scatter:
             job.add(packed, bytes(data))
         if job:
             yield from self._begin(job)
+        # Of what the next views bring, none may be compressed.
+        while self._jobs and self._jobs[0].is_done:
+            yield from self._hand_on()
         if self._waiting and self._waiting[0].start < stop:
             self._kept = bytes(self._bytes(self._waiting[0].start, stop, view))
         else:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import threading
 from typing import Any
 
 from fuel_agent_curl import errors
@@ -248,6 +249,35 @@ class TestFile(copying.FileTestCase):
                 )
                 self.assertIn('compressed cluster 70', str(error))
                 self.assert_nothing()
+
+    def test_an_end_that_was_asked_for_before_damage(self) -> None:
+        """Nothing that is decoded later takes its place."""
+        image = qcow2s.make({1: qcow2s.Packed(bytes(512))}, length=4 * MIB)
+        ended = threading.Event()
+
+        def decode(data: Any, length: int) -> bytes:
+            ended.wait(60)
+            raise EOFError
+
+        self.patch(scatter, '_DECODERS', {'zlib': decode})
+
+        class Ended(Parted):
+            def views(self) -> Any:
+                yield from super().views()
+                ended.set()
+                raise cls('enough')
+
+        for cls in (errors.Cancelled, errors.DeadlineExceeded):
+            ended.clear()
+            self.assertRaises(
+                cls,
+                pipeline.copy,
+                Ended(bytes(image.file)),
+                self.path,
+                container='qcow2',
+                decoder_threads=2,
+            )
+            self.assert_nothing()
 
     def test_a_source_that_fails(self) -> None:
         file = bytes(_image().file)

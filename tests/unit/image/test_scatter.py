@@ -246,6 +246,27 @@ class TestThreads(base.TestCase):
         disk = unpack(bytes(self.image.file), MIB, None, 2)
         self.assertTrue(disk.data == self.image.expected)
 
+    def test_what_is_decoded_does_not_wait_for_the_next_compressed(
+        self,
+    ) -> None:
+        image = qcow2s.make(
+            {0: qcow2s.Packed(bytes([7]) * 512)}, length=512 * 5
+        )
+        file = bytes(image.file) + bytes(2048)
+        found = mapping.load(qcow2s.Memory(file), _MEMORY)
+        with contextlib.closing(scatter.Scatter(found, _MEMORY, 2)) as cutter:
+            held = []
+            for start in range(0, len(file), 512):
+                for piece in cutter.take(memoryview(file)[start:][:512]):
+                    del piece
+                held.append(len(cutter._jobs))
+                for job in cutter._jobs:
+                    # Until it is done, which it stays.
+                    job._done.get()
+                    job._done.put(None)
+        self.assertEqual(1, max(held))
+        self.assertEqual(0, held[-1])
+
     def test_no_more_than_memory_allows(self) -> None:
         """Nobody begins with what does not fit beside what is there."""
         found = mapping.load(qcow2s.Memory(self.image.file), _MEMORY)
