@@ -192,6 +192,10 @@ class BarDisplay(Display):
     interval = 0.2
 
     def __init__(self, stream: typing.TextIO) -> None:
+        # What is meant for other programs would change the bar, or, where it
+        # is no number, have the import fail.
+        for name in [each for each in os.environ if each[:5] == 'TQDM_']:
+            del os.environ[name]
         # Not imported where no bar is shown.
         from tqdm import tqdm
         from tqdm.contrib import logging as tqdm_logging

@@ -211,13 +211,13 @@ def _open_descriptors() -> None:
     """Make sure that there are 0, 1 and 2.
 
     Else the next file opened, the target for example, would be standard
-    output to everyone who writes there.
+    output to everyone who writes there. That fails as if it was closed still.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            os.open(os.devnull, os.O_RDONLY)
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, 'w')
     if sys.stderr is None:

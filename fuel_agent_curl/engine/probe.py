@@ -23,6 +23,7 @@ from fuel_agent_curl.engine import address
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.engine import multi
 from fuel_agent_curl.engine import window
+from fuel_agent_curl.rules import answer
 from fuel_agent_curl.rules import head as http
 from fuel_agent_curl.rules import segments
 
@@ -73,9 +74,9 @@ class _Glimpse:
     def head(self, head: http.Head) -> None:
         self.answer = head
         if head.status not in (200, 206):
-            error = errors.StatusError('the server answered %s' % head)
-            error.status = head.status
-            raise error
+            raise answer.status_error(
+                head, datetime.datetime.now(datetime.UTC)
+            )
 
     def write(self, piece: memoryview) -> bool:
         self.received += len(piece)

@@ -136,6 +136,13 @@ def _unusable(
             'the server cannot satisfy the range %s (status 416)'
             % segments.range_text(request.start, request.stop)
         )
+    return status_error(head, now)
+
+
+def status_error(
+    head: http.Head, now: datetime.datetime
+) -> errors.StatusError:
+    """Return the error for a status; ``now`` is as for ``judge``."""
     error = errors.StatusError('the server answered %s' % head)
     error.status = head.status
     error.retry_after = http.retry_after(head, now)

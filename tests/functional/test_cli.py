@@ -199,6 +199,21 @@ class TestCopy(program.ProgramTestCase):
                 before=('sh', '-c', 'exec "$@" <&- >&- 2>&-', 'sh'),
             )
 
+    def test_progress_where_standard_output_is_closed(self) -> None:
+        done = self.check_success(
+            *('--progress', 'json', self.url),
+            before=('sh', '-c', 'exec "$@" >&-', 'sh'),
+        )
+        self.assertIn('the progress cannot be printed', done.stderr)
+
+    def test_a_bar_as_other_programs_are_to_have_it(self) -> None:
+        for value in 'x', '', '-1':
+            names = 'NCOLS', 'MININTERVAL', 'POSITION', 'FILE', 'DISABLE'
+            meant = {'TQDM_' + name: value for name in names}
+            self.check_success(
+                *('--progress', 'bar', self.url), env={**os.environ, **meant}
+            )
+
     def test_a_closed_target(self) -> None:
         for target in ('/dev/stdout', '-'):
             done = self.run_program(
@@ -545,6 +560,21 @@ class TestOtherVerbs(program.ProgramTestCase):
                 self.assertEqual(47, done.returncode, done.stderr)
                 self.assertEqual(1, done.stderr.count('\n'), done.stderr)
                 self.assertIn('standard output', done.stderr)
+
+    def test_standard_output_that_is_closed(self) -> None:
+        for argv in (
+            ('--version',),
+            ('probe', self.url),
+            ('probe', '--json', self.url),
+            ('status', self.target),
+            ('demo',),
+        ):
+            done = self.run_program(
+                *argv, before=('sh', '-c', 'exec "$@" >&-', 'sh')
+            )
+            self.assertEqual(48, done.returncode, done.stderr)
+            self.assertEqual(1, done.stderr.count('\n'), done.stderr)
+            self.assertIn('standard output', done.stderr)
 
     def test_another_locale(self) -> None:
         """Names and what a server says hold whatever they like."""
