@@ -25,6 +25,7 @@ other threads and for signal handlers; what is told is told by a queue.
 from __future__ import annotations
 
 from collections.abc import Callable
+import contextlib
 import mmap
 import queue
 
@@ -37,6 +38,8 @@ from fuel_agent_curl.image import metalink
 
 # Shorter ones would waste pages, and a process has so many mappings only.
 _LEAST_MAPPED = 64 * octets.KIB
+# For chunks that are longer than that; as on x86 and ARM, with pages of 4 KiB.
+_HUGE_PAGE = 2 * octets.MIB
 
 
 class Chunk:
@@ -276,11 +279,17 @@ class Window:
             # One that is as long is aligned, then, and may be written as it
             # is. All of the mapping goes back to the system in the end.
             size = self.chunk_size
-            length = min(-(-_LEAST_MAPPED // size), self._chunks) * size
+            least = _LEAST_MAPPED if size < _LEAST_MAPPED else _HUGE_PAGE
+            length = min(-(-least // size), self._chunks) * size
             flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            mapped = memoryview(mmap.mmap(-1, length, flags))
+            mapped = mmap.mmap(-1, length, flags)
+            # Direct I/O looks up each page that it writes from. A kernel may
+            # be without huge ones.
+            with contextlib.suppress(OSError):
+                mapped.madvise(mmap.MADV_HUGEPAGE)
+            view = memoryview(mapped)
             buffer, *others = (
-                mapped[at : at + size] for at in range(0, length, size)
+                view[at : at + size] for at in range(0, length, size)
             )
             self._free.extend(others)
             return buffer

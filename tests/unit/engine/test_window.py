@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 
 import fixtures
@@ -210,6 +211,23 @@ class TestOrder(WindowTestCase):
         self.assertEqual(
             data, b''.join(chunk.content for chunk in held if chunk)
         )
+
+    def test_long_ones_fill_huge_pages(self) -> None:
+        for chunk_size, together in (
+            (64 * octets.KIB, 32),
+            (octets.MIB, 2),
+            (4 * octets.MIB, 1),
+        ):
+            made = self.make(64 * chunk_size, chunk_size)
+            mappings = [
+                id(lease[0].obj)
+                for index in range(64)
+                if (lease := made.lease(index * chunk_size))
+            ]
+            counted = collections.Counter(mappings)
+            self.assertEqual(
+                {together}, set(counted.values()), str(chunk_size)
+            )
 
     def test_a_buffer_used_again_shows_nothing_old(self) -> None:
         made = self.make()
