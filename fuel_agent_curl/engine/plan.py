@@ -23,12 +23,14 @@ from __future__ import annotations
 import logging
 import math
 
+from fuel_agent_curl.engine import address
 from fuel_agent_curl.engine import easy
 from fuel_agent_curl.engine import exchange
 from fuel_agent_curl.engine import reread
 from fuel_agent_curl.engine import takeover
 from fuel_agent_curl.engine import transfer
 from fuel_agent_curl.rules import hedge
+from fuel_agent_curl.rules import redirects
 from fuel_agent_curl.rules import segments
 from fuel_agent_curl.rules import sources
 
@@ -47,6 +49,8 @@ class Plan:
         self._size = max(1, context.settings.segment // chunk) * chunk
         self._takeovers = takeover.Takeovers(chunk)
         self._hedge = hedge.Hedge(context.settings)
+        # Who was asked for a sample of which the end was not noted yet.
+        self._sampling: transfer.Rival | None = None
         # Room that makes going on with a full window worth it. Where that is
         # more than twice what is brought at a time, it is full because of the
         # consumer, from whom each burst takes the interpreter's lock: fewer
@@ -237,12 +241,13 @@ class Plan:
             self._received(),
             not first.paused,
         )
-        if not lost:
+        if not lost and self._single and self._transfers == [first]:
             return self._compare(first, now)
-        rival = first.rival
-        if rival is not None and rival.sample:
+        self._end_sample(first, now)
+        if not lost:
             first.call_off()
-            rival = None
+            return False
+        rival = first.rival
         if rival is not None and rival.ready():
             hedge_.settled(now, first.source, first.speed(now), rival.source)
             first.give_way(now, hedge_.error(lost))
@@ -277,35 +282,81 @@ class Plan:
         """
         rival, hedge_ = first.rival, self._hedge
         length = self._context.length
-        if rival is None:
+        sampling = self._sampling
+        if sampling is not None:
+            late = now >= sampling.watchdog.began + hedge.COMPARED_FOR
+            if rival is not sampling or sampling.ready() or late:
+                self._end_sample(first, now)
+        elif rival is None:
             found = hedge_.compare(
                 now,
-                first.rivals,
+                lambda now: self._elsewhere(first, now),
                 first.again,
                 first.resent,
                 length,
                 None if length is None else length - first.offset,
             )
             if found is not None:
-                source, count = found
-                if count:
-                    first.ask_sample(source, now, count)
-                else:
-                    hedge_.asked(source)
-                    first.ask_as_well(source, now)
-            return False
-        if rival.sample:
-            waited = now - rival.watchdog.began
-            if rival.ready() or waited >= hedge.SAMPLE_TIME:
-                hedge_.sampled(now, rival.source, rival.sample)
-                first.call_off()
+                self._try(first, now, *found)
         elif rival.source is not hedge_.better:
             first.call_off()
         elif rival.ready():
-            hedge_.settled(now, first.source, hedge_.speed, rival.source)
-            first.give_way(now, hedge_.slower(), failed=False)
-            return True
+            again = first.again_of_rival()
+            if again is not None and hedge_.is_cheap(
+                again, first.resent, length
+            ):
+                error = hedge_.slower()
+                hedge_.settled(now, first.source, hedge_.speed, rival.source)
+                first.hand_over(error)
+                return True
+            self._leave_better(first, now)
+        elif now >= rival.watchdog.began + hedge.COMPARED_FOR:
+            self._leave_better(first, now)
         return False
+
+    def _elsewhere(
+        self, first: transfer.Transfer, now: float
+    ) -> list[sources.Source]:
+        """Return the mirrors that are on no server that is asked already.
+
+        One more connection may be one too many there.
+        """
+        here = _origins(first.source)
+        return [
+            each
+            for each in first.rivals(now)
+            if here.isdisjoint(_origins(each))
+        ]
+
+    def _try(
+        self,
+        first: transfer.Transfer,
+        now: float,
+        source: sources.Source,
+        sample: hedge.Sample | None,
+    ) -> None:
+        if sample is None:
+            self._hedge.asked(source)
+            first.ask_as_well(source, now, better=True)
+            return
+        first.ask_sample(source, now, sample)
+        self._sampling = first.rival
+        if self._sampling is None:
+            self._hedge.sampled(now)
+
+    def _end_sample(self, first: transfer.Transfer, now: float) -> None:
+        """Note what has come of the sample, if there is one, and end it."""
+        sampling, self._sampling = self._sampling, None
+        if sampling is None:
+            return
+        self._hedge.sampled(now)
+        if first.rival is sampling:
+            first.call_off()
+
+    def _leave_better(self, first: transfer.Transfer, now: float) -> None:
+        assert first.rival is not None
+        self._hedge.leave(now, first.rival.source)
+        first.call_off()
 
     def _first(self) -> transfer.Transfer | None:
         """Return the transfer that all wait for, None if others see to it."""
@@ -397,3 +448,11 @@ class Plan:
         )
         self._takeovers.add(challenge)
         return True
+
+
+def _origins(source: sources.Source) -> set[redirects.Origin]:
+    """Return the servers that requests to the mirror go to."""
+    origins = {address.read(source.url).origin}
+    if source.location is not None:
+        origins.add(source.location.origin)
+    return origins

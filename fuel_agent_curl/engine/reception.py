@@ -57,7 +57,8 @@ class Reception:
     :param checksum: a checksum of the whole was given.
     :param admitted: False: another attempt brings these bytes still. The
         head is judged, and nothing follows, before ``admit``.
-    :param sample: the body is this; what has come of it is dropped.
+    :param sample: the body is this, of whatever it is a part; what has come
+        of it is dropped.
     :param on_accept: called when the head is accepted.
     :param on_prove: called when what is kept is known to be of the
         representation: then, or when all that was read again is compared.
@@ -172,6 +173,10 @@ class Reception:
 
         :raises errors.Error: if its body is not to be used.
         """
+        if self._sample is not None:
+            if head.status not in (200, 206):
+                raise errors.ProtocolError('no sample')
+            return
         self.judgement = judgement = answer.judge(
             head,
             self._request,

@@ -126,7 +126,9 @@ class Rival:
 
     :ivar kept: bytes are kept that those of its answer are to join ...
     :ivar rereads: ... and it sends them once more, to be compared.
+    :ivar better: it is known to be faster than what it is to replace.
     :ivar sample: it is merely tried, and brings nothing.
+    :ivar ended: no more of the sample comes.
     """
 
     source: sources_module.Source
@@ -134,11 +136,13 @@ class Rival:
     watchdog: watchdog.Watchdog
     kept: bool
     rereads: bool
+    better: bool
     sample: hedge.Sample | None
+    ended: bool = False
 
     def ready(self) -> bool:
-        """Tell whether its first byte is here, or all of the sample."""
-        return self.exchange.reception.ready
+        """Tell whether its first byte is here, or what comes of the sample."""
+        return self.ended or self.exchange.reception.ready
 
 
 class Transfer:
@@ -298,7 +302,8 @@ class Transfer:
         """Take the end of an attempt: CURLcode and error text."""
         rival = self.rival
         if rival is not None and rival.exchange.is_of(attempt):
-            if rival.sample and rival.ready():
+            if rival.sample is not None:
+                rival.ended = True
                 return
             error = rival.exchange.result(code, text)
             if error is not None:
@@ -325,7 +330,7 @@ class Transfer:
         together. One that brings nothing new has failed: the next would be
         the same, without end.
         """
-        if ended.reception.offset <= max(self._offset, self._highest):
+        if ended.reception.offset <= self._offset:
             error = errors.ContentRangeError(
                 'the part sent ends before what is missing'
             )
@@ -553,6 +558,19 @@ class Transfer:
         """Bytes that mirrors were asked to send once more, samples too."""
         return self._recovery.resent
 
+    def again_of_rival(self) -> int | None:
+        """Return the bytes that the rival would send once more, going on.
+
+        None where its answer does not fit to what is there.
+        """
+        rival = self.rival
+        assert rival is not None
+        if rival.rereads:
+            return self.again(rival.source)
+        if not rival.kept or rival.exchange.request.start > self.offset:
+            return None
+        return self.offset - rival.exchange.request.start
+
     def _sends_again(self, source: sources_module.Source) -> bool:
         return self._kept() and self._request_to(source) is None
 
@@ -563,7 +581,9 @@ class Transfer:
             source, self.offset, self.segment.stop, self._kept()
         )
 
-    def ask_as_well(self, source: sources_module.Source, now: float) -> None:
+    def ask_as_well(
+        self, source: sources_module.Source, now: float, better: bool = False
+    ) -> None:
         """Ask another mirror for the same bytes; see ``Plan``."""
         kept, request = self._kept(), None
         if kept or self.segment.stop is not None:
@@ -573,24 +593,21 @@ class Transfer:
             errors.redact(self.source.url),
             errors.redact(source.url),
         )
-        self._ask_rival(source, now, request, kept)
+        self._ask_rival(source, now, request, kept, better=better)
 
     def ask_sample(
-        self, source: sources_module.Source, now: float, count: int
+        self,
+        source: sources_module.Source,
+        now: float,
+        sample: hedge.Sample,
     ) -> None:
         """Ask another mirror for bytes that are dropped; see ``Plan``."""
         start = self.offset
-        request = self._context.sources.request(
-            source, start, start + count, True
-        )
-        kept = request is not None
-        if request is None and source.ranged:
-            # Nothing would prove a part, and it joins nothing.
-            request = segments.Request(0, count, ranged=True)
+        request = segments.Request(start, start + sample.wanted, ranged=True)
         LOG.debug('a sample of %s', errors.redact(source.url))
-        self._ask_rival(source, now, request, kept, hedge.Sample(count))
+        self._ask_rival(source, now, request, False, sample=sample)
         if self.rival is not None:
-            self._recovery.resent += count
+            self._recovery.resent += sample.wanted
 
     def _ask_rival(
         self,
@@ -598,6 +615,8 @@ class Transfer:
         now: float,
         request: segments.Request | None,
         kept: bool,
+        *,
+        better: bool = False,
         sample: hedge.Sample | None = None,
     ) -> None:
         self.call_off()
@@ -614,7 +633,8 @@ class Transfer:
             )
         except errors.Error as error:
             # What cannot be asked at all.
-            source.error = error
+            if sample is None:
+                source.error = error
             return
         self.rival = Rival(
             source,
@@ -622,6 +642,7 @@ class Transfer:
             self._watch(source, now, self.offset),
             kept,
             rereads=kept and request is None,
+            better=better,
             sample=sample,
         )
         under_way.begin()
@@ -636,7 +657,7 @@ class Transfer:
 
     def _watch_rival(self, now: float) -> None:
         rival = self.rival
-        if rival is None or rival.ready():
+        if rival is None or rival.sample is not None or rival.ready():
             return
         error = rival.exchange.watch(now, rival.watchdog)
         if error is not None:
@@ -645,33 +666,39 @@ class Transfer:
     def _rival_failed(self, rival: Rival, error: errors.Error) -> None:
         self.call_off()
         LOG.info('%s: %s', errors.redact(rival.source.url), error)
-        ended, source = rival.exchange, rival.source
-        self._recovery.rival_failed(
-            source, self._failure(ended, error, time.monotonic())
+        now = time.monotonic()
+        failure = self._failure(rival.exchange, error, now)
+        failure = dataclasses.replace(
+            failure, new=0, seconds=now - rival.watchdog.began
         )
+        self._recovery.rival_failed(rival.source, failure)
 
-    def give_way(
-        self, now: float, error: errors.Error, failed: bool = True
-    ) -> None:
+    def hand_over(self, error: errors.Error) -> None:
+        """End an attempt that is well: the rival is faster, and fits.
+
+        :param error: that says so.
+        """
+        rival = self.rival
+        assert rival is not None
+        self._end_attempt()
+        self._recovery.annotate(error, self._offset)
+        LOG.info('%s; %s', error, errors.redact(rival.source.url))
+        self._go_on_with(rival, error)
+
+    def give_way(self, now: float, error: errors.Error) -> None:
         """End the attempt: the rival has the first of the bytes.
 
-        :param error: what it is ended for.
-        :param failed: something is wrong with it; the rival is not merely
-            faster.
+        :param error: what is wrong with it.
         """
         rival, loser = self.rival, self._exchange
         assert rival is not None and loser is not None
-        if failed:
-            loser.leave_connection()
+        loser.leave_connection()
         self._end_attempt()
         self._recovery.annotate(error, self._offset)
-        if failed:
-            failure = self._failure(loser, error, now)
-            self._recovery.overtaken(failure, rival.source)
-        else:
-            self._recovery.source = rival.source
+        failure = self._failure(loser, error, now)
+        self._recovery.overtaken(failure, rival.source)
         if self._fits(rival):
-            self._go_on_with(rival, error)
+            self._replace(rival, error)
         else:
             self._due = now
             self._move(State.WAITING)
@@ -683,11 +710,15 @@ class Transfer:
         # Less may be there than was, where a piece did not match.
         return rival.exchange.request.start <= self._offset
 
-    def _go_on_with(self, rival: Rival, error: errors.Error) -> None:
+    def _replace(self, rival: Rival, error: errors.Error) -> None:
         """Have the rival bring the bytes, in the place of what failed."""
+        LOG.warning('%s; trying %s', error, errors.redact(rival.source.url))
+        self._go_on_with(rival, error)
+
+    def _go_on_with(self, rival: Rival, error: errors.Error) -> None:
+        """Have the rival bring the bytes, in the place of what has ended."""
         self.rival = None
         self._recovery.source = rival.source
-        LOG.warning('%s; trying %s', error, errors.redact(rival.source.url))
         self._report('failover', error)
         comparison, kept = None, rival.kept
         self._highest = max(self._highest, self._offset)
@@ -699,6 +730,9 @@ class Transfer:
             if kept:
                 comparison = reread.Comparison(handed_on)
                 self._report('reread')
+        elif kept:
+            start = rival.exchange.request.start
+            self._recovery.resent += self._offset - start
         self._exchange, self._watchdog = rival.exchange, rival.watchdog
         self._exchange.admit(self._offset, kept, comparison)
 
@@ -722,7 +756,7 @@ class Transfer:
         if step.restart:
             self._restart()
         if self.rival is not None and self._is_replaced(step, self.rival):
-            self._go_on_with(self.rival, error)
+            self._replace(self.rival, error)
         elif step.then is Then.FAIL:
             self._fail(step.error or error)
         elif step.then is Then.LEAVE:
@@ -738,13 +772,24 @@ class Transfer:
             self._tell(step, error, source)
 
     def _is_replaced(self, step: recovery.Step, rival: Rival) -> bool:
-        """Tell whether the rival takes the place of an attempt that failed."""
+        """Tell whether the rival takes the place of an attempt that failed.
+
+        Where another is to be asked at once, not for as long as it is silent.
+        """
+        is_next = (
+            rival.ready()
+            or rival.better
+            or rival.source is self.source
+            or step.delay > 0
+            or step.then is Then.FAIL
+        )
         return (
             step.failed
             and not step.restart
             and step.then is not Then.LEAVE
             and rival.sample is None
             and not isinstance(step.error, errors.DeadlineExceeded)
+            and is_next
             and self._fits(rival)
         )
 
@@ -810,7 +855,9 @@ class Transfer:
 
     def _move(self, to: State) -> None:
         self.state = move(self.state, to)
-        self.call_off()
+        rival = self.rival
+        if rival is None or rival.sample is None or not self.under_way:
+            self.call_off()
 
     def _report(
         self,

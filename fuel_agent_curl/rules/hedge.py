@@ -21,13 +21,16 @@ What is promised: a list of mirrors takes no longer than 1.1 times what the
 best one alone does, and 4 seconds for each other mirror: one in which it is
 silent, three in which it is found to be slow. Where the best one itself takes
 longer than a second to begin, it is four times that. A mirror counts as slow
-below a MiB a second. While one is faster than that, each of the others is
-asked for a sample, which is dropped, and one that is half as fast again takes
-its place: where none is, the time is up to 1.5 times the best one's. All
-samples are a fiftieth of the bytes at the most. Bytes come twice only where
-nothing proves that two mirrors have the same, and then no more than a tenth of
-all, samples included, until a mirror fails, or is slow for as long as a stall
-may last and as it takes to send them again.
+below a MiB a second. While one that brings everything over one connection is
+faster than that, each of the others is asked for a sample, which is dropped,
+and one that is faster by a quarter takes its place: where none is, the time is
+up to 1.25 times the best one's. What brings all in less than five seconds for
+each other one is not compared. All samples are a fiftieth of the bytes at the
+most; what a mirror answers to one changes nothing but when it is asked for the
+next. Bytes come twice where nothing proves that two mirrors have the same, and
+where one goes on while a faster one begins: no more than a tenth of all,
+samples included, until a mirror fails, or is slow for as long as a stall may
+last and as it takes to send them again.
 """
 
 from __future__ import annotations
@@ -55,6 +58,9 @@ _SLOW_OVER = 2.0
 _SOON = 2.0
 # Another mirror has to be so many times as fast, where that is known ...
 _FASTER = 1.5
+# ... while all is well: to change costs little, and whoever turns out to be
+# no better is left again ...
+_MORE = 1.25
 # ... and a speed that is older than this many seconds is not.
 _SPEED_KNOWN = 30.0
 # What may be sent again, as a part of all, without a second thought.
@@ -65,17 +71,19 @@ _DOUBLINGS = 5
 # How often the speed is looked at, in seconds.
 _EVERY = 0.125
 
-# How long a sample is waited for, in seconds.
-SAMPLE_TIME = 4.0
+# How long a sample, or the first byte of a better one, is waited for, in
+# seconds.
+COMPARED_FOR = 4.0
 
 # A sample is what the present mirror brings in so many seconds, but all of
-# them are this part of all at the most; fewer bytes than so many tell nothing.
+# them are this part of all at the most; what comes in fewer seconds than so
+# many, and fewer bytes, tell nothing.
 _SAMPLE_OF = 0.5
 _SAMPLE_PART = 1 / 50
+_SAMPLE_SHORT = 0.1
 _SAMPLE_LEAST = 65536
-# By what a mirror brought in use, less than by a sample will do: a server may
-# begin with a burst.
-_MORE = 1.25
+# What is here in less was sent before, and tells nothing of the line.
+_INSTANT = 0.02
 
 
 class Sample:
@@ -116,7 +124,7 @@ class Sample:
             return 0.0
         since, before = self._since
         ended = now if self.left else self._last
-        return (self.came - before) / max(ended - since, 1e-3)
+        return (self.came - before) / max(ended - since, _INSTANT)
 
 
 class Hedge:
@@ -138,8 +146,10 @@ class Hedge:
         self._well_since = 0.0
         self._source: sources.Source | None = None
         self._pace = watchdog.LowSpeed(0, _SLOW_OVER)
-        # The speed that a sample is compared with; all bytes of samples; by
-        # mirror, how many there were, and when the next may be.
+        # The sample under way, and the speed that it is compared with; all
+        # bytes of samples; by mirror, how many there were, and when the next
+        # may be.
+        self._sampling: tuple[sources.Source, Sample] | None = None
         self._against = 0.0
         self._spent = 0
         self._samples: dict[sources.Source, int] = {}
@@ -151,7 +161,8 @@ class Hedge:
         # When the last byte of a body came, of whichever attempt.
         self._last = 0.0
         self._slow_since: float | None = None
-        # Bytes that have come in so many seconds, while nothing was wrong.
+        # Bytes that have come in so many seconds, while nothing was wrong;
+        # those of samples are not among them.
         self._count = 0
         self._seconds = 0.0
         self._sampled = -math.inf
@@ -176,9 +187,13 @@ class Hedge:
         :param attempt: differs from one to the next.
         :param source: the mirror that it asks.
         :param arrived: bytes of all attempts under way, heads included.
-        :param received: those of bodies, of all attempts so far.
+        :param received: those of bodies, of all attempts so far, and of
+            samples.
         :param waiting: for the server, and not for room or for budget.
         """
+        received -= self._spent
+        if self._sampling is not None:
+            received += self._sampling[1].left
         if attempt is not self._attempt:
             self._begin(now, attempt, arrived)
         if source is not self._source:
@@ -194,7 +209,7 @@ class Hedge:
             self._count = received
             self._last = now
         if now >= self._sampled + _EVERY:
-            self._sample(now, source, waiting)
+            self._look_at_speed(now, source, waiting)
         self.slow = self._slow_since is not None
         if self.slow or not waiting:
             self._well_since = now
@@ -231,7 +246,7 @@ class Hedge:
         self._low_speed = self._watch_speed()
         self._sampled = now
 
-    def _sample(
+    def _look_at_speed(
         self, now: float, source: sources.Source, waiting: bool
     ) -> None:
         before, self._sampled = self._sampled, now
@@ -267,7 +282,7 @@ class Hedge:
         :param source: the one that is asked.
         :param others: those that may be asked now, the preferred first.
         :param again: returns the bytes that one would have to send again.
-        :param resent: bytes that were sent again so far, or as a sample.
+        :param resent: bytes that have come again so far, or as a sample.
         :param length: complete length, None where that is not known.
         :param missing: bytes that are not there yet, None as well.
         """
@@ -318,21 +333,26 @@ class Hedge:
         resent: int,
         length: int | None,
         missing: int | None,
-    ) -> tuple[sources.Source, int] | None:
+    ) -> tuple[sources.Source, Sample | None] | None:
         """Return a mirror to ask as well while all is well, None for none.
 
-        With the bytes of the sample; 0: it is ``better``, and asked for those
-        that are missing. The other parameters are those of ``choose``.
+        With the sample to ask it for, of which the end is to be ``sampled``;
+        without one it is ``better``, and asked for what is missing. The other
+        parameters are those of ``choose``.
 
         :param rivals: returns those that may be asked at a time, the
             preferred first; it is not called while it is too early.
         """
         if now < self._well_since + _SLOW_OVER:
             return None
-        speed, most = self.speed, self._settings.max_recv_speed
+        speed = self.speed
+        if not speed:
+            # Not known yet.
+            return None
         if length is None or missing is None or missing <= speed * _SOON:
             return None
-        if most and 2 * speed > most:
+        if self._settings.max_recv_speed:
+            # Samples are beside what may come in a second.
             return None
         # 0 where it is not known.
         others = {
@@ -347,7 +367,7 @@ class Hedge:
                 default=None,
             )
         if self.better is not None:
-            return self.better, 0
+            return self.better, None
         unknown = [
             each
             for each in others
@@ -356,27 +376,39 @@ class Hedge:
         # Each has its share of what samples may be.
         left = missing * _SAMPLE_PART - self._spent
         count = int(min(speed * _SAMPLE_OF, left / max(1, len(unknown))))
-        if not unknown or count < _SAMPLE_LEAST:
+        if not unknown or count < max(_SAMPLE_LEAST, speed * _SAMPLE_SHORT):
             return None
         chosen = min(unknown, key=lambda each: self._samples.get(each, 0))
+        sample = Sample(count)
         self._samples[chosen] = self._samples.get(chosen, 0) + 1
+        self._sampling = chosen, sample
         self._spent += count
         self._against = speed
-        return chosen, count
+        return chosen, sample
 
-    def sampled(
-        self, now: float, source: sources.Source, sample: Sample
-    ) -> None:
-        """Note what has come of a sample.
-
-        Of one that failed nothing is noted: when its mirror may be asked
-        again is up to ``recovery``.
-        """
-        times = min(self._samples[source] - 1, _DOUBLINGS)
-        self._sample_due[source] = now + _SPEED_KNOWN * 2.0**times
+    def sampled(self, now: float) -> None:
+        """Note that no more of the sample comes, for whatever reason."""
+        assert self._sampling is not None
+        (source, sample), self._sampling = self._sampling, None
         self._spent -= sample.left
-        if sample.speed(now) >= self._against * _FASTER:
+        self._postpone(now, source)
+        if sample.speed(now) >= self._against * _MORE:
             self.better = source
+
+    def _postpone(self, now: float, source: sources.Source) -> None:
+        """Have no sample of it soon; each time later."""
+        times = min(self._samples.get(source, 1) - 1, _DOUBLINGS)
+        self._sample_due[source] = now + _SPEED_KNOWN * 2.0**times
+
+    def is_cheap(self, again: int, resent: int, length: int | None) -> bool:
+        """Tell whether bytes may come again while all is well."""
+        return self._is_worth_it(0.0, again, resent, length)
+
+    def leave(self, now: float, source: sources.Source) -> None:
+        """Note that nothing came of asking ``better``, for now."""
+        self._speeds.pop(source, None)
+        self._postpone(now, source)
+        self.better = None
 
     def asked(self, source: sources.Source) -> None:
         """Note that a mirror is asked as well."""

@@ -308,9 +308,10 @@ class Recovery:
     def rival_failed(self, source: sources.Source, failure: Failure) -> None:
         """Note that nothing came of asking another mirror as well."""
         judgement = failure.judgement
+        if judgement and source.learn(judgement):
+            # It is asked in another way.
+            return
         source.failed(failure.error, failure.ranged, empty=failure.empty)
-        if judgement:
-            source.learn(judgement)
         if failure.redirected:
             return
         if self._lasts(source, failure):

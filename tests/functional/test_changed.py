@@ -180,3 +180,30 @@ class TestChanged(engine.EngineTestCase):
             segment_size=65536,
             chunk_size=65536,
         )
+
+    def test_in_parts_after_it_has_changed(self) -> None:
+        """A part that brings bytes is none that has failed.
+
+        Also where, of what was there before, more was.
+        """
+        self.name(content=harmful.Pattern(400_021)[0:400_021])
+        other = self.other(400_000)
+
+        def capped(handler: faults.Handler) -> faults.Handler:
+            return lambda request, image: handler(
+                request.having('Range', part(request.range or '')), image
+            )
+
+        def part(range_: str) -> str:
+            first, last = map(int, range_.removeprefix('bytes=').split('-'))
+            return 'bytes=%d-%d' % (first, min(last, first + 4999))
+
+        self.assert_arrives(
+            faults.cut(60_000),
+            then=[faults.serve(other), capped],
+            content=other.content[0:400_000],
+            connections=4,
+            segment_size=65536,
+            chunk_size=65536,
+            attempts=6,
+        )

@@ -214,6 +214,19 @@ class TestSilent(HedgesTestCase):
         for request in self.server.requests:
             self.assertIsNone(request.field('Authorization'))
 
+    def test_that_ends_while_another_is_silent(self) -> None:
+        """Nobody who says nothing is waited for in the place of a retry."""
+        self.mirror.script(then=SILENT)
+        outcome = self.assert_soon(
+            [faults.stall(100_000, 2.5), faults.reset(200_000)],
+            checksum=self.checksum(),
+        )
+        self.assertEqual(1, len(self.mirror.requests))
+        self.assertEqual(
+            ['started', 'retry', 'resumed'],
+            [event.kind for event in outcome.events],
+        )
+
 
 class TestSlow(HedgesTestCase):
     def test_drips(self) -> None:
@@ -292,22 +305,82 @@ class TestSlower(HedgesTestCase):
         self.assertLessEqual(outcome.stats.received, 1.1 * length)
 
     def test_slower_one_is_asked_once(self) -> None:
+        self.longer(20 * MIB)
         self.mirror.script(then=faults.trickle(1_200_000))
         outcome = self.assert_soon(
             then=faults.trickle(2_500_000), checksum=self.checksum()
         )
         self.assertEqual(1, len(self.mirror.requests))
         self.assertEqual(1, len(self.server.requests))
-        self.assertLessEqual(outcome.stats.received, 1.02 * LENGTH)
+        self.assertLessEqual(outcome.stats.received, 1.02 * 20 * MIB)
 
     def test_first_ends_while_a_sample_comes(self) -> None:
+        self.longer(20 * MIB)
         self.mirror.script(faults.stall(1000))
         outcome = self.assert_soon(
             [faults.trickle(2_500_000), faults.cut(6 * MIB)],
             checksum=self.checksum(),
         )
-        self.assertLessEqual(1, len(self.mirror.requests))
-        self.assertLessEqual(outcome.stats.received, 1.02 * LENGTH)
+        # Nothing of it is held against whoever gave it, nor is it asked again.
+        self.assertEqual(1, len(self.mirror.requests))
+        self.assertLessEqual(outcome.stats.received, 1.02 * 20 * MIB)
+        self.assertEqual(0, outcome.stats.mirrors[self.mirror.url()].failures)
+
+    def test_mirror_that_answers_no_sample(self) -> None:
+        """It is as good as before when the first one fails."""
+        self.longer(20 * MIB)
+        for answer in (
+            faults.status(503, retry_after=86400),
+            faults.status(404),
+            faults.cap_range(1000),
+            faults.reset(1),
+            faults.stall(1),
+        ):
+            self.mirror.script(answer)
+            outcome = self.assert_soon(
+                [faults.trickle(2_500_000), faults.cut(12 * MIB)],
+                then=faults.status(404),
+                checksum=self.checksum(),
+            )
+            # The sample, and the rest.
+            self.assertEqual(2, len(self.mirror.requests))
+            self.assertEqual(
+                0, outcome.stats.mirrors[self.mirror.url()].failures
+            )
+
+    def test_better_one_that_is_late(self) -> None:
+        """No more than a tenth comes twice, of what the first brings then."""
+        length = 20 * MIB
+        self.longer(length)
+        for checksum in None, self.checksum():
+            late = faults.stall(0, 3, in_head=True)
+            self.mirror.script((), late, late)
+            outcome = self.assert_soon(
+                then=faults.trickle(2_500_000), checksum=checksum
+            )
+            self.assertLessEqual(outcome.stats.received, 1.1 * length)
+
+    def test_no_sample_of_a_server_in_use(self) -> None:
+        """One connection more may be one too many there."""
+        self.longer(20 * MIB)
+        self.server.representations['/again'] = self.image
+        self.assert_soon(
+            then=faults.trickle(2_500_000),
+            mirrors=[self.server.url('/again')],
+            checksum=self.checksum(),
+            requests=1,
+        )
+
+    def test_no_sample_beside_several_connections(self) -> None:
+        self.longer(200 * MIB)
+        self.server.script(then=faults.trickle(1_300_000))
+        began = time.monotonic()
+        with self.fetch(
+            mirrors=[self.mirror.url()], **{**PATIENT, 'connections': 4}
+        ) as download:
+            while time.monotonic() < began + 4:
+                next(download)
+        self.assertEqual([], self.mirror.requests)
 
 
 class TestAnySchedule(HedgesTestCase):

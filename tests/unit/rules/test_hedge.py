@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import itertools
 
 from fuel_agent_curl.config import settings
 from fuel_agent_curl.octets import MIB
@@ -152,7 +153,7 @@ class TestHedge(base.TestCase):
         again: int = 0,
         resent: int = 0,
         missing: int = 80 * MIB,
-    ) -> tuple[sources.Source, int] | None:
+    ) -> tuple[sources.Source, hedge.Sample | None] | None:
         return self.hedge.compare(
             self.now,
             lambda _now: (
@@ -164,11 +165,21 @@ class TestHedge(base.TestCase):
             missing,
         )
 
-    def sample(self, speed: float, wanted: int = MIB) -> hedge.Sample:
-        sample = hedge.Sample(wanted)
-        for piece in range(16):
-            sample.take(piece * wanted / 16 / speed, wanted // 16)
-        return sample
+    def sampled(
+        self,
+        speed: float,
+        found: tuple[sources.Source, hedge.Sample | None] | None,
+        part: float = 1.0,
+    ) -> sources.Source:
+        """Have this part of a sample come, and return of whom."""
+        assert found is not None
+        source, sample = found
+        assert sample is not None
+        for _piece in range(round(16 * part)):
+            self.now += sample.wanted / 16 / speed
+            sample.take(self.now, sample.wanted // 16 + 1)
+        self.hedge.sampled(self.now)
+        return source
 
     def well(self, rate: float = 4 * MIB, seconds: float = 3) -> None:
         self.assertEqual(0, self.lost(seconds, lambda now: 1 + now * rate))
@@ -179,10 +190,12 @@ class TestHedge(base.TestCase):
         self.well(seconds=1)
         # Of what may be spent, each has its share.
         share = 80 * MIB // 50 // 2
-        self.assertEqual((self.second, share), self.compared())
-        self.hedge.sampled(self.now, self.second, self.sample(5 * MIB))
-        self.assertEqual((self.third, share + 1), self.compared())
-        self.hedge.sampled(self.now, self.third, self.sample(5 * MIB))
+        for each in self.second, self.third:
+            found = self.compared()
+            assert found is not None
+            assert found[1] is not None
+            self.assertAlmostEqual(share, found[1].wanted, delta=1)
+            self.assertIs(each, self.sampled(4.5 * MIB, found))
         # Not soon again, and not more than all may be.
         self.assertIsNone(self.compared())
         self.now += 31
@@ -192,20 +205,62 @@ class TestHedge(base.TestCase):
         self.well(1.5 * MIB)
         found = self.compared([self.second])
         assert found is not None
-        self.assertAlmostEqual(0.75 * MIB, found[1], delta=1000)
+        assert found[1] is not None
+        self.assertAlmostEqual(0.75 * MIB, found[1].wanted, delta=1000)
 
-    def test_the_faster_by_half_is_asked_for_the_rest(self) -> None:
+    def test_the_faster_by_a_quarter_is_asked_for_the_rest(self) -> None:
         self.well()
-        self.compared([self.second])
-        self.hedge.sampled(self.now, self.second, self.sample(7 * MIB))
-        self.assertEqual((self.second, 0), self.compared())
+        self.sampled(5.2 * MIB, self.compared([self.second]))
+        self.assertEqual((self.second, None), self.compared())
         self.hedge.settled(self.now, self.first, self.hedge.speed, self.second)
         self.assertIsNone(self.hedge.better)
 
     def test_back_to_what_was_faster_in_use(self) -> None:
         self.hedge.settled(self.now, self.second, 5.2 * MIB, self.first)
         self.well()
-        self.assertEqual((self.second, 0), self.compared())
+        self.assertEqual((self.second, None), self.compared())
+
+    def test_nothing_came_of_asking_the_better(self) -> None:
+        self.well()
+        self.sampled(9 * MIB, self.compared([self.second]))
+        self.hedge.leave(self.now, self.second)
+        self.assertIsNone(self.compared([self.second]))
+        # Nor of what it brought in use, a while ago.
+        self.hedge.settled(self.now, self.second, 9 * MIB, self.first)
+        self.assertEqual((self.second, None), self.compared([self.second]))
+        self.hedge.leave(self.now, self.second)
+        self.assertIsNone(self.compared([self.second]))
+
+    def test_a_sample_that_ends_early_is_asked_for_later_and_later(
+        self,
+    ) -> None:
+        self.well()
+        asked = []
+        for _time in range(4):
+            while (found := self.compared([self.second])) is None:
+                self.now += 1
+            asked.append(self.now)
+            # Of what did not come nothing is spent.
+            self.sampled(MIB, found, 0.1)
+        gaps = [
+            round(then - before) for before, then in itertools.pairwise(asked)
+        ]
+        self.assertEqual([30, 60, 120], [gap // 10 * 10 for gap in gaps])
+
+    def test_bytes_of_a_sample_are_not_the_speed_of_another(self) -> None:
+        self.well()
+        found = self.compared([self.second])
+        assert found is not None
+        assert found[1] is not None
+        found[1].take(self.now, found[1].wanted)
+        for ended in False, True:
+            if ended:
+                self.hedge.sampled(self.now)
+            self.lost(
+                1,
+                lambda now: 1 + now * 4 * MIB + found[1].wanted,  # type: ignore
+            )
+            self.assertAlmostEqual(4 * MIB, self.hedge.speed, delta=MIB // 8)
 
     def test_no_sample(self) -> None:
         self.well()
@@ -224,11 +279,17 @@ class TestHedge(base.TestCase):
         self.lost(0.25, lambda now: 1 + now * 4 * MIB, waiting=False)
         self.assertIsNone(self.compared())
 
-    def test_no_sample_above_half_the_limited_rate(self) -> None:
-        for limit, asked in ((6 * MIB, False), (9 * MIB, True)):
-            self.hedge = hedge.Hedge(settings.Settings(max_recv_speed=limit))
-            self.well()
-            self.assertEqual(asked, self.compared() is not None)
+    def test_no_sample_with_a_limited_rate(self) -> None:
+        self.hedge = hedge.Hedge(settings.Settings(max_recv_speed=90 * MIB))
+        self.well()
+        self.assertIsNone(self.compared())
+
+    def test_no_sample_that_is_too_short_to_tell(self) -> None:
+        self.well(40 * MIB)
+        self.assertIsNone(self.compared(missing=80 * MIB + MIB // 2))
+        self.assertIsNotNone(
+            self.compared([self.second], missing=200 * MIB + MIB // 2)
+        )
 
     def test_speed_of_a_sample(self) -> None:
         sample = hedge.Sample(1000)
@@ -244,6 +305,12 @@ class TestHedge(base.TestCase):
         sample.take(5.0, 300)
         self.assertEqual(300, sample.speed(9.0))
         self.assertEqual(0, sample.left)
+
+    def test_speed_of_a_sample_that_comes_at_once(self) -> None:
+        sample = hedge.Sample(1000)
+        for _piece in range(10):
+            sample.take(1.0, 100)
+        self.assertEqual(500 / 0.02, sample.speed(9.0))
 
     def test_not_one_that_was_no_faster(self) -> None:
         self.hedge.settled(0.0, self.second, 0.6 * MIB, self.first)

@@ -75,7 +75,7 @@ class Reply:
 
     def at(self, seconds: float) -> int:
         """Return the bytes that have come after so many seconds."""
-        if seconds < self.begins:
+        if seconds < self.begins or not self.count:
             return 0
         return min(self.count, int((seconds - self.begins) * self.speed))
 
@@ -86,7 +86,8 @@ class Trial:
 
     :ivar reread: it is to be compared with what was handed on.
     :ivar kept: bytes were kept when it was made.
-    :ivar sample: so many bytes of it are to be dropped.
+    :ivar sample: what it brings is to be dropped.
+    :ivar again: bytes that it sends once more, as another went on meanwhile.
     """
 
     source: sources.Source
@@ -96,7 +97,8 @@ class Trial:
     kept: bool
     reply: Reply
     began: float
-    sample: int = 0
+    sample: hedge.Sample | None = None
+    again: int = 0
 
 
 @dataclasses.dataclass
@@ -219,6 +221,8 @@ class Simulation:
         self._now = 0.0
         self._offset = 0
         self._content: int | None = None
+        # Who is asked as well while an attempt ends.
+        self._rival: Trial | None = None
 
     def run(self) -> Outcome:
         outcome = self.outcome
@@ -234,18 +238,42 @@ class Simulation:
         return outcome
 
     def _attempt(self) -> errors.Error | None:
-        kept = self._offset > 0
-        self._now += self._recovery.postponed(self._now, kept)
-        trial = self._ask(self._recovery.source)
+        rival = self._rival
+        if rival is not None and rival.sample is None:
+            # It takes the place of the attempt that has failed.
+            self._rival = None
+            self._recovery.source = rival.source
+            trial = self._ask(rival.source, self._now - rival.began)
+        else:
+            kept = self._offset > 0
+            self._now += self._recovery.postponed(self._now, kept)
+            trial = self._ask(self._recovery.source)
         while True:
             rival = self._watch(trial)
             if rival is None:
                 break
             self._end(trial, errors.Stalled('overtaken'), rival.source)
             # From where it is now.
-            trial = self._ask(rival.source, rival.mirror.late)
+            again = rival.again
+            late = again / rival.mirror.speed - rival.mirror.late
+            trial = self._ask(rival.source, -late)
+            self.outcome.received += again
+            self._recovery.resent += again
         self._now = trial.began + trial.reply.seconds
         return self._end(trial, trial.reply.error, None)
+
+    def _sampled(self, rival: Trial) -> None:
+        """Note what has come of a sample by now."""
+        sample, reply = rival.sample, rival.reply
+        assert sample is not None
+        for piece in range(1, 17):
+            count = sample.wanted * piece // 16
+            at = rival.began + reply.begins + count / reply.speed
+            if at <= self._now and count <= reply.count:
+                sample.take(at, count - sample.came)
+        self.outcome.received += sample.came
+        self._recovery.resent += sample.came
+        self._hedge.sampled(self._now)
 
     def _ask(self, source: sources.Source, saved: float = 0.0) -> Trial:
         mirror = self.mirrors[self._sources.index(source)]
@@ -260,27 +288,40 @@ class Simulation:
         """Let time go by to the end, or until a rival is to go on."""
         if len(self._sources) == 1:
             return None
-        reply, rival = trial.reply, None
-        before = self.outcome.received
+        reply = trial.reply
+        rival, self._rival = self._rival, None
         began, tick = self._now, TICK
         while self._now + tick < trial.began + reply.seconds:
             now = self._now = self._now + tick
             # What takes hours is not looked at as often.
-            tick = max(TICK, (now - began) / 100)
+            tick = max(TICK, min(3.0, (now - began) / 100))
             came = reply.at(now - trial.began)
             lost = self._hedge.look(
-                now, trial, trial.source, came, before + came, True
+                *(now, trial, trial.source, came),
+                self.outcome.received + came,
+                True,
             )
             if not lost:
                 offset = max(self._offset, reply.start + came)
                 rival = self._compare(trial, rival, offset)
                 if rival is None or rival.sample or not self._begun(rival):
                     continue
+                length = self._choice.length or trial.mirror.length
+                again = self._again(offset, rival.source)
+                if not again:
+                    rival.again = offset - rival.request.start
+                if not self._hedge.is_cheap(
+                    again or rival.again, self._recovery.resent, length
+                ):
+                    self._hedge.leave(now, rival.source)
+                    rival = None
+                    continue
                 self._hedge.settled(
                     now, trial.source, self._hedge.speed, rival.source
                 )
                 return self._give_way(trial, came, rival)
             if rival is not None and rival.sample:
+                self._sampled(rival)
                 rival = None
             others = self._recovery.rivals(now)
             if rival is not None:
@@ -317,6 +358,7 @@ class Simulation:
             if source is not None:
                 self._hedge.asked(source)
                 rival = self._peek(source, offset)
+        self._rival = rival
         return None
 
     def _begun(self, rival: Trial) -> bool:
@@ -345,48 +387,48 @@ class Simulation:
             )
             if found is None:
                 return None
-            source, count = found
-            rival = self._peek(source, offset)
-            rival.sample = count
-            if not count:
+            source, sample = found
+            rival = self._peek(source, offset, sample)
+            if sample is None:
                 self._hedge.asked(source)
             return rival
         since = now - rival.began
         failed = not rival.reply.count and rival.reply.seconds <= since
-        if failed:
+        if rival.sample is not None:
+            late = since >= hedge.COMPARED_FOR
+            full = rival.reply.at(since) >= rival.sample.wanted
+            if not (late or full or failed):
+                return rival
+            self._sampled(rival)
+        elif failed:
             self._recovery.rival_failed(
                 rival.source, self._failure(rival, self._problem(rival))
             )
-        elif rival.sample:
-            if since < hedge.SAMPLE_TIME and (
-                rival.reply.at(since) < rival.sample
-            ):
-                return rival
-            sample = hedge.Sample(rival.sample)
-            for piece in range(1, 17):
-                count = rival.sample * piece // 16
-                at = rival.began + rival.reply.begins
-                at += count / rival.reply.speed
-                if at <= now and count <= rival.reply.count:
-                    sample.take(at, count - sample.came)
-            self.outcome.received += sample.came
-            self._recovery.resent += sample.came
-            self._hedge.sampled(now, rival.source, sample)
         elif rival.source is self._hedge.better:
-            return rival
+            if since < hedge.COMPARED_FOR:
+                return rival
+            self._hedge.leave(now, rival.source)
         return None
 
-    def _peek(self, source: sources.Source, offset: int) -> Trial:
+    def _peek(
+        self,
+        source: sources.Source,
+        offset: int,
+        sample: hedge.Sample | None = None,
+    ) -> Trial:
         mirror = self.mirrors[self._sources.index(source)]
         self.outcome.asked.append(mirror.name)
         request = self._choice.request(source, offset, None, offset > 0)
-        request = request or segments.Request()
+        if request is None or sample is not None:
+            # All will do where a part was asked for.
+            request = segments.Request()
         # What it brings is asked for when that is to be used.
         reply = dataclasses.replace(mirror).reply(request, self._now)
         if not reply.count:
             reply = mirror.reply(request, self._now)
         return Trial(
-            source, mirror, request, False, offset > 0, reply, self._now
+            *(source, mirror, request, False, offset > 0, reply, self._now),
+            sample,
         )
 
     def _again(self, offset: int, source: sources.Source) -> int:
@@ -443,6 +485,16 @@ class Simulation:
             self._recovery.overtaken(failure, rival)
             return None
         step = self._recovery.failed(failure)
+        pending = self._rival
+        if pending is not None and pending.sample is None:
+            if step.failed and (
+                pending.source in (self._hedge.better, self._recovery.source)
+                or self._begun(pending)
+                or step.delay
+                or step.then is Then.FAIL
+            ):
+                return None
+            self._rival = None
         self._now += step.delay
         assert step.then is not Then.LEAVE
         return (step.error or error) if step.then is Then.FAIL else None
@@ -518,7 +570,8 @@ class TestMirrors(base.TestCase):
         speeds = [each.speed for each in mirrors]
         if max(speeds) > min(speeds):
             # Not for as much faster is one left.
-            seconds *= 1.5
+            seconds *= 1.25
+        first = mirrors[0]
         # What each of the others may cost: it is found to be silent, or slow.
         ranged = all(each.ranges for each in mirrors)
         seconds += others * max(EACH, 4 * max(each.late for each in mirrors))
@@ -530,9 +583,11 @@ class TestMirrors(base.TestCase):
             if end < math.inf
         )
         if not (joined and ranged):
-            # Before all is sent once more, some more time is lost.
+            # Before all is sent once more, some more time is lost: as much as
+            # that takes.
             seconds += others * 3 * SETTINGS.low_speed_time
-        first = mirrors[0]
+            if first.dies:
+                seconds += first.dies / first.speed
         waits = first.waits() or first.late > 1 or first.speed < MB
         if not joined and (best is not alone[0] or waits):
             # What it has brought before it ceased is sent again, after as much
