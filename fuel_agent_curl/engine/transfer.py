@@ -180,6 +180,9 @@ class Transfer:
         # elsewhere, what is beyond all that was compared there.
         self._highest = segment.start
         self._reached = 0
+        # What was there of this representation, and is brought again for want
+        # of a proof.
+        self._forgotten = 0
         self._due = 0.0
         # When an exchange that needs nobody is to be looked at all the same.
         self._look_at = 0.0
@@ -327,10 +330,10 @@ class Transfer:
         """Ask for the next part: the server caps its ranges.
 
         It is one attempt still, so that the low-speed check sees the parts
-        together. One that brings nothing new has failed: the next would be
-        the same, without end.
+        together. One that brings nothing that was not there before has
+        failed: the next would be the same, without end.
         """
-        if ended.reception.offset <= self._offset:
+        if ended.reception.offset <= max(self._offset, self._forgotten):
             error = errors.ContentRangeError(
                 'the part sent ends before what is missing'
             )
@@ -460,6 +463,7 @@ class Transfer:
         request = None
         if other:
             self._context.forget()
+            self._forgotten = 0
             self.segment = self._plan.restart()
         if self.segment.stop is not None:
             request = self._context.sources.request(
@@ -472,6 +476,7 @@ class Transfer:
 
     def _go_alone(self) -> reread.HandedOn:
         self._highest = max(self._highest, self._offset)
+        self._forgotten = max(self._forgotten, self._offset)
         handed_on = self._plan.go_alone(self)
         self._challenge = None
         self.segment = segments.Segment()
@@ -483,6 +488,7 @@ class Transfer:
         # the next attempt fails, and finally.
         if not self._go_alone().length:
             self._context.forget()
+            self._forgotten = 0
             self.segment = self._plan.restart()
 
     def _accepted(self, under_way: exchange.Exchange, first: bool) -> None:
@@ -856,7 +862,12 @@ class Transfer:
     def _move(self, to: State) -> None:
         self.state = move(self.state, to)
         rival = self.rival
-        if rival is None or rival.sample is None or not self.under_way:
+        # Several parts are one attempt, and a sample is of none.
+        if to is not State.ATTEMPTING and not (
+            self.under_way
+            and rival is not None
+            and (self._chained or rival.sample is not None)
+        ):
             self.call_off()
 
     def _report(

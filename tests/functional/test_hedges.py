@@ -360,6 +360,19 @@ class TestSlower(HedgesTestCase):
             )
             self.assertLessEqual(outcome.stats.received, 1.1 * length)
 
+    def test_better_one_beside_one_that_caps_its_ranges(self) -> None:
+        """It is asked once, however short the parts are."""
+        self.longer(20 * MIB)
+        slower = faults.trickle(2_500_000)
+        late = faults.stall(0, 0.4, in_head=True)
+        self.mirror.script((), late, late)
+        self.assert_soon(
+            [slower, faults.cut(MIB)],
+            then=[slower, faults.cap_range(300_000)],
+            checksum=self.checksum(),
+        )
+        self.assertEqual(2, len(self.mirror.requests))
+
     def test_no_sample_of_a_server_in_use(self) -> None:
         """One connection more may be one too many there."""
         self.longer(20 * MIB)
