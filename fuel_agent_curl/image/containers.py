@@ -51,12 +51,13 @@ else:
 LOG = logging.getLogger(__name__)
 
 
-#: The most that one step hands on, in bytes.
-STEP = 1 * octets.MIB
+#: The most that one step hands on, in bytes. The pages of longer ones went
+#: back to the system each time, and had to be made anew.
+STEP = 512 * octets.KIB
 
 # What a decoder is given at once. It keeps what it could not use yet and
 # copies that at every step, so this stays small.
-_FEED = 64 * octets.KIB
+_FEED = 256 * octets.KIB
 
 #: The largest window (zstd) or dictionary (xz) that is taken where nobody
 #: says otherwise, in bytes: what ``zstd -d`` takes without being told to.
