@@ -126,7 +126,7 @@ def _onto_device(
     check: bool,
 ) -> figures.Usage:
     with scratch.loop_device(
-        directory / 'disk', image.length, fill=check, direct_io=False
+        directory / 'disk', image.length, fill=True, direct_io=False
     ) as device:
         usage = measure.run(contender.stages(where, device), directory / 'log')
         if (

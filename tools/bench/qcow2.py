@@ -122,7 +122,7 @@ def _section(
 
     def run(contender: contenders.Contender, check: bool) -> figures.Usage:
         with scratch.loop_device(
-            directory / 'disk', length, fill=check, direct_io=False
+            directory / 'disk', length, fill=True, direct_io=False
         ) as device:
             usage = measure.run(
                 contender.stages(url, device), directory / 'log'

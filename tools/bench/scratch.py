@@ -53,8 +53,10 @@ def loop_device(
 ) -> Iterator[str]:
     """Make a loop device over a new file.
 
-    :param fill: there is something on it that must not shine through; else
-        its blocks are only reserved, and read as zeros.
+    :param fill: there is something on it that must not shine through, and its
+        blocks are in memory: on a virtual machine the first use of a page may
+        cost more than the write. Else they are only reserved, and read as
+        zeros.
     :param direct_io: what is written to it passes the page cache, as it does
         on its way to a disk.
     """

@@ -170,7 +170,7 @@ class Bench:
             self._directory / 'disk',
             image.length,
             # What is 8 GiB of zeros is not worth filling a disk for.
-            fill=check and image.length <= self.length,
+            fill=image.length <= self.length,
             direct_io=self.options.loop_direct_io,
         ) as device:
             usage = measure.run(
