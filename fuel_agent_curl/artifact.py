@@ -26,17 +26,22 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
+import contextvars
 import logging
+import os
 from typing import Any
+import weakref
 
 from fuel_agent import errors as fuel_agent_errors
 from fuel_agent.utils import artifact
 from oslo_config import cfg
 
 from fuel_agent_curl import errors
+from fuel_agent_curl import keeping
 from fuel_agent_curl import octets
 from fuel_agent_curl import pipeline
 from fuel_agent_curl.config import opts
+from fuel_agent_curl.config import settings as settings_module
 from fuel_agent_curl.engine import download
 from fuel_agent_curl.image import containers
 from fuel_agent_curl.target import writing
@@ -44,6 +49,11 @@ from fuel_agent_curl.target import writing
 LOG = logging.getLogger(__name__)
 
 opts.register(cfg.CONF)
+
+# The downloads of the chain that is processed; None: it keeps nothing.
+_kept: contextvars.ContextVar[list[keeping.Kept] | None] = (
+    contextvars.ContextVar('kept', default=None)
+)
 
 
 class _Following:
@@ -96,14 +106,27 @@ class HttpUrl(_Stream):
         with _as_fuel_agent_errors():
             settings = opts.settings_from(cfg.CONF)
             first, *mirrors = opts.sources(cfg.CONF, self.url)
-            self._download = download.fetch(
-                first, mirrors=mirrors, settings=settings
-            )
+            self._download = self._begin(first, mirrors, settings)
         # Raw, unless a stage says that it is in a container.
         self._end_matters = not settings.allow_unproven_end
         LOG.debug(
             'The length of %s is %s', errors.redact(self.url), self.length
         )
+
+    def _begin(
+        self,
+        url: str,
+        mirrors: list[str],
+        settings: settings_module.Settings,
+    ) -> download.Download | keeping.Kept:
+        kept, directory = _kept.get(), opts.fuel_agent_spool(cfg.CONF)
+        if kept is None or directory is None:
+            return download.fetch(url, mirrors=mirrors, settings=settings)
+        begun = keeping.fetch(directory, url, mirrors, settings)
+        if isinstance(begun, keeping.Kept):
+            weakref.finalize(self, begun.close)
+            kept.append(begun)
+        return begun
 
     def next(self) -> bytes:
         try:
@@ -227,7 +250,25 @@ class Chain(artifact.Chain):
             and _takes_stream(self.processors[1])
         ):
             self.processors.insert(1, HttpUrl)
-        return super().process()
+        last = self.processors[-1] if self.processors else None
+        if not isinstance(last, str) or last == os.devnull:
+            return super().process()
+        kept: list[keeping.Kept] = []
+        token = _kept.set(kept)
+        done = False
+        try:
+            result = super().process()
+            # Not before: whoever wrote it has synced it by now.
+            done = True
+            return result
+        except (errors.ContentError, errors.RepresentationChanged):
+            # It would be wrong again.
+            done = True
+            raise
+        finally:
+            _kept.reset(token)
+            for each in kept:
+                each.settle(done=done)
 
 
 def _is_url(processor: object) -> bool:

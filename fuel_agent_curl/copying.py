@@ -715,6 +715,7 @@ class Copy:
             (asked, errors.redact(request.url)),
             lambda length: _room_of_target(spool.path, request.target, length),
             lambda: self._unspooled(record, there),
+            self._source.parts,
             self._checked_image if request.is_image_signed else None,
         )
         return self._spooled

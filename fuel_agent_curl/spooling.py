@@ -51,9 +51,13 @@ class Parts(typing.Protocol):
 
 
 class Source(typing.Protocol):
-    """The source of what is not in the spool: a ``copying.LazySource``."""
+    """The source of what is not in the spool: a ``download.Download``.
 
-    position: int
+    Or a ``copying.LazySource``.
+    """
+
+    @property
+    def position(self) -> int: ...
 
     @property
     def length(self) -> int | None: ...
@@ -72,8 +76,6 @@ class Source(typing.Protocol):
     def views(self) -> Iterator[memoryview]: ...
 
     def keep(self, view: object) -> Callable[[], None] | None: ...
-
-    def parts(self) -> Parts: ...
 
     def close(self) -> None: ...
 
@@ -139,6 +141,7 @@ class Spooled:
     :param room: returns how many bytes something else is going to take on
         the file system of the spool, by the length of the download.
     :param compared: called when all that was there has been handed on.
+    :param parts: makes what reads it out of order; None: nobody does.
     :param checked: as of ``copying.LazySource``.
     """
 
@@ -150,6 +153,7 @@ class Spooled:
         label: tuple[str, str],
         room: Callable[[int], int],
         compared: Callable[[], None],
+        parts: Callable[[], Parts] | None = None,
         checked: Callable[[Iterator[memoryview]], Iterator[memoryview]]
         | None = None,
     ) -> None:
@@ -159,6 +163,7 @@ class Spooled:
         self._label = label
         self._room = room
         self._compared = compared
+        self._parts = parts
         self._checked = checked
         self._views: Iterator[memoryview] | None = None
         self._found: tuple[str, answer.Representation] | None = None
@@ -260,7 +265,8 @@ class Spooled:
         if self._views is not None and found and found[1].ranges is False:
             self.fill()
         else:
-            reading.by_ranges = self.inner.parts()
+            assert self._parts is not None
+            reading.by_ranges = self._parts()
             self._views = None
         return reading
 

@@ -40,7 +40,8 @@ ROOMS = {
         'config'
     ),
     'drivers': 'artifact engine config',
-    'artifact': 'pipeline engine image target config',
+    'artifact': 'keeping pipeline engine image target config',
+    'keeping': ('spooling continuing engine rules state image target config'),
     'spooling': 'continuing rules state target',
     'reusing': 'engine rules image config',
     'continuing': 'rules state target',

@@ -31,9 +31,9 @@ PICTURE = ROOT / 'doc' / 'source' / 'rooms.svg'
 #: Where each room stands; imports lead downwards.
 _PLAN = """
 .          drivers    cmd        .
-__init__   artifact   copying    spooling
-.          ironic     pipeline   continuing
-.          reusing    .          .
+__init__   artifact   copying    keeping
+.          ironic     pipeline   spooling
+.          reusing    .          continuing
 engine     .          .          target
 rules      .          .          .
 config     image      state      harmful
@@ -52,6 +52,7 @@ _WORDS = {
     'harmful': ('the server that', 'misbehaves'),
     'ironic': ('the door of', 'ironic-python-agent'),
     'image': ('what the bytes are', ''),
+    'keeping': ('a download goes on', 'in a second attempt'),
     'pipeline': ('source, stages, sink,', 'and their order'),
     'reusing': ('only what differs', 'is fetched'),
     'rules': ('values in,', 'decisions out'),

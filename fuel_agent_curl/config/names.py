@@ -25,7 +25,9 @@ from fuel_agent_curl.config import options
 #: What stands in an environment variable before the name of an option.
 VARIABLE = 'OS_%s__' % options.GROUP.upper()
 
-_NAMES = frozenset(option.name for option in options.ALL).union(options.IRONIC)
+_NAMES = frozenset(option.name for option in options.ALL).union(
+    options.IRONIC, options.FUEL_AGENT
+)
 
 _NAME = re.compile(r'[a-z][a-z0-9_-]{0,31}')
 

@@ -535,3 +535,6 @@ ALL = (*OPTIONS, MIRRORS, *COPY)
 
 #: What may stand there for ironic-python-agent, and has no effect here.
 IRONIC = ('ironic', 'ironic_busy', 'ironic_stream_qcow2', 'ironic_continue')
+
+#: The same for fuel-agent.
+FUEL_AGENT = ('fuel_agent_spool',)

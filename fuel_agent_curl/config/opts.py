@@ -150,6 +150,17 @@ IRONIC_CONTINUE: cfg.Opt = cfg.BoolOpt(
 )
 IRONIC_OPTS = [IRONIC_WANTED, IRONIC_BUSY, IRONIC_QCOW2, IRONIC_CONTINUE]
 
+# What only fuel-agent's drivers read.
+FUEL_AGENT_SPOOL: cfg.Opt = cfg.StrOpt(
+    'fuel_agent_spool',
+    metavar='DIR',
+    help='Directory in which fuel-agent keeps the bytes of an image as the '
+    'server sends them, until they are on their target: a deployment that is '
+    'begun again, after it was killed or has failed, begins with them. It '
+    'takes as much room as the image that is sent; not given means that '
+    'nothing is kept.',
+)
+
 
 @values.dataclass(frozen=True)
 class Upstream:
@@ -189,7 +200,8 @@ IRONIC = Upstream(
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     """Return copies of the options, for oslo-config-generator."""
-    return [(GROUP, copy.deepcopy([*OPTS, MIRRORS, *COPY, *IRONIC_OPTS]))]
+    found = [*OPTS, MIRRORS, *COPY, *IRONIC_OPTS, FUEL_AGENT_SPOOL]
+    return [(GROUP, copy.deepcopy(found))]
 
 
 def register(conf: cfg.ConfigOpts) -> None:
@@ -198,13 +210,21 @@ def register(conf: cfg.ConfigOpts) -> None:
     ``conf`` may have parsed its command line already; doing it twice is no
     error.
     """
-    conf.register_opts([*OPTS, MIRRORS, *IRONIC_OPTS], group=GROUP)
+    conf.register_opts(
+        [*OPTS, MIRRORS, *IRONIC_OPTS, FUEL_AGENT_SPOOL], group=GROUP
+    )
 
 
 def register_program(conf: cfg.ConfigOpts) -> None:
     """Register those of ``fuel-agent-curl`` alone, too."""
     register(conf)
     conf.register_opts(COPY, group=GROUP)
+
+
+def fuel_agent_spool(conf: cfg.ConfigOpts) -> str | None:
+    """Return where fuel-agent keeps what it fetches; None: nowhere."""
+    found = _read(conf, FUEL_AGENT_SPOOL, GROUP)
+    return str(found) if found else None
 
 
 def ironic(conf: cfg.ConfigOpts) -> bool:

@@ -46,7 +46,7 @@ def check_kind(path: str, device: int) -> None:
     :param device: the number of its file system, an ``st_dev``.
     :raises errors.TargetUnsuitable: for one of the kernel's own.
     """
-    kind = _kind(device)
+    kind = kind_of(device)
     if kind in _KERNELS:
         raise oserrors.refusal(
             errors.TargetUnsuitable,
@@ -60,7 +60,7 @@ def is_of_devices(device: int) -> bool:
 
     :param device: the number of a file system, an ``st_dev``.
     """
-    return _kind(device) == 'devtmpfs'
+    return kind_of(device) == 'devtmpfs'
 
 
 def check_length(path: str, fd: int, length: int) -> None:
@@ -86,7 +86,7 @@ def _longest(fd: int) -> tuple[int | None, str]:
     limit, _hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     if limit != resource.RLIM_INFINITY:
         return limit, 'this process may write (ulimit -f)'
-    if _kind(status.st_dev) in _FAT:
+    if kind_of(status.st_dev) in _FAT:
         return 4 * GIB - 1, 'a file may have on FAT'
     return None, ''
 
@@ -130,7 +130,7 @@ def taken(fd: int) -> int:
     return os.fstat(fd).st_blocks * _BLOCK
 
 
-def _kind(device: int) -> str:
+def kind_of(device: int) -> str:
     """Return what the kernel calls the file system, '' where it is not seen.
 
     :param device: its number, an ``st_dev``.

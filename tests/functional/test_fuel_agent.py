@@ -196,6 +196,43 @@ class TestDeployment(_FuelAgentTestCase):
         self.assert_deployed(outcome, device)
         self.assertEqual(1, len(self.image_requests()))
 
+    def test_another_attempt_fetches_the_rest(self) -> None:
+        packed = self.make_image().pack()
+        spool = self.path / 'spool'
+        text = '[fuel_agent_curl]\nfuel_agent_spool = %s\n' % spool
+        half = len(packed) // 2
+        self.serve(packed)
+        self.server.script(then=faults.stall(half), path=PATH)
+        device = self.make_device()
+        began = subprocess.Popen(
+            self.configure(device, text),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.addCleanup(_kill, began)
+        self.wait_for_length(spool, half - 2 * MIB)
+        began.kill()
+        began.wait()
+        self.server.script(path=PATH)
+        # A failure of the image's own leaves nothing, one of the line does.
+        for failure, kept in ((faults.status(404), True), ((), False)):
+            self.server.script(failure, path=PATH)
+            before = len(self.image_requests())
+            outcome = self.deploy(device, text)
+            self.assertEqual(kept, bool(list(spool.iterdir())))
+            (asked,) = self.image_requests()[before:]
+            assert asked.range is not None
+            begins = int(asked.range[len('bytes=') : -1])
+            self.assertLessEqual(half - 2 * MIB, begins)
+        self.assert_deployed(outcome, device)
+
+    def wait_for_length(self, spool: pathlib.Path, length: int) -> None:
+        """Wait until a file there is as long."""
+        while not spool.is_dir() or not any(
+            each.stat().st_size >= length for each in spool.iterdir()
+        ):
+            time.sleep(0.05)
+
     def test_a_raw_image_over_https(self) -> None:
         authority = self.useFixture(endpoints.Authority(self.directory))
         self.server = self.start_server(tls=authority.context())

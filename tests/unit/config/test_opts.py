@@ -231,7 +231,11 @@ class TestOptions(_OptsTestCase):
         ((group, listed),) = opts.list_opts()
         self.assertEqual(opts.GROUP, group)
         self.assertEqual(
-            [*opts.OPTS, opts.MIRRORS, *opts.COPY, *opts.IRONIC_OPTS], listed
+            [
+                *(*opts.OPTS, opts.MIRRORS, *opts.COPY, *opts.IRONIC_OPTS),
+                opts.FUEL_AGENT_SPOOL,
+            ],
+            listed,
         )
         listed[0].default = 99
         self.assertNotEqual(99, opts.OPTS[0].default)

@@ -154,7 +154,7 @@ class OpenTest(base.TestCase):
             self.assertEqual(b'old', target.read())
 
     def test_file_under_a_dev_that_is_mounted_elsewhere(self) -> None:
-        self.patch(filesystem, '_kind', lambda _device: 'devtmpfs')
+        self.patch(filesystem, 'kind_of', lambda _device: 'devtmpfs')
         self._refused(errors.TargetMissing, self.path)
         self.assertEqual([], os.listdir(self.directory))
         self._touch()

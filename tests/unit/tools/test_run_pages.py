@@ -97,7 +97,7 @@ class TestPages(base.TestCase):
 
     def test_options_in_files_are_ours(self) -> None:
         names = {option.name for option in (*options.OPTIONS, *options.COPY)}
-        names |= {'mirrors', *options.IRONIC}
+        names |= {'mirrors', *options.IRONIC, *options.FUEL_AGENT}
         for page in run_pages.pages():
             for block in run_pages.blocks(page.read_text()):
                 if block.language == 'ini':
