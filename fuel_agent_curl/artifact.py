@@ -251,7 +251,7 @@ class Chain(artifact.Chain):
         ):
             self.processors.insert(1, HttpUrl)
         last = self.processors[-1] if self.processors else None
-        if not isinstance(last, str) or last == os.devnull:
+        if not isinstance(last, str) or (os.path.realpath(last) == os.devnull):
             return super().process()
         kept: list[keeping.Kept] = []
         token = _kept.set(kept)
@@ -267,8 +267,9 @@ class Chain(artifact.Chain):
             raise
         finally:
             _kept.reset(token)
-            for each in kept:
-                each.settle(done=done)
+            with contextlib.ExitStack() as stack:
+                for each in kept:
+                    stack.callback(each.settle, done=done)
 
 
 def _is_url(processor: object) -> bool:

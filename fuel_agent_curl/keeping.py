@@ -176,10 +176,12 @@ class Kept:
         try:
             self._check()
             kept = spooling.kept(spool, tuple(self._asked.urls), name)
+            if kept is not None and kept.found.length is not None:
+                _check_memory(spool.path, kept.found.length - kept.offset)
             return download.fetch_asked(
                 self._asked, settings=self._left(), kept=kept
             )
-        except errors.CannotContinue as error:
+        except (errors.CannotContinue, errors.SpoolError) as error:
             LOG.warning('%s begins anew: %s', spool.path, error.message)
         begun = download.fetch_asked(self._asked, settings=self._left())
         # Not before: where that fails, the next attempt may have more luck.
@@ -312,25 +314,10 @@ class _Source(spooling.Spooled):
 
     def _begin(self, length: int | None) -> None:
         try:
-            self._check_memory(length)
+            _check_memory(self.spool.path, length)
             super()._begin(length)
         except (errors.SpoolError, OSError) as error:
             self.spool.give_up(str(error))
-
-    def _check_memory(self, length: int | None) -> None:
-        """Refuse what may take the memory that the deployment needs.
-
-        :raises errors.SpoolError: if there is not twice as much as is wanted.
-        """
-        where = os.path.dirname(self.spool.path)
-        if filesystem.kind_of(os.stat(where).st_dev) not in _MEMORY:
-            return
-        free = _free_memory()
-        if length is None or free < 2 * length:
-            raise errors.SpoolError(
-                '%s is in memory, of which %d bytes are free, and the image'
-                ' takes %s' % (where, free, length)
-            )
 
     def take_over(self, inner: spooling.Source, offset: int) -> None:
         """Have what follows ``offset`` come by ``take``, of ``inner``."""
@@ -346,6 +333,24 @@ class _Source(spooling.Spooled):
         """Keep the next bytes."""
         self._tell()
         self.spool.add(view)
+
+
+def _check_memory(path: str, length: int | None) -> None:
+    """Refuse what may take the memory that the deployment needs.
+
+    :param path: of the spool.
+    :param length: bytes that it is going to take, None if not known.
+    :raises errors.SpoolError: if there is not twice as much as is wanted.
+    """
+    where = os.path.dirname(path)
+    if filesystem.kind_of(os.stat(where).st_dev) not in _MEMORY:
+        return
+    free = _free_memory()
+    if length is None or free < 2 * length:
+        raise errors.SpoolError(
+            '%s is in memory, of which %d bytes are free, and the image'
+            ' takes %s' % (where, free, length)
+        )
 
 
 def _free_memory() -> int:

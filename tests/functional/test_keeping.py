@@ -120,9 +120,11 @@ class TestKeeping(base.FunctionalTestCase):
         self.assertEqual(['bytes=%d-' % (2 * MIB)], self.ranges())
 
     def test_nothing_is_kept_for_dev_null(self) -> None:
-        self.target = os.devnull
-        self.chain()
-        self.assertFalse(os.path.exists(self.spool))
+        link = os.path.join(self.directory, 'link')
+        os.symlink(os.devnull, link)
+        for self.target in os.devnull, link:
+            self.chain()
+            self.assertFalse(os.path.exists(self.spool))
 
     def test_a_container(self) -> None:
         packed = gzip.compress(IMAGE)
@@ -264,6 +266,10 @@ class TestKeeping(base.FunctionalTestCase):
             self.patch(keeping, '_free_memory', lambda free=free: free)
             self.assertRaises(OSError, self.chain, _FailingSink)
             self.assertEqual(left, len(self.kept()))
+        # Nor for the rest of it: what is there is given back.
+        self.patch(keeping, '_free_memory', lambda: MIB)
+        self.assertRaises(OSError, self.chain, _FailingSink)
+        self.assertEqual([], self.kept())
         self.server.script(path='/image')
         self.chain()
         self.assert_arrived()
